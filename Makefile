@@ -1,0 +1,27 @@
+# Both targets do all of their own set-up: a virtual environment from the lock file, made once.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+DEMO ?= demo
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	$(VENV)/bin/datbatch demo $(DEMO)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest -n 2
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)

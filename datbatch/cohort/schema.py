@@ -1,0 +1,162 @@
+"""The one registry of what the cohort store holds: grid, regions, statistics, arrays and table columns.
+
+Pure data: importable everywhere, imports neither zarr nor xarray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+LAYOUT_VERSION = 1
+
+SPACING_MM = 2.0
+SHAPE = (91, 109, 63)
+ORIGIN_MM = (-90.0, -126.0, -44.0)
+"""Centre of voxel (0, 0, 0): the MNI box at 2 mm, cut below and above (giving the paper's 236 million parameters)."""
+
+
+def coordinates_mm(axis: int) -> npt.NDArray[np.float64]:
+    """Give the voxel centres along x (0), y (1) or z (2), in MNI millimetres, RAS."""
+    return ORIGIN_MM[axis] + SPACING_MM * np.arange(SHAPE[axis], dtype=np.float64)
+
+
+def grid_affine() -> npt.NDArray[np.float64]:
+    """Give the (4, 4) matrix from voxel index to MNI millimetres, RAS."""
+    affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+    affine[:3, 3] = ORIGIN_MM
+    return affine
+
+
+NEGATIVE, POSITIVE = "negative", "positive"
+LABELS = (NEGATIVE, POSITIVE)
+"""Class names in the order of the network's outputs: normal, reduced uptake."""
+
+SIDES = ("ipsilateral", "contralateral")
+"""In the store every study is mirrored so that the side with the lower putamen binding (ipsilateral) lies left (x < 0)."""
+
+REGIONS = (
+    "putamen_ipsilateral",
+    "putamen_contralateral",
+    "caudate_ipsilateral",
+    "caudate_contralateral",
+    "thalamus",
+    "brain_stem",
+    "ventricles",
+    "occipital",
+    "whole_brain",
+    "reference",
+)
+"""Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
+
+STATISTICS = (
+    "mean",
+    "hottest_mean",
+    "maximum",
+    "maximum_x",
+    "maximum_y",
+    "maximum_z",
+    "minimum",
+    "minimum_x",
+    "minimum_y",
+    "minimum_z",
+    "positive_mass",
+    "negative_mass",
+)
+"""Names along `statistic`: of relevance in one region; positions in MNI mm; masses are sums of values of one sign."""
+
+DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
+STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of the store."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: Literal["float32", "float64", "bool", "int32", "int64", "str"]
+    description: str
+    units: str = ""
+    coordinate: bool = False
+    """Whether it is listed as a coordinate of the root, so that `cohort.uptake.groupby("site")` works."""
+    source: str = "manifest"
+    """Who fills it: `manifest`, a stage's name, or `train`."""
+
+
+STUDY_TABLE = (
+    Variable("study", ("study",), "str", "pseudonym: keyed hash, the key stands beside the store", coordinate=True),
+    Variable("site", ("study",), "str", "site of the participants table", coordinate=True),
+    Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source="reconstruct"),
+    Variable("sex", ("study",), "str", "F, M or empty", coordinate=True),
+    Variable("age", ("study",), "float64", "age at the examination", "years", coordinate=True),
+    Variable("label", ("study",), "str", "standard of truth: negative, positive or empty", coordinate=True),
+    Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source="train"),
+    Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True),
+    Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded"),
+    Variable("error_stage", ("study",), "str", "stage in which it failed"),
+    Variable("error_reason", ("study",), "str", "what was found, without identity"),
+    Variable("reads", ("study", "read"), "str", "single reads: reader 1 first to third, reader 2 first to third, joint"),
+    Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
+    Variable("views", ("study",), "int32", "projections read", source="reconstruct"),
+    Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
+    Variable("flags", ("study",), "str", "codes of what was unusual, separated by spaces", source="reconstruct"),
+    Variable(
+        "template_to_study", ("study", "to", "from"), "float64", "affine, MNI mm to study mm, RAS", source="register"
+    ),
+    Variable("quality_correlation", ("study",), "float64", "correlation with the template", source="register"),
+    Variable("quality_outline_dice", ("study",), "float64", "overlap of outlines with the template", source="register"),
+    Variable("quality_coverage", ("study",), "float64", "share of the brain inside the field of view", source="register"),
+    Variable("reference_value", ("study",), "float64", "what intensities were divided by", source="quantify"),
+    Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source="quantify"),
+    Variable(
+        "specific_binding_ratio",
+        ("study", "region"),
+        "float64",
+        "hottest voxels (striatal regions) or mean (others), less reference, over reference",
+        source="quantify",
+    ),
+)
+"""Variables of the root with one row per study."""
+
+READS = (
+    "reader1_first",
+    "reader1_second",
+    "reader1_third",
+    "reader2_first",
+    "reader2_second",
+    "reader2_third",
+    "joint",
+)
+"""Names along `read`: negative, positive, atypical (joint only) or empty."""
+
+UPTAKE = Variable(
+    "uptake",
+    ("study", "x", "y", "z"),
+    "float32",
+    "reconstructed, normalised to MNI, scaled to the reference region, mirrored (ipsilateral left)",
+    "1",
+    source="quantify",
+)
+
+RELEVANCE_MAP = Variable(
+    "map", ("study", "x", "y", "z"), "float32", "layer-wise relevance of each voxel", "1", source="explain"
+)
+RELEVANCE_TABLE = (
+    Variable(
+        "regional", ("study", "region", "statistic"), "float64", "statistics of relevance by region", source="explain"
+    ),
+    Variable("probability", ("study",), "float64", "probability of the positive class", "1", source="explain"),
+    Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source="explain"),
+    Variable("predicted", ("study",), "str", "negative or positive", source="explain"),
+    Variable(
+        "inconsistent", ("study",), "bool", "map typical of the class that was not predicted", source="explain"
+    ),
+)
+"""Tables of one model's group, `relevance/<model>`.
+
+The regional table is not called `region`: a variable of that name would hide the labels of the inherited dimension.
+"""

@@ -1,0 +1,190 @@
+"""The parameters of every stage, in one place: frozen, read from TOML, written as canonical JSON, digested."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datbatch.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class ArchiveConfig:
+    """What is read from an archive and which studies belong to the cohort."""
+
+    photopeak_kev: float = 159.0
+    """Energy that the chosen window must cover (I-123)."""
+    unlabelled: Literal["refuse", "keep"] = "refuse"
+    """Whether a study without label and reads is refused, or kept for inference, where others are labelled."""
+    inclusion: Literal["paper", "all"] = "paper"
+    """`paper`: indication, double-head system with parallel-hole collimator, raw projections; `all`: projections only."""
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """Filtered back-projection (Nazari et al. 2022, "DAT-SPECT data")."""
+
+    filter: Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann", "none"] = "shepp-logan"
+    """Window multiplied with the ramp."""
+    cutoff_per_cm: float = 1.25
+    """Frequency above which the filter is zero, in cycles/cm, whatever the pixel size."""
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Affine normalisation to the template in MNI space."""
+
+    smoothing_fwhm_mm: float = 8.0
+    """Gaussian blur of the study before it is compared with the template."""
+    coarse_sampling_mm: float = 8.0
+    """Distance of the sample points at the first level."""
+    fine_sampling_mm: float = 4.0
+    """Distance of the sample points at the second level."""
+    minimum_correlation: float = 0.80
+    """Correlation with the template below which the normalisation counts as failed."""
+    minimum_outline_dice: float = 0.75
+    """Overlap of the outlines below which the normalisation counts as failed."""
+
+
+@dataclass(frozen=True)
+class QuantifyConfig:
+    """Resampling, intensity scaling, binding ratios and mirroring."""
+
+    reference_percentile: float = 75.0
+    """Percentile of the reference region that intensities are divided by."""
+    putamen_hottest_ml: float = 10.0
+    """Volume of the hottest voxels that stand for a putamen."""
+    caudate_hottest_ml: float = 5.0
+    """Volume of the hottest voxels that stand for a caudate nucleus."""
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """The division into training, validation and test set (Nazari et al. 2022)."""
+
+    train_fraction: float = 2 / 3
+    """Share of the labelled studies that trains the network."""
+    validation_fraction: float = 1 / 9
+    """Share that watches for overfitting and fixes the orientation of relevance."""
+    draws: int = 100
+    """Random splits of which the one with the least difference of mean age is kept."""
+    seed: int = 2022
+    """Seed of the draws."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The network and its training (Nazari et al. 2022)."""
+
+    preset: Literal["paper", "compact"] = "paper"
+    """`paper`: the network on the 2 mm grid; `compact`: the same network on 2 x 2 x 2 voxel means (4 mm)."""
+    epochs: int = 84
+    """Passes over the training set (the paper's 1.5 h at 64 s each)."""
+    batch_size: int = 8
+    """Studies of one optimisation step."""
+    learning_rate: float = 1e-4
+    """Step size of Adam."""
+    dropout: float = 0.2
+    """Dropout probability in the first fully connected layer."""
+    seed: int = 1
+    """Seed of the initial weights, the order of studies and dropout."""
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Inference and layer-wise relevance propagation (Nazari et al. 2022)."""
+
+    target: Literal["predicted", "positive", "negative", "log_odds"] = "predicted"
+    """Where relevance starts."""
+    rules: Literal["paper"] = "paper"
+    """Named table of rules by layer."""
+    hottest_ml: float = 10.0
+    """Volume of the hottest voxels whose mean relevance stands for a putamen."""
+    mantissa_bits: int = 12
+    """Mantissa bits of a stored relevance value (23 = all); 12 halve the bytes at an error of 9e-5 of the maximum."""
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Layout of the cohort store; fixed when it is made."""
+
+    granule_studies: int = 32
+    """Studies of one granule: one task, one shard, one ledger object."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters of a run."""
+
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    register: RegisterConfig = field(default_factory=RegisterConfig)
+    quantify: QuantifyConfig = field(default_factory=QuantifyConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Config:
+        """Read parameters; what the file leaves out keeps its default.
+
+        Raises
+        ------
+        ConfigurationError
+            When the file is no TOML, or names an unknown section or key, or a value has the wrong type.
+        """
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"the parameter file cannot be read: {error}") from error
+        return cls.from_dict(given)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Config:
+        """Build parameters from nested dictionaries of sections and keys."""
+        sections = typing.get_type_hints(cls)
+        unknown = sorted(set(given) - set(sections))
+        if unknown:
+            raise ConfigurationError(f"unknown section {unknown[0]!r}; known are {', '.join(sections)}")
+        return cls(**{name: _section(sections[name], name, values) for name, values in given.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the parameters as nested dictionaries."""
+        return dataclasses.asdict(self)
+
+
+def _section(kind: type[Any], name: str, values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"[{name}] must be a section of keys")
+    hints = typing.get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise ConfigurationError(f"unknown key {name}.{key}; known are {', '.join(hints)}")
+        hint = hints[key]
+        if typing.get_origin(hint) is Literal:
+            if value not in typing.get_args(hint):
+                raise ConfigurationError(
+                    f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
+                )
+        elif isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else hint):
+            raise ConfigurationError(f"{name}.{key} must be of type {hint.__name__}, not {value!r}")
+        elif isinstance(value, (int, float)) and value < 0:
+            raise ConfigurationError(f"{name}.{key} must not be negative, not {value!r}")
+    return kind(**{key: float(v) if hints[key] is float else v for key, v in values.items()})
+
+
+def canonical_json(value: Any) -> str:
+    """Write JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Give the first 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]

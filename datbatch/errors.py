@@ -1,0 +1,264 @@
+"""Every way in which an input can be refused, each with a stable code that ends up in the store.
+
+A message never names a person, a path or a hospital: it is stored. The file is added by whoever shows the error
+on the operator's terminal.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DatbatchError(Exception):
+    """Base of all errors that name their reason and remedy.
+
+    Parameters
+    ----------
+    reason : str
+        What was found, without identity (no path, name, identifier or date).
+    remedy : str, optional
+        What the operator can do; the class's own remedy when not given.
+    """
+
+    code: ClassVar[str] = "error"
+    remedy: ClassVar[str] = "Read the reason and correct the input."
+
+    def __init__(self, reason: str, remedy: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.advice = remedy if remedy is not None else self.remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason} [{self.code}] {self.advice}"
+
+    def __reduce__(self) -> tuple[type[DatbatchError], tuple[str, str]]:
+        return type(self), (self.reason, self.advice)
+
+
+class ConfigurationError(DatbatchError):
+    """A parameter file has an unknown key or a value out of range."""
+
+    code = "configuration-invalid"
+    remedy = "Correct the key that the reason names."
+
+
+class ArchiveError(DatbatchError):
+    """The archive folder or its participants table cannot be used at all."""
+
+    code = "archive-unusable"
+    remedy = "Give a readable folder of DICOM files."
+
+
+class ParticipantsTableError(DatbatchError):
+    """The participants table cannot be read or joined."""
+
+    code = "participants-invalid"
+    remedy = "Give a CSV or TSV with one row per study and the documented columns."
+
+
+class NotDicomError(DatbatchError):
+    """The file is not DICOM."""
+
+    code = "not-dicom"
+    remedy = "Export the study again as DICOM Part 10 files."
+
+
+class UnreadableDicomError(DatbatchError):
+    """The file claims to be DICOM but cannot be parsed within safe bounds."""
+
+    code = "dicom-unreadable"
+    remedy = "Export the study again; the file is damaged."
+
+
+class TruncatedError(DatbatchError):
+    """The file holds fewer bytes or frames than its header declares."""
+
+    code = "truncated"
+    remedy = "Copy or export the file again; it was cut."
+
+
+class WrongModalityError(DatbatchError):
+    """The object is not a nuclear medicine image."""
+
+    code = "wrong-modality"
+    remedy = "Give NM Image Storage objects."
+
+
+class NotProjectionsError(DatbatchError):
+    """A nuclear medicine object that is not a set of raw tomographic projections."""
+
+    code = "not-projections"
+    remedy = "Export the raw projections (ImageType TOMO, EMISSION) of the study."
+
+
+class LossyCompressionError(DatbatchError):
+    """Pixels were compressed with loss and must not be reconstructed."""
+
+    code = "lossy-compression"
+    remedy = "Export the uncompressed or losslessly compressed original."
+
+
+class UnsupportedPixelsError(DatbatchError):
+    """Pixels are stored in a form that no installed decoder reads."""
+
+    code = "pixels-unsupported"
+    remedy = "Export the study with an uncompressed transfer syntax."
+
+
+class MissingAnglesError(DatbatchError):
+    """The angle of each view cannot be derived from the header."""
+
+    code = "angles-missing"
+    remedy = "Export the study from the acquisition station, with its rotation information."
+
+
+class ContradictoryGeometryError(DatbatchError):
+    """Two header fields contradict each other about the geometry."""
+
+    code = "geometry-contradictory"
+    remedy = "Correct the header or leave the study out; orientation is never guessed."
+
+
+class MissingViewsError(DatbatchError):
+    """There are fewer views than the header declares."""
+
+    code = "views-missing"
+    remedy = "Find the missing files or frames of the acquisition."
+
+
+class UnsupportedGeometryError(DatbatchError):
+    """The acquisition cannot be described by parallel rays over a circular or contoured orbit."""
+
+    code = "geometry-unsupported"
+    remedy = "Only parallel-hole collimators over at least 180 degrees can be reconstructed."
+
+
+class NoPhotopeakError(DatbatchError):
+    """No energy window covers the photopeak of I-123."""
+
+    code = "photopeak-missing"
+    remedy = "Export the energy window that covers 159 keV."
+
+
+class NoCountsError(DatbatchError):
+    """The projections hold no counts."""
+
+    code = "counts-zero"
+    remedy = "Check the export; the photopeak frames are empty."
+
+
+class DuplicateStudyError(DatbatchError):
+    """The study's object or pixels occur a second time in the archive."""
+
+    code = "duplicate"
+    remedy = "Nothing to do: the first occurrence is kept."
+
+
+class MissingLabelError(DatbatchError):
+    """The participants table gives neither a label nor readers' reads for the study."""
+
+    code = "label-missing"
+    remedy = 'Give the label or the reads, or set archive.unlabelled = "keep" to process it for inference only.'
+
+
+class ContradictoryLabelError(DatbatchError):
+    """Label and reads, or two rows for one study, disagree."""
+
+    code = "label-contradictory"
+    remedy = "Settle the label in the participants table."
+
+
+class EmptyVolumeError(DatbatchError):
+    """A volume is empty, constant or not finite."""
+
+    code = "volume-empty"
+    remedy = "Check the projections of the study."
+
+
+class NormalisationError(DatbatchError):
+    """The study could not be brought into the template's space."""
+
+    code = "normalisation-failed"
+    remedy = "Look at the study's quality scores; check the field of view and the orientation."
+
+
+class ReferenceRegionError(DatbatchError):
+    """The reference region is outside the field of view or has no uptake."""
+
+    code = "reference-empty"
+    remedy = "Check the field of view and the normalisation of the study."
+
+
+class GridMismatchError(DatbatchError):
+    """Arrays that must share a grid do not."""
+
+    code = "grid-mismatch"
+    remedy = "Use the grid of the store or of the model's card."
+
+
+class StoreError(DatbatchError):
+    """The store cannot be used: missing, of another layout, or damaged."""
+
+    code = "store-unusable"
+    remedy = "Give the path of a store written by `datbatch run`."
+
+
+class CorruptStoreError(StoreError):
+    """Bytes in the store differ from what was recorded when they were written."""
+
+    code = "store-corrupt"
+    remedy = "Run `datbatch verify --repair` to compute the damaged granules again."
+
+
+class ModelError(DatbatchError):
+    """A model cannot be used: missing, damaged, pickled, or made for another grid."""
+
+    code = "model-unusable"
+    remedy = "Give the folder of a model written by `datbatch train`."
+
+
+class TrainingDataError(DatbatchError):
+    """The labelled studies do not suffice to split or train."""
+
+    code = "training-data-insufficient"
+    remedy = "Label more studies of both classes."
+
+
+class DivergedError(DatbatchError):
+    """Training produced a loss that is not finite."""
+
+    code = "training-diverged"
+    remedy = "Lower the learning rate or look at the named studies."
+
+
+class NoAcceleratorError(DatbatchError):
+    """No worker of the cluster offers the accelerator resource."""
+
+    code = "accelerator-missing"
+    remedy = 'Start workers with `dask worker ADDRESS --resources "accelerator=1"`.'
+
+
+class WorkerLostError(DatbatchError):
+    """A study ended its worker process again and again."""
+
+    code = "worker-lost"
+    remedy = "Look at the study alone; it exhausts memory or crashes a library."
+
+
+class InternalError(DatbatchError):
+    """An unforeseen fault while one study was processed; the batch went on without it."""
+
+    code = "internal"
+    remedy = "Please report it with the exception's name."
+
+
+def _kinds(base: type[DatbatchError]) -> dict[str, type[DatbatchError]]:
+    found = {base.code: base}
+    for kind in base.__subclasses__():
+        found.update(_kinds(kind))
+    return found
+
+
+def by_code() -> dict[str, type[DatbatchError]]:
+    """Map each stable code to its error class."""
+    return _kinds(DatbatchError)
