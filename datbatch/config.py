@@ -23,7 +23,7 @@ class ArchiveConfig:
     unlabelled: Literal["refuse", "keep"] = "refuse"
     """Whether a study without label and reads is refused, or kept for inference, where others are labelled."""
     inclusion: Literal["paper", "all"] = "paper"
-    """`paper`: indication, double-head system with parallel-hole collimator, raw projections; `all`: projections only."""
+    """`paper`: indication, double-head system with parallel holes, raw projections; `all`: raw projections only."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ LABELS = (NEGATIVE, POSITIVE)
 """Class names in the order of the network's outputs: normal, reduced uptake."""
 
 SIDES = ("ipsilateral", "contralateral")
-"""In the store every study is mirrored so that the side with the lower putamen binding (ipsilateral) lies left (x < 0)."""
+"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0)."""
 
 REGIONS = (
     "putamen_ipsilateral",
@@ -66,7 +66,7 @@ STATISTICS = (
     "positive_mass",
     "negative_mass",
 )
-"""Names along `statistic`: of relevance in one region; positions in MNI mm; masses are sums of values of one sign."""
+"""Names along `statistic`: of relevance in one region; positions in MNI mm; a mass sums the magnitudes of one sign."""
 
 DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
@@ -99,17 +99,38 @@ STUDY_TABLE = (
     Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded"),
     Variable("error_stage", ("study",), "str", "stage in which it failed"),
     Variable("error_reason", ("study",), "str", "what was found, without identity"),
-    Variable("reads", ("study", "read"), "str", "single reads: reader 1 first to third, reader 2 first to third, joint"),
+    Variable(
+        "reads",
+        ("study", "read"),
+        "str",
+        "single reads: reader 1 first to third, reader 2 first to third, joint",
+    ),
     Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
     Variable("views", ("study",), "int32", "projections read", source="reconstruct"),
     Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
     Variable("flags", ("study",), "str", "codes of what was unusual, separated by spaces", source="reconstruct"),
     Variable(
-        "template_to_study", ("study", "to", "from"), "float64", "affine, MNI mm to study mm, RAS", source="register"
+        "template_to_study",
+        ("study", "to", "from"),
+        "float64",
+        "affine, MNI mm to study mm, RAS",
+        source="register",
     ),
     Variable("quality_correlation", ("study",), "float64", "correlation with the template", source="register"),
-    Variable("quality_outline_dice", ("study",), "float64", "overlap of outlines with the template", source="register"),
-    Variable("quality_coverage", ("study",), "float64", "share of the brain inside the field of view", source="register"),
+    Variable(
+        "quality_outline_dice",
+        ("study",),
+        "float64",
+        "overlap of outlines with the template",
+        source="register",
+    ),
+    Variable(
+        "quality_coverage",
+        ("study",),
+        "float64",
+        "share of the brain inside the field of view",
+        source="register",
+    ),
     Variable("reference_value", ("study",), "float64", "what intensities were divided by", source="quantify"),
     Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source="quantify"),
     Variable(
@@ -147,13 +168,28 @@ RELEVANCE_MAP = Variable(
 )
 RELEVANCE_TABLE = (
     Variable(
-        "regional", ("study", "region", "statistic"), "float64", "statistics of relevance by region", source="explain"
+        "regional",
+        ("study", "region", "statistic"),
+        "float64",
+        "statistics of relevance by region",
+        source="explain",
     ),
     Variable("probability", ("study",), "float64", "probability of the positive class", "1", source="explain"),
     Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source="explain"),
     Variable("predicted", ("study",), "str", "negative or positive", source="explain"),
     Variable(
-        "inconsistent", ("study",), "bool", "map typical of the class that was not predicted", source="explain"
+        "split",
+        ("study",),
+        "str",
+        "train, validation, test or empty, when the model was trained",
+        source="explain",
+    ),
+    Variable(
+        "inconsistent",
+        ("study",),
+        "bool",
+        "map typical of the class that was not predicted",
+        source="explain",
     ),
 )
 """Tables of one model's group, `relevance/<model>`.

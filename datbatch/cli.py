@@ -1,0 +1,433 @@
+"""The commands: arguments in, a call of the Python API, words or JSON out. Heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datbatch import __version__
+from datbatch.config import Config, StoreConfig, TrainConfig
+from datbatch.errors import ConfigurationError, DatbatchError, by_code
+
+if TYPE_CHECKING:
+    from datbatch.execution.imaging_run import RunSummary
+
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_STUDIES, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+NOTICE = "Research software, not a medical device."
+EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but studies failed (see `datbatch failures`);
+130 interrupted (call again to resume). {NOTICE}"""
+
+DEMO_STUDIES = 64
+DEMO_SEED = 2022
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command says: text for people, values for `--json`, and its exit code."""
+
+    text: str
+    values: Mapping[str, Any]
+    code: int = EXIT_OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        answer: Answer = options.command(options)
+    except DatbatchError as error:
+        if options.json:
+            print(json.dumps({"error": error.code, "reason": error.reason, "remedy": error.advice}))
+        print(f"datbatch: {error.reason} [{error.code}]\n  What to do: {error.advice}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_ERROR
+    except KeyboardInterrupt:
+        print(
+            "\ndatbatch: interrupted; what is done is kept. Call the same command again to resume.",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text)
+    return answer.code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe all commands."""
+    parser = argparse.ArgumentParser(
+        prog="datbatch",
+        description="Reprocess archives of DAT-SPECT and explain a classifier's decision for each study.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"datbatch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", _demo, "everything, on a small simulated archive", "datbatch demo demo")
+    demo.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to put it (default: demo)")
+    demo.add_argument("--studies", type=_positive, default=DEMO_STUDIES, help="studies to simulate (default: 64)")
+    _cluster_options(demo)
+
+    simulate = _command(
+        commands, "simulate", _simulate, "an archive of raw DICOM studies with known truth",
+        "datbatch simulate archive --studies 64",
+    )  # fmt: skip
+    simulate.add_argument("archive", type=Path, help="folder to make")
+    simulate.add_argument("--studies", type=_positive, required=True, help="how many")
+    simulate.add_argument("--seed", type=int, default=0, help="seed; study k depends on it and k alone")
+    simulate.add_argument("--no-defects", action="store_true", help="leave out the studies that are broken on purpose")
+    simulate.add_argument("--workers", type=_positive, help="processes (default: one per core)")
+
+    for name, function, words in (
+        ("plan", _plan, "what `run` would do, and why"),
+        ("run", _run, "read, reconstruct, normalise, quantify, store"),
+    ):
+        command = _command(commands, name, function, words, f"datbatch {name} archive cohort.zarr")
+        command.add_argument("archive", type=Path, help="folder of DICOM files, of any shape")
+        command.add_argument("cohort", type=Path, help="store, made where there is none")
+        command.add_argument("--participants", type=Path, help="table of labels, sites, ages (default: in the archive)")
+        _config_option(command)
+        if name == "run":
+            _cluster_options(command)
+
+    train = _command(commands, "train", _train, "split the cohort and train the network", "datbatch train cohort.zarr")
+    train.add_argument("cohort", type=Path)
+    train.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
+    train.add_argument("--epochs", type=_positive, help="passes over the training set")
+    _config_option(train)
+    _cluster_options(train)
+
+    explain = _command(
+        commands,
+        "explain",
+        _explain,
+        "inference and relevance for every study",
+        "datbatch explain cohort.zarr",
+    )
+    explain.add_argument("cohort", type=Path)
+    explain.add_argument("--model", help="name of a trained model (default: the newest)")
+    _config_option(explain)
+    _cluster_options(explain)
+
+    report = _command(commands, "report", _report, "figures and tables, one HTML file", "datbatch report cohort.zarr")
+    report.add_argument("cohort", type=Path)
+    report.add_argument("--model", help="name of a model in the store (default: the newest)")
+    report.add_argument("--output", type=Path, help="file to write (default: COHORT.report.html)")
+
+    study = _command(
+        commands, "study", _study, "one study, explained, without store or cluster",
+        "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d",
+    )  # fmt: skip
+    study.add_argument("files", type=Path, nargs="+", help="the study's DICOM files")
+    study.add_argument("--model", type=Path, required=True, help="folder of a trained model")
+    study.add_argument("--picture", type=Path, help="write uptake and relevance as a PNG picture")
+
+    status = _command(commands, "status", _status, "what is done", "datbatch status cohort.zarr")
+    status.add_argument("cohort", type=Path)
+
+    failures = _command(commands, "failures", _failures, "what failed, where and why", "datbatch failures cohort.zarr")
+    failures.add_argument("cohort", type=Path)
+    failures.add_argument("--files", action="store_true", help="name the files too (from the linkage table)")
+
+    retry = _command(
+        commands, "retry", _retry, "run failed studies again", "datbatch retry cohort.zarr --code internal"
+    )
+    retry.add_argument("cohort", type=Path)
+    retry.add_argument("--code", action="append", help="only this error code (can be given again)")
+    _cluster_options(retry)
+
+    verify = _command(commands, "verify", _verify, "compare every byte with its record", "datbatch verify cohort.zarr")
+    verify.add_argument("cohort", type=Path)
+    verify.add_argument("--repair", action="store_true", help="compute damaged granules again")
+    _cluster_options(verify)
+
+    template = _command(
+        commands, "template", _template, "build the normalisation template from simulated normal studies",
+        "datbatch template template.nii.gz",
+    )  # fmt: skip
+    template.add_argument("output", type=Path, help="NIfTI file to write")
+    template.add_argument("--studies", type=_positive, default=24, help="normal studies to average (default: 24)")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[Any], Answer], words: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=f"example: {example}"
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    return parser
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="TOML", help="parameter file; what it leaves out keeps its default"
+    )
+
+
+def _cluster_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler: its address or its scheduler file")
+    parser.add_argument("--workers", type=_positive, help="processes of the local cluster (default: one per core)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return Config() if options.config is None else Config.from_toml(options.config)
+
+
+def _demo(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.imaging_run import run_imaging
+    from datbatch.execution.model_run import explain_cohort, train_model
+    from datbatch.report import write_report
+
+    folder: Path = options.folder
+    archive, cohort = folder / "archive", folder / "cohort.zarr"
+    config = Config(store=StoreConfig(granule_studies=8), train=TrainConfig(preset="compact", epochs=DEMO_EPOCHS))
+    where = {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
+    folder.mkdir(parents=True, exist_ok=True)
+    _say(options, "1/5 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
+    _simulate_into(archive, options.studies, DEMO_SEED, options)
+    _say(options, "2/5 read, reconstruct, normalise, quantify, store")
+    ran = run_imaging(archive, cohort, config, **where)
+    _say(options, "3/5 train the network")
+    trained = train_model(cohort, config, **where)
+    _say(options, "4/5 infer and explain")
+    explained = explain_cohort(cohort, config, model=trained.model, **where)
+    _say(options, "5/5 report")
+    page = write_report(_open(cohort), folder / "report.html", model=trained.model)
+    text = f"""
+{_outcome(ran)}
+store   {cohort}
+model   {trained.folder}
+report  {page}
+
+Next: open the report in a browser; ask the store:
+  python -c "import xarray; print(xarray.open_datatree('{cohort}', engine='zarr'))"
+  datbatch failures {cohort}
+  datbatch study {archive}/*/*/*.dcm --model {trained.folder}   (one study's files)
+Call the same command again: it resumes and computes nothing twice. {NOTICE}"""
+    values = {
+        "store": str(cohort), "model": str(trained.folder), "report": str(page), "run": dataclasses.asdict(ran),
+        "trained": trained.trained, "explained": explained.processed,
+    }  # fmt: skip
+    return Answer(text, values)
+
+
+DEMO_EPOCHS = 12
+
+
+def _simulate(options: argparse.Namespace) -> Answer:
+    _simulate_into(options.archive, options.studies, options.seed, options, defects=not options.no_defects)
+    text = f"{options.studies} studies in {options.archive}\nNext: datbatch run {options.archive} cohort.zarr"
+    return Answer(text, {"archive": str(options.archive), "studies": options.studies})
+
+
+def _simulate_into(
+    archive: Path, studies: int, seed: int, options: argparse.Namespace, *, defects: bool = True
+) -> None:
+    import os
+
+    from datbatch.execution.progress import Progress
+    from datbatch.simulation import simulate_archive
+
+    progress = Progress("simulate", studies, quiet=options.quiet)
+    simulate_archive(
+        archive, studies, seed=seed, defects=defects, workers=options.workers or os.cpu_count() or 1,
+        progress=lambda done, _: progress.advance(done - progress.done),
+    )  # fmt: skip
+    progress.close()
+
+
+def _plan(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.estimate import estimate_cost
+    from datbatch.execution.imaging_run import plan_run, prepare
+
+    config = _config(options)
+    manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
+    plan = plan_run(manifest, options.cohort, config)
+    cost = estimate_cost(plan, options.archive, config)
+    status = Counter(entry.status for entry in manifest.entries)
+    lines = [
+        f"{len(manifest.entries)} studies in {manifest.files_found} files: "
+        + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
+        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in plan.stages),
+        cost.text(),
+    ]
+    values = {
+        "studies": len(manifest.entries),
+        "manifest": dict(status),
+        "stages": [dataclasses.asdict(stage) for stage in plan.stages],
+        "cost": dataclasses.asdict(cost),
+    }
+    return Answer("\n".join(lines), values)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.imaging_run import run_imaging
+
+    ran = run_imaging(
+        options.archive, options.cohort, _config(options), participants=options.participants,
+        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+    )  # fmt: skip
+    return _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
+
+
+def _ran(ran: RunSummary, then: str) -> Answer:
+    code = EXIT_FAILED_STUDIES if ran.failed else EXIT_OK
+    return Answer(f"{_outcome(ran)}\n{then}", dataclasses.asdict(ran), code)
+
+
+def _outcome(ran: RunSummary) -> str:
+    lines = [
+        f"{ran.studies} studies: {ran.done} done, {ran.failed} failed, {ran.excluded} excluded; "
+        f"{ran.processed} computed now, the rest kept"
+    ]
+    lines += [f"  {code:<24} {count}" for code, count in sorted(ran.failures.items())]
+    return "\n".join(lines)
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.model_run import train_model
+
+    config = _config(options)
+    changes = {key: value for key in ("preset", "epochs") if (value := getattr(options, key)) is not None}
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
+    trained = train_model(options.cohort, config, cluster=options.cluster, workers=options.workers, quiet=options.quiet)
+    verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
+    text = f"{trained.model} {verb}\n{trained.folder}\nNext: datbatch explain {options.cohort}"
+    return Answer(text, {"model": trained.model, "folder": str(trained.folder), "trained": trained.trained})
+
+
+def _explain(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.model_run import explain_cohort
+
+    explained = explain_cohort(
+        options.cohort, _config(options), model=options.model,
+        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+    )  # fmt: skip
+    text = (
+        f"{explained.done} studies explained by {explained.model}, {explained.processed} of them now\n"
+        f"Next: datbatch report {options.cohort}"
+    )
+    return Answer(text, dataclasses.asdict(explained))
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    from datbatch.report import write_report
+
+    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
+    page = write_report(_open(options.cohort), output, model=options.model)
+    return Answer(str(page), {"report": str(page)})
+
+
+def _study(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.study import explain_study
+
+    explained = explain_study(options.files, options.model)
+    if options.picture is not None:
+        from datbatch.report import write_study_picture
+
+        write_study_picture(explained, options.picture)
+    return Answer(f"{explained.text()}\n{NOTICE}", explained.summary())
+
+
+def _status(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.state import cohort_state
+
+    state = cohort_state(options.cohort)
+    lines = [", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
+    lines += [f"model {name}" for name in state.models]
+    return Answer("\n".join(lines), dataclasses.asdict(state))
+
+
+def _failures(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.state import cohort_failures
+
+    found = cohort_failures(options.cohort, with_files=options.files)
+    kinds = by_code()
+    lines = []
+    for code, group in sorted(found.items()):
+        meaning = (kinds[code].__doc__ or "").strip().splitlines()[0] if code in kinds else "Excluded by the criteria."
+        lines.append(f"{code}: {len(group)} studies. {meaning}")
+        if code in kinds:
+            lines.append(f"  What to do: {kinds[code].remedy}")
+        lines += [
+            f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
+            for f in group
+        ]
+    values = {code: [dataclasses.asdict(f) for f in group] for code, group in found.items()}
+    return Answer("\n".join(lines) or "no failures", values)
+
+
+def _retry(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.imaging_run import forget_failures, run_imaging
+    from datbatch.execution.origin import read_origin
+
+    origin = read_origin(options.cohort)
+    forget_failures(options.cohort, options.code)
+    ran = run_imaging(
+        origin.archive, options.cohort, origin.config, participants=origin.participants,
+        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+    )  # fmt: skip
+    return _ran(ran, str(options.cohort))
+
+
+def _verify(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.state import repair_cohort, verify_cohort
+
+    count, damages = verify_cohort(options.cohort, quiet=options.quiet)
+    lines = [f"{count} volumes read, {len(damages)} damaged"]
+    lines += [f"  {d.array}  {d.study}  {d.kind}" for d in damages]
+    code = EXIT_ERROR if damages else EXIT_OK
+    if options.repair:
+        swept = repair_cohort(
+            options.cohort, damages, cluster=options.cluster, workers=options.workers, quiet=options.quiet
+        )
+        _, left = verify_cohort(options.cohort, quiet=options.quiet)
+        lines.append(f"repaired {len(damages) - len(left)}, removed {swept} left-over files")
+        code = EXIT_ERROR if left else EXIT_OK
+    elif damages:
+        lines.append(f"Next: datbatch verify {options.cohort} --repair")
+    values = {
+        "volumes": count,
+        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in damages],
+    }
+    return Answer("\n".join(lines), values, code)
+
+
+def _template(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.template import build_simulated_template
+
+    build_simulated_template(options.output, options.studies, quiet=options.quiet)
+    return Answer(str(options.output), {"template": str(options.output)})
+
+
+def _open(cohort: Path) -> Any:
+    from datbatch.cohort.query import open_cohort
+
+    return open_cohort(cohort)
+
+
+def _say(options: argparse.Namespace, words: str) -> None:
+    if not options.quiet:
+        print(words, file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""The store as xarray shows it, and views of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray
+
+from datbatch.errors import StoreError
+
+
+def open_cohort(path: str | Path) -> xarray.DataTree:
+    """Open a cohort store, lazily.
+
+    The same as `xarray.open_datatree(path, engine="zarr")`, with a clear error where there is no store.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of the store.
+
+    Returns
+    -------
+    xarray.DataTree
+        Root: `uptake (study, x, y, z)` with coordinates in MNI mm, and the tables with one row per study. Groups
+        `relevance/<model>`: `map (study, x, y, z)` and `regional (study, region, statistic)`.
+
+    Raises
+    ------
+    StoreError
+        When there is no store at `path`.
+    """
+    try:
+        return xarray.open_datatree(path, engine="zarr")
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise StoreError("there is no cohort store at the given path") from error
+
+
+def as_acquired(volumes: xarray.DataArray, mirrored: xarray.DataArray) -> xarray.DataArray:
+    """Undo the mirroring: x < 0 becomes the patient's own left again.
+
+    Parameters
+    ----------
+    volumes : DataArray, dimensions (study, x, y, z) or (x, y, z)
+        Uptake or relevance of the store, where the side with lower putamen binding lies left.
+    mirrored : DataArray, dimensions (study,) or none, bool
+        The store's `mirrored`.
+
+    Returns
+    -------
+    DataArray
+        The same shape and coordinates; values of mirrored studies flipped along x (exact: the grid is symmetric).
+    """
+    flipped = volumes.copy(data=np.flip(volumes.values, axis=volumes.get_axis_num("x")))
+    return volumes.where(~mirrored, flipped)

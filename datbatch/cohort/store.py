@@ -1,0 +1,366 @@
+"""The arrays of one cohort on disk: plain Zarr v3 that xarray opens alone. The only module that imports zarr."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ZarrUserWarning
+
+from datbatch import __version__
+from datbatch.cohort import schema
+from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
+
+TABLE_CHUNK_ROWS = 65_536
+_FILL: dict[str, Any] = {
+    "float32": np.nan,
+    "float64": np.nan,
+    "bool": False,
+    "int32": 0,
+    "int64": 0,
+    "str": "",
+}
+_FIXED_SIZES = {
+    "x": schema.SHAPE[0],
+    "y": schema.SHAPE[1],
+    "z": schema.SHAPE[2],
+    "region": len(schema.REGIONS),
+    "statistic": len(schema.STATISTICS),
+    "read": len(schema.READS),
+    "to": 4,
+    "from": 4,
+}
+
+
+class Store:
+    """A cohort store opened for reading and writing.
+
+    Writers never share a chunk: volumes are written one granule (= one shard) at a time by the granule's one task,
+    tables by the driver alone.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+
+    Raises
+    ------
+    StoreError
+        When there is no store of this layout at `path`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._root = zarr.open_group(path, mode="r+", zarr_format=3, use_consolidated=False)
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise StoreError("there is no cohort store at the given path") from error
+        if self._root.attrs.get("layout_version") != schema.LAYOUT_VERSION:
+            raise StoreError(
+                "the store has another layout than this version of datbatch writes",
+                "Use the version of datbatch named in the store's attributes, or make a new store.",
+            )
+        self.granule_studies = int(self._root.attrs["granule_studies"])  # type: ignore[arg-type]
+
+    @classmethod
+    def create(cls, path: Path, *, granule_studies: int) -> Store:
+        """Make an empty store; it appears at `path` whole or not at all."""
+        if path.exists():
+            raise StoreError("something else stands at the path of the new store")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
+        try:
+            root = zarr.create_group(unfinished, zarr_format=3)
+            root.update_attributes(
+                {
+                    "title": "DAT-SPECT cohort: research software, not a medical device",
+                    "datbatch_version": __version__,
+                    "layout_version": schema.LAYOUT_VERSION,
+                    "granule_studies": granule_studies,
+                    "coordinates": " ".join(v.name for v in schema.STUDY_TABLE if v.coordinate and v.name != "study"),
+                }
+            )
+            _write_labels(root)
+            for variable in schema.STUDY_TABLE:
+                _create_table(root, variable, 0)
+            _create_volumes(root, schema.UPTAKE, 0, granule_studies)
+            _consolidate(root)
+            unfinished.rename(path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return cls(path)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The root's attributes."""
+        return dict(self._root.attrs)
+
+    def set_attributes(self, values: Mapping[str, Any], group: str = "") -> None:
+        """Add or replace attributes of the root or of a group."""
+        self._group(group).update_attributes(dict(values))
+
+    @property
+    def studies(self) -> list[str]:
+        """Pseudonyms in the store's order."""
+        return [str(s) for s in self.read_table("study") if s]
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models whose relevance is in the store."""
+        if "relevance" not in self._root:
+            return []
+        return sorted(name for name, _ in self._group("relevance").groups())
+
+    def model_attributes(self, model: str) -> dict[str, Any]:
+        """Give the attributes of a model's group."""
+        return dict(self._group(f"relevance/{model}").attrs)
+
+    def grow(self, studies: Sequence[str]) -> None:
+        """Extend every array to the given studies; the present ones must come first and in the same order.
+
+        A kill in the middle is harmless: names are written last, and growing again completes the rest.
+        """
+        known = self.studies
+        if list(studies[: len(known)]) != known:
+            raise StoreError("the order of the studies in the store can only be extended, never changed")
+        for group, variables in self._variables().items():
+            for variable in variables:
+                array = self._array(f"{group}/{variable.name}")
+                array.resize((len(studies), *array.shape[1:]))
+        self.write_table({"study": np.asarray(studies, dtype=object)})
+
+    def add_model(self, model: str, attributes: Mapping[str, Any]) -> None:
+        """Make the group `relevance/<model>` where it is missing, sized like the root."""
+        path = f"relevance/{model}"
+        if path not in self._root:
+            group = self._root.create_group(path)
+            for variable in schema.RELEVANCE_TABLE:
+                _create_table(group, variable, len(self.studies))
+            _create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
+            statistic = np.asarray(schema.STATISTICS, dtype=object)
+            _write_coordinate(group, "statistic", statistic, "")
+        self.set_attributes(attributes, path)
+
+    def write_volumes(self, name: str, granule: int, values: npt.NDArray[np.float32]) -> list[str]:
+        """Write the volumes of one granule with one aligned shard write.
+
+        Parameters
+        ----------
+        name : str
+            Path of the array: `uptake` or `relevance/<model>/map`.
+        granule : int
+            Number of the granule.
+        values : ndarray, shape (study, x, y, z), float32
+            All studies of the granule; a study without result is NaN throughout.
+
+        Returns
+        -------
+        list of str
+            SHA-256 of each study's bytes, empty for a study without result.
+        """
+        array = self._array(name)
+        first = granule * self.granule_studies
+        expected = (min(self.granule_studies, array.shape[0] - first), *array.shape[1:])
+        if values.shape != expected or values.dtype != np.float32:
+            raise GridMismatchError(f"a granule of {name} has shape {expected}, not {values.shape}")
+        array[first : first + len(values)] = values
+        return [volume_sha256(v) for v in values]
+
+    def volumes(self, name: str = "uptake") -> VolumeReader:
+        """Give the reader of single volumes of an array."""
+        return VolumeReader(self.path, name)
+
+    def write_table(self, columns: Mapping[str, npt.NDArray[Any]], group: str = "") -> None:
+        """Replace whole columns of the tables of the root or of a group."""
+        for name, values in columns.items():
+            array = self._array(f"{group}/{name}")
+            if array.shape != values.shape:
+                raise GridMismatchError(f"column {name} has shape {array.shape}, not {values.shape}")
+            array[...] = values
+
+    def read_table(self, name: str, group: str = "") -> npt.NDArray[Any]:
+        """Read one whole column."""
+        return np.asarray(self._array(f"{group}/{name}")[...])
+
+    def consolidate(self) -> None:
+        """Copy all metadata into the root, so that opening a store takes one read."""
+        _consolidate(self._root)
+
+    def _variables(self) -> dict[str, tuple[schema.Variable, ...]]:
+        """List every array with a study axis by group; the root's names last: a study exists once its name stands."""
+        groups: dict[str, tuple[schema.Variable, ...]] = {
+            f"relevance/{model}": (*schema.RELEVANCE_TABLE, schema.RELEVANCE_MAP) for model in self.models
+        }
+        groups[""] = (schema.UPTAKE, *sorted(schema.STUDY_TABLE, key=lambda v: v.name == "study"))
+        return groups
+
+    def _group(self, path: str) -> zarr.Group:
+        found = self._root if not path else self._root[path]
+        if not isinstance(found, zarr.Group):
+            raise StoreError(f"{path} is not a group of the store")
+        return found
+
+    def _array(self, path: str) -> Any:
+        try:
+            return self._root[path.strip("/")]
+        except KeyError as error:
+            raise StoreError(f"the store has no array {path.strip('/')}") from error
+
+
+class VolumeReader:
+    """Reads one study's volume at a time, by basic indexing (fancy indexing of shards is eight times slower).
+
+    Can be pickled and used from several threads.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    name : str
+        Path of an array of dimensions (study, x, y, z).
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        try:
+            self._array: Any = zarr.open_array(path, path=name, mode="r", zarr_format=3)
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise StoreError(f"the store has no array {name}") from error
+        self.shape: tuple[int, ...] = tuple(self._array.shape[1:])
+
+    def __reduce__(self) -> tuple[type[VolumeReader], tuple[Path, str]]:
+        return type(self), (self._path, self._name)
+
+    def __len__(self) -> int:
+        return int(self._array.shape[0])
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
+        """Read study `index`, shape (x, y, z); NaN throughout where there is no result.
+
+        Raises
+        ------
+        CorruptStoreError
+            When the stored bytes fail their checksum.
+        """
+        try:
+            return np.asarray(self._array[index], dtype=np.float32)
+        except IndexError:
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CorruptStoreError(f"study {index} of {self._name} cannot be read: {type(error).__name__}") from error
+
+
+def volume_sha256(values: npt.NDArray[np.float32]) -> str:
+    """Hash a volume's bytes (C order, little endian); empty where the volume is NaN throughout."""
+    if np.isnan(values).all():
+        return ""
+    return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()
+
+
+def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:
+    """Make the column of a table variable, filled with its fill value."""
+    shape = (studies, *(_FIXED_SIZES[dim] for dim in variable.dims[1:]))
+    dtype = object if variable.dtype == "str" else variable.dtype
+    return np.full(shape, _FILL[variable.dtype], dtype=dtype)
+
+
+def linkage_path(store: Path) -> Path:
+    """Give the path of the table from pseudonym to files, beside the store."""
+    return store.with_name(f"{store.stem}.linkage.csv")
+
+
+def key_path(store: Path) -> Path:
+    """Give the path of the key that pseudonyms are made with, beside the store."""
+    return store.with_name(f"{store.stem}.key")
+
+
+def models_path(store: Path) -> Path:
+    """Give the folder of the trained models, beside the store."""
+    return store.with_name(f"{store.stem}.models")
+
+
+def _codecs() -> list[Any]:
+    return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+
+
+def _create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, granule: int) -> None:
+    group.create_array(
+        variable.name,
+        shape=(studies, *schema.SHAPE),
+        dtype=variable.dtype,
+        chunks=(1, *schema.SHAPE),
+        shards=(granule, *schema.SHAPE),
+        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
+        fill_value=np.nan,
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def _create_table(group: zarr.Group, variable: schema.Variable, studies: int) -> None:
+    rest = tuple(_FIXED_SIZES[dim] for dim in variable.dims[1:])
+    group.create_array(
+        variable.name,
+        shape=(studies, *rest),
+        dtype=str if variable.dtype == "str" else variable.dtype,
+        chunks=(max(1, TABLE_CHUNK_ROWS // max(1, int(np.prod(rest)))), *rest),
+        compressors=_codecs(),
+        fill_value=_FILL[variable.dtype],
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def _write_labels(root: zarr.Group) -> None:
+    for axis, name in enumerate("xyz"):
+        direction = ("right", "anterior", "superior")[axis]
+        _write_coordinate(root, name, schema.coordinates_mm(axis), f"MNI, growing to {direction}", units="mm")
+    _write_coordinate(root, "region", np.asarray(schema.REGIONS, dtype=object), "")
+    _write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
+
+
+def _write_coordinate(
+    group: zarr.Group, name: str, values: npt.NDArray[Any], description: str, units: str = ""
+) -> None:
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=str if values.dtype == object else values.dtype,
+        chunks=values.shape,
+        compressors=_codecs(),
+        dimension_names=(name,),
+        attributes={k: v for k, v in (("long_name", description), ("units", units)) if v},
+    )
+    array[...] = values
+
+
+def _attributes(variable: schema.Variable) -> dict[str, Any]:
+    described = {"long_name": variable.description}
+    return described | ({"units": variable.units} if variable.units else {})
+
+
+def _consolidate(root: zarr.Group) -> None:
+    with warnings.catch_warnings():
+        # xarray reads consolidated metadata of format 3; its missing specification concerns no reader that we name.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(root.store)
+
+
+def sweep_partial_files(path: Path) -> int:
+    """Remove what killed writers left behind; only while no writer is at work. Returns how many files."""
+    count = 0
+    for left in [*path.rglob("*.partial"), *path.rglob(".ledger-*")]:
+        left.unlink()
+        count += 1
+    return count

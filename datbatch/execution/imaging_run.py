@@ -1,0 +1,247 @@
+"""`datbatch run`: from an archive to a cohort store, on whatever cluster, resumable at any moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datbatch import __version__
+from datbatch.archive import Manifest, load_or_create_key, scan_archive, write_linkage
+from datbatch.cohort import schema
+from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.store import Store, key_path, linkage_path
+from datbatch.config import Config, canonical_json
+from datbatch.errors import StoreError, WorkerLostError
+from datbatch.execution import driver
+from datbatch.execution.imaging_task import (
+    GranuleRecord,
+    ImagingTask,
+    image_first_study,
+    image_granule,
+    single_studies,
+)
+from datbatch.execution.planning import ImagingPlan, plan_imaging
+from datbatch.execution.progress import Progress
+
+ATTEMPTS = 3
+"""Times that a granule whose worker was lost is tried again before its run ends with an error."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did."""
+
+    studies: int
+    done: int
+    failed: int
+    excluded: int
+    processed: int
+    """Included studies that were computed in this run."""
+    failures: Mapping[str, int]
+    """Studies by error code, excluded ones among them."""
+    seconds: Mapping[str, float]
+    """Wall time of the processed studies, summed, by step."""
+
+
+def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path | None, quiet: bool) -> Manifest:
+    """Scan an archive into the manifest, in the order of the store where there is one."""
+    key = load_or_create_key(key_path(cohort))
+    known = Store(cohort).studies if cohort.exists() else []
+    progress: list[Progress] = []
+
+    def show(done: int, total: int) -> None:
+        if not progress:
+            progress.append(Progress("scan", total, "files", quiet=quiet))
+        progress[0].advance(done - progress[0].done)
+
+    manifest = scan_archive(
+        archive, key=key, participants=participants, known=known, config=config.archive, progress=show
+    )
+    for shown in progress:
+        shown.close()
+    return manifest
+
+
+def plan_run(manifest: Manifest, cohort: Path, config: Config) -> ImagingPlan:
+    """Say what a run would do, without doing it."""
+    recorded: Mapping[str, Any] = {}
+    granule_studies = config.store.granule_studies
+    if cohort.exists():
+        store = Store(cohort)
+        recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
+    return plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
+
+
+def run_imaging(
+    archive: Path,
+    cohort: Path,
+    config: Config,
+    *,
+    participants: Path | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> RunSummary:
+    """Read, reconstruct, normalise, scale, quantify and mirror every study of an archive into a cohort store.
+
+    Ends early and safely on `KeyboardInterrupt`: what is done stays, and the tables say so.
+
+    Parameters
+    ----------
+    archive : Path
+        Folder of DICOM files.
+    cohort : Path
+        Folder of the store; made where there is none.
+    config : Config
+        All parameters.
+    participants : Path, optional
+        Table of labels or reads, site, sex and age; `participants.csv` or `.tsv` of the archive by default.
+    cluster : str, optional
+        Address of a Dask scheduler; a local cluster by default.
+    workers : int, optional
+        Worker processes of the local cluster.
+    quiet : bool
+        Whether to show no progress.
+    """
+    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
+    if not cohort.exists():
+        Store.create(cohort, granule_studies=config.store.granule_studies)
+    store, ledger = Store(cohort), Ledger(cohort)
+    plan = plan_run(manifest, cohort, config)
+    _start(store, ledger, manifest, plan, config, archive)
+    records: list[GranuleRecord] = []
+    try:
+        if plan.pending:
+            tasks = [
+                ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config)
+                for g in plan.pending
+            ]
+            included = sum(entry.status == "included" for g in plan.pending for entry in g.entries)
+            progress = Progress("imaging", included, quiet=quiet)
+
+            def note(record: GranuleRecord) -> None:
+                records.append(record)
+                progress.advance(record.done + record.failed, record.failed)
+
+            with driver.connect(cluster, workers=workers) as client:
+                driver.run_tasks(
+                    client, image_granule, tasks, on_record=note, on_lost=lambda task: [_triage(client, task)]
+                )
+            progress.close()
+    finally:
+        fold_imaging(store, ledger, plan, manifest)
+    return _summary(store, records)
+
+
+def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest) -> None:
+    """Write what the ledger holds into the tables."""
+    rows: list[Row] = []
+    final: list[Row] = []
+    for granule in plan.granules:
+        for stage, key in granule.keys.items():
+            found = ledger.read(key) or []
+            rows += found
+            if stage == "quantify":
+                final += found
+    variables = [v for v in schema.STUDY_TABLE if v.source in plan.identities]
+    store.write_table(value_columns(variables, store.studies, rows))
+    known = [
+        Row(e.pseudonym, e.status, e.code, "archive", e.reason) for e in manifest.entries if e.status != "included"
+    ]
+    store.write_table(outcome_columns(store.studies, [*final, *known]))
+    store.consolidate()
+
+
+def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
+    """Forget the granules that hold failed studies, so that the next run computes them again.
+
+    Parameters
+    ----------
+    cohort : Path
+        Folder of the store.
+    codes : collection of str, optional
+        Only failures with these codes.
+
+    Returns
+    -------
+    int
+        How many failed studies will run again.
+    """
+    store, ledger = Store(cohort), Ledger(cohort)
+    count = 0
+    for stage, identity in store.attributes.get("stages", {}).items():
+        for key in ledger.keys(stage, identity["digest"]):
+            failed = [
+                row
+                for row in ledger.read(key) or ()
+                if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
+            ]
+            if failed:
+                count += len(failed) if stage == "quantify" else 0
+                ledger.remove([key])
+    return count
+
+
+def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, archive: Path) -> None:
+    entries = manifest.entries
+    if not entries:
+        raise StoreError("the archive holds no study", "Give the folder that holds the DICOM files.")
+    store.grow([entry.pseudonym for entry in entries])
+    write_linkage(linkage_path(store.path), manifest)
+    store.write_table(
+        {
+            "site": np.asarray([e.site for e in entries], dtype=object),
+            "sex": np.asarray([e.sex for e in entries], dtype=object),
+            "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
+            "label": np.asarray([e.label for e in entries], dtype=object),
+            "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
+        }
+    )
+    for name, identity in plan.identities.items():
+        ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
+    store.set_attributes(
+        {
+            "config": canonical_json(config.to_dict()),
+            "datbatch_version": __version__,
+            "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
+            "simulated": any((archive.parent).glob(f"{archive.name}.truth.csv")),
+            "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
+        }
+    )
+
+
+def _triage(client: Any, task: ImagingTask) -> ImagingTask:
+    """Find the studies of a granule that end their worker, one by one, so that the others are saved."""
+    if task.attempts >= ATTEMPTS:
+        raise WorkerLostError(f"granule {task.granule} lost its worker {task.attempts} times, by no single study")
+    lost = {
+        single.entries[0].pseudonym
+        for single in single_studies(task)
+        if not driver.survives(client, image_first_study, single)
+    }
+    return replace(task, lost=task.lost | lost, attempts=task.attempts + 1)
+
+
+def _summary(store: Store, records: Iterable[GranuleRecord]) -> RunSummary:
+    status = Counter(str(value) for value in store.read_table("status"))
+    codes = Counter(str(code) for code in store.read_table("error_code") if code)
+    seconds: Counter[str] = Counter()
+    processed = 0
+    for record in records:
+        seconds.update(record.seconds)
+        processed += record.done + record.failed
+    return RunSummary(
+        studies=sum(status.values()),
+        done=status[schema.DONE],
+        failed=status[schema.FAILED],
+        excluded=status[schema.EXCLUDED],
+        processed=processed,
+        failures=dict(codes),
+        seconds=dict(seconds),
+    )

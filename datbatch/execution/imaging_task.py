@@ -1,0 +1,98 @@
+"""The task of a worker for one granule of the imaging stages: files in, one shard and its ledger objects out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from datbatch.archive import Entry
+from datbatch.cohort import schema
+from datbatch.cohort.fold import rows_by_study
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.store import Store
+from datbatch.config import Config
+from datbatch.errors import WorkerLostError
+from datbatch.execution.stages import ImagedStudy, image_study
+
+
+@dataclass(frozen=True)
+class ImagingTask:
+    """One granule of `datbatch run`. Paths stay out of its representation: a library may log it."""
+
+    store: Path = field(repr=False)
+    archive: Path = field(repr=False)
+    granule: int
+    entries: tuple[Entry, ...] = field(repr=False)
+    keys: Mapping[str, GranuleKey] = field(repr=False)
+    config: Config = field(repr=False)
+    lost: frozenset[str] = frozenset()
+    """Pseudonyms of the studies that ended their worker."""
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class GranuleRecord:
+    """What the driver hears of a granule."""
+
+    granule: int
+    done: int
+    failed: int
+    """Studies of the manifest's included ones that failed in a stage."""
+    seconds: Mapping[str, float]
+
+
+def image_granule(task: ImagingTask) -> GranuleRecord:
+    """Take the studies of a granule through the imaging stages, write one shard, then the ledger objects.
+
+    Deterministic: a duplicate of the task writes the same bytes.
+    """
+    store, ledger = Store(task.store), Ledger(task.store)
+    kept = {stage: ledger.read(key) for stage, key in task.keys.items()}
+    known = {stage: rows_by_study(rows) for stage, rows in kept.items() if rows is not None}
+    # Uptake comes out of the last stage: without its rows every volume is made again, so none of them is kept.
+    rows: dict[str, list[Row]] = {stage: [] for stage in task.keys}
+    uptake = np.full((len(task.entries), *schema.SHAPE), np.nan, dtype=np.float32)
+    seconds: Counter[str] = Counter()
+    for index, entry in enumerate(task.entries):
+        imaged = _image_entry(entry, task, {s: r[entry.pseudonym] for s, r in known.items() if s != "quantify"})
+        seconds.update(imaged.seconds)
+        if imaged.uptake is not None:
+            uptake[index] = imaged.uptake
+        for stage, row in imaged.rows.items():
+            rows[stage].append(row)
+    hashes = store.write_volumes(schema.UPTAKE.name, task.granule, uptake)
+    rows["quantify"] = [
+        replace(row, sha256={schema.UPTAKE.name: value}) if value else row
+        for row, value in zip(rows["quantify"], hashes, strict=True)
+    ]
+    for stage, key in task.keys.items():
+        ledger.commit(key, rows[stage])
+    included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.status == "included"]
+    done = sum(row.status == schema.DONE for row in included)
+    return GranuleRecord(task.granule, done, len(included) - done, dict(seconds))
+
+
+def image_first_study(task: ImagingTask) -> str:
+    """Image only the first study of a task, writing nothing: shows whether it takes its worker along."""
+    return _image_entry(task.entries[0], task, {}).rows["quantify"].status
+
+
+def single_studies(task: ImagingTask) -> list[ImagingTask]:
+    """Split a task into tasks of one included study each."""
+    return [replace(task, entries=(entry,)) for entry in task.entries if entry.status == "included"]
+
+
+def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> ImagedStudy:
+    if entry.status != "included":
+        row = Row(entry.pseudonym, entry.status, entry.code, "archive", entry.reason)
+    elif entry.pseudonym in task.lost:
+        reason = "the study ended its worker process again and again"
+        row = Row(entry.pseudonym, schema.FAILED, WorkerLostError.code, "worker", reason)
+    else:
+        files = [task.archive / name for name in entry.files]
+        return image_study(entry.pseudonym, files, task.config, known)
+    return ImagedStudy(dict.fromkeys(task.keys, row))

@@ -1,0 +1,238 @@
+"""The tasks of workers that hold the accelerator: train a network, and infer and explain one granule."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from datbatch.classifier import (
+    ModelCard,
+    classification_metrics,
+    load_model,
+    predict,
+    save_model,
+    train_network,
+)
+from datbatch.classifier.evaluate import as_json, log_odds, positive_probability, predicted_class
+from datbatch.classifier.model import Model
+from datbatch.classifier.train import Epoch
+from datbatch.cohort import schema
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.store import Store, VolumeReader
+from datbatch.config import Config, ExplainConfig
+from datbatch.errors import ModelError
+from datbatch.imaging import region_masks
+from datbatch.relevance import (
+    inconsistent,
+    learn_orientation,
+    propagate_with_logits,
+    region_statistics,
+    round_mantissa,
+)
+
+PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
+HOTTEST = schema.STATISTICS.index("hottest_mean")
+VOXEL_ML = schema.SPACING_MM**3 / 1000.0
+HISTORY_FILE = "history.json"
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What a worker needs to train one model."""
+
+    store: Path = field(repr=False)
+    folder: Path = field(repr=False)
+    """Where the model goes."""
+    workspace: Path = field(repr=False)
+    """Where checkpoint and history stand while it trains."""
+    config: Config = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    split: npt.NDArray[np.str_] = field(repr=False)
+    data_digest: str
+
+
+def train_on_worker(task: TrainTask) -> dict[str, Any]:
+    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card."""
+    images = VolumeReader(task.store, schema.UPTAKE.name)
+    task.workspace.mkdir(parents=True, exist_ok=True)
+    epochs: list[dict[str, Any]] = []
+
+    def note(epoch: Epoch, total: int) -> None:
+        epochs.append(asdict(epoch))
+        _write_json(task.workspace / HISTORY_FILE, {"epochs": epoch.epoch, "of": total, "last": asdict(epoch)})
+
+    threads = os.cpu_count() or 1
+    trained = train_network(
+        images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
+        checkpoint=task.workspace / "checkpoint.safetensors", progress=note, threads=threads,
+    )  # fmt: skip
+    torch.set_num_threads(threads)
+    card = ModelCard(
+        preset=task.config.train.preset,
+        shape=schema.SHAPE,
+        config=task.config.to_dict(),
+        data_digest=task.data_digest,
+        history=tuple(asdict(epoch) for epoch in trained.history),
+        metrics={name: _evaluate(trained.network, images, task, name) for name in ("validation", "test")},
+        orientation=_orient(trained.network, images, task),
+    )
+    network = trained.network.cpu()
+    return asdict(save_model(task.folder, network, card).card)
+
+
+def _evaluate(network: torch.nn.Module, images: VolumeReader, task: TrainTask, name: str) -> dict[str, Any]:
+    members = np.flatnonzero((task.split == name) & (task.labels >= 0))
+    logits = predict(network, images, members, shape=schema.SHAPE)
+    evaluated: dict[str, Any] = as_json(classification_metrics(task.labels[members], predicted_class(logits)))
+    return evaluated
+
+
+def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> dict[str, Any]:
+    members = np.flatnonzero((task.split == "validation") & (task.labels >= 0))
+    values = []
+    for index in members:
+        _, relevance = _propagate(network, [images[int(index)]], task.config.explain)
+        values.append(_regional(relevance[0], task.config.explain)[PUTAMEN, HOTTEST])
+    return asdict(learn_orientation(np.asarray(values), task.labels[members]))
+
+
+@dataclass(frozen=True)
+class ExplainTask:
+    """One granule of `datbatch explain`."""
+
+    store: Path = field(repr=False)
+    model: str
+    folder: Path = field(repr=False)
+    weights_sha256: str
+    config: ExplainConfig = field(repr=False)
+    key: GranuleKey
+    first: int
+    """Position of the granule's first study in the store."""
+    quantified: tuple[Row, ...] = field(repr=False)
+    """Rows of the stage `quantify`, one per study of the granule."""
+
+
+@dataclass(frozen=True)
+class ExplainRecord:
+    """What the driver hears of an explained granule."""
+
+    granule: int
+    explained: int
+
+
+@dataclass(frozen=True)
+class ExplainedVolume:
+    """Inference and relevance of one study."""
+
+    relevance: npt.NDArray[np.float32]
+    regional: npt.NDArray[np.float64]
+    probability: float
+    log_odds: float
+    predicted: str
+    inconsistent: bool
+
+
+def explain_granule(task: ExplainTask) -> ExplainRecord:
+    """Infer and explain the studies of a granule, write one shard, then the ledger object."""
+    store = Store(task.store)
+    model = load_model_once(task.folder)
+    if model.card.weights_sha256 != task.weights_sha256:
+        raise ModelError("the model was replaced while its studies were being explained")
+    images = store.volumes()
+    relevance = np.full((len(task.quantified), *schema.SHAPE), np.nan, dtype=np.float32)
+    values: dict[int, Mapping[str, Any]] = {}
+    for index, row in enumerate(task.quantified):
+        if row.status != schema.DONE:
+            continue
+        explained = explain_volumes([images[task.first + index]], model, task.config)[0]
+        relevance[index] = explained.relevance
+        values[index] = {
+            "probability": explained.probability,
+            "log_odds": explained.log_odds,
+            "predicted": explained.predicted,
+            "inconsistent": explained.inconsistent,
+            "regional": [[v if np.isfinite(v) else None for v in row] for row in explained.regional.tolist()],
+        }
+    array = f"relevance/{task.model}/{schema.RELEVANCE_MAP.name}"
+    hashes = store.write_volumes(array, task.key.granule, relevance)
+    rows = [
+        Row(
+            row.study,
+            row.status,
+            row.code,
+            row.stage,
+            row.reason,
+            values.get(i, {}),
+            {array: sha} if sha else {},
+        )
+        for i, (row, sha) in enumerate(zip(task.quantified, hashes, strict=True))
+    ]
+    Ledger(task.store).commit(task.key, rows)
+    return ExplainRecord(task.key.granule, len(values))
+
+
+def explain_volumes(
+    volumes: Sequence[npt.NDArray[np.float32]], model: Model, config: ExplainConfig
+) -> list[ExplainedVolume]:
+    """Infer and explain normalised volumes of shape (x, y, z), float32.
+
+    Raises
+    ------
+    ModelError
+        When the model was trained on another grid, or without an orientation of its relevance.
+    """
+    if model.card.shape != schema.SHAPE or model.card.orientation is None:
+        raise ModelError(f"the model is for the grid {model.card.shape}, the volumes have {schema.SHAPE}")
+    sign, threshold = model.card.orientation["sign"], model.card.orientation["threshold"]
+    logits, relevance = _propagate(model.network, volumes, config)
+    regional = [_regional(volume, config) for volume in relevance]
+    oriented = [sign * statistics[PUTAMEN, HOTTEST] for statistics in regional]
+    classes = predicted_class(logits)
+    flags = inconsistent(oriented, classes, threshold)
+    return [
+        ExplainedVolume(
+            relevance=round_mantissa(relevance[index], config.mantissa_bits),
+            regional=regional[index],
+            probability=float(positive_probability(logits)[index]),
+            log_odds=float(log_odds(logits)[index]),
+            predicted=schema.LABELS[int(classes[index])],
+            inconsistent=bool(flags[index]),
+        )
+        for index in range(len(volumes))
+    ]
+
+
+@lru_cache(maxsize=1)
+def load_model_once(folder: Path) -> Model:
+    """Read a model, kept for the tasks that follow in this process."""
+    return load_model(folder)
+
+
+def _propagate(
+    network: torch.nn.Module, volumes: Sequence[npt.NDArray[np.float32]], config: ExplainConfig
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    device = next(network.parameters()).device
+    images = torch.from_numpy(np.stack(volumes)[:, None]).to(device)
+    logits, relevance = propagate_with_logits(network, images, target=config.target, rules=config.rules)
+    return logits.float().cpu().numpy(), relevance[:, 0].float().cpu().numpy()
+
+
+def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig) -> npt.NDArray[np.float64]:
+    axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
+    return region_statistics(relevance, region_masks(), axes, hottest_ml=config.hottest_ml, voxel_volume_ml=VOXEL_ML)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    aside.write_text(json.dumps(value), encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,245 @@
+"""The stages: what each depends on, the digest that says whether its results still hold, and one study through them.
+
+Pure functions of files and parameters; the same ones run in one process, on a local cluster, and on a supercomputer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.archive import Acquisition, read_study
+from datbatch.cohort import schema
+from datbatch.cohort.ledger import Row
+from datbatch.config import Config, digest
+from datbatch.errors import DatbatchError, InternalError, NormalisationError
+from datbatch.imaging import (
+    Quantification,
+    Registration,
+    Volume,
+    load_template,
+    quantify,
+    reconstruct,
+    register_affine,
+    resample,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step whose results are recorded in the ledger."""
+
+    name: str
+    version: int
+    """Version of the code: raised when the same parameters give other numbers."""
+    upstream: tuple[str, ...]
+    """Stages whose results it uses."""
+    parameters: Callable[[Config], dict[str, Any]]
+    """What of the parameters its results depend on."""
+
+
+@lru_cache(maxsize=1)
+def _template() -> Volume:
+    return load_template()
+
+
+@lru_cache(maxsize=1)
+def _template_digest() -> str:
+    template = _template()
+    return digest([template.data.tobytes().hex(), template.affine.tolist()])
+
+
+IMAGING = (
+    Stage(
+        "reconstruct",
+        version=1,
+        upstream=(),
+        parameters=lambda c: {"photopeak_kev": c.archive.photopeak_kev, **vars(c.reconstruct)},
+    ),
+    Stage(
+        "register",
+        version=1,
+        upstream=("reconstruct",),
+        parameters=lambda c: {"template": _template_digest(), **vars(c.register)},
+    ),
+    Stage("quantify", version=1, upstream=("register",), parameters=lambda c: dict(vars(c.quantify))),
+)
+"""The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
+
+EXPLAIN_VERSION = 1
+TRAIN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StageIdentity:
+    """What a stage's results depend on."""
+
+    digest: str
+    version: int
+    parameters: Mapping[str, Any]
+    upstream: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form that the store keeps."""
+        return {
+            "digest": self.digest,
+            "version": self.version,
+            "parameters": dict(self.parameters),
+            "upstream": dict(self.upstream),
+        }
+
+
+def imaging_identities(config: Config) -> dict[str, StageIdentity]:
+    """Give the identity of each imaging stage; a stage's digest covers the digests upstream of it."""
+    found: dict[str, StageIdentity] = {}
+    for stage in IMAGING:
+        upstream = {name: found[name].digest for name in stage.upstream}
+        parameters = stage.parameters(config)
+        content = {
+            "stage": stage.name,
+            "version": stage.version,
+            "parameters": parameters,
+            "upstream": upstream,
+        }
+        found[stage.name] = StageIdentity(digest(content), stage.version, parameters, upstream)
+    return found
+
+
+@dataclass(frozen=True)
+class ImagedStudy:
+    """One study through the imaging stages.
+
+    Attributes
+    ----------
+    rows : dict of str to Row
+        Outcome by stage.
+    uptake : ndarray, shape (x, y, z), float32, or None
+        Volume for the store; None where a stage failed.
+    seconds : dict of str to float
+        Wall time by step.
+    """
+
+    rows: dict[str, Row]
+    uptake: npt.NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def image_study(
+    study: str, files: Sequence[Path], config: Config, known: Mapping[str, Row] | None = None
+) -> ImagedStudy:
+    """Take one study from its raw files to scaled, quantified, mirrored uptake; never raises.
+
+    Parameters
+    ----------
+    study : str
+        Pseudonym.
+    files : sequence of Path
+        The study's DICOM files.
+    config : Config
+        All parameters.
+    known : mapping of str to Row, optional
+        Rows of stages that are done already; their results are used, not computed again.
+
+    Returns
+    -------
+    ImagedStudy
+        With a row for every imaging stage; a failure is carried to the stages after it.
+    """
+    rows = dict(known or {})
+    clock = _Clock()
+    earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
+    if earlier is not None:
+        return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
+    stage, values, uptake = "reconstruct", dict[str, Any](), None
+    try:
+        with clock("read"):
+            acquisition = read_study(files, config=config.archive)
+        with clock("reconstruct"):
+            volume = reconstruct(acquisition, **vars(config.reconstruct))
+        rows.setdefault(stage, Row(study, schema.DONE, values=_acquisition_values(acquisition)))
+        stage = "register"
+        if stage not in rows:
+            with clock("register"):
+                registration = _register(volume, config)
+            values = _registration_values(registration)
+            if registration.failed:
+                raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
+            rows[stage] = Row(study, schema.DONE, values=values)
+        template_to_study = np.asarray(rows[stage].values["template_to_study"], dtype=np.float64)
+        stage, values = "quantify", {}
+        with clock("normalise"):
+            normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
+        with clock("quantify"):
+            result = quantify(normalised, config.quantify)
+        rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
+        uptake = result.uptake
+    except DatbatchError as error:
+        rows[stage] = Row(study, schema.FAILED, error.code, stage, error.reason, values)
+    except Exception as error:
+        # Its message may hold a path; only its kind is kept. One bad study never stops a batch.
+        reason = f"unforeseen {type(error).__name__}"
+        rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
+    last = rows[stage]
+    carried = Row(study, last.status, last.code, last.stage, last.reason)
+    return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds)
+
+
+def _acquisition_values(acquisition: Acquisition) -> dict[str, Any]:
+    return {
+        "scanner": acquisition.study.scanner,
+        "counts": acquisition.counts,
+        "views": len(acquisition.angles_deg),
+        "pixel_size_mm": acquisition.pixel_size_mm,
+        "flags": " ".join(acquisition.study.flags),
+    }
+
+
+def _register(volume: Volume, config: Config) -> Registration:
+    template = _template()
+    return register_affine(volume.data, volume.affine, template.data, template.affine, **vars(config.register))
+
+
+def _registration_values(registration: Registration) -> dict[str, Any]:
+    values: dict[str, Any] = {f"quality_{name}": _finite(score) for name, score in registration.quality.items()}
+    return values | {"template_to_study": registration.template_to_study.tolist()}
+
+
+def _scores(registration: Registration) -> str:
+    return ", ".join(f"{name} {score:.2f}" for name, score in registration.quality.items())
+
+
+def _quantification_values(result: Quantification) -> dict[str, Any]:
+    return {
+        "reference_value": result.reference_value,
+        "mirrored": bool(result.mirrored),
+        "specific_binding_ratio": [_finite(v) for v in result.specific_binding_ratio],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+class _Clock:
+    """Adds up wall time by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, name: str) -> _Clock:
+        self._running = (name, time.perf_counter())
+        return self
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        name, start = self._running
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,163 @@
+"""One study through everything, in memory: no store, no cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.cohort import schema
+from datbatch.config import Config
+from datbatch.errors import by_code
+from datbatch.execution.model_task import explain_volumes, load_model_once
+from datbatch.execution.stages import image_study
+
+
+@dataclass(frozen=True)
+class StudyExplanation:
+    """Everything about one study.
+
+    Attributes
+    ----------
+    uptake : ndarray, shape (x, y, z), float32
+        Normalised to MNI, scaled to the reference region, ipsilateral side left (x < 0); `schema.grid_affine()`.
+    relevance : ndarray, shape (x, y, z), float32
+        Layer-wise relevance of each voxel, on the same grid.
+    mirrored : bool
+        Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
+    specific_binding_ratio : ndarray, shape (region,), float64
+        In the order of `schema.REGIONS`.
+    regional : ndarray, shape (region, statistic), float64
+        Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`.
+    probability, log_odds : float
+        Of the positive class (reduced uptake).
+    predicted : str
+        negative or positive.
+    inconsistent : bool
+        Whether the map is typical of the class that was not predicted.
+    template_to_study : ndarray, shape (4, 4), float64
+        MNI mm to study mm, RAS.
+    quality : dict of str to float
+        Scores of the normalisation.
+    counts : float
+        Sum of the projections.
+    seconds : dict of str to float
+        Wall time by step.
+    """
+
+    uptake: npt.NDArray[np.float32]
+    relevance: npt.NDArray[np.float32]
+    mirrored: bool
+    specific_binding_ratio: npt.NDArray[np.float64]
+    regional: npt.NDArray[np.float64]
+    probability: float
+    log_odds: float
+    predicted: str
+    inconsistent: bool
+    template_to_study: npt.NDArray[np.float64]
+    quality: dict[str, float]
+    counts: float
+    seconds: dict[str, float]
+
+    def side(self, region: str) -> str:
+        """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
+        if region.endswith("ipsilateral"):
+            return "right" if self.mirrored else "left"
+        if region.endswith("contralateral"):
+            return "left" if self.mirrored else "right"
+        return ""
+
+    def summary(self) -> dict[str, Any]:
+        """Give the figures without the volumes, in JSON types."""
+        return {
+            "predicted": self.predicted,
+            "probability_positive": self.probability,
+            "log_odds": self.log_odds,
+            "inconsistent": self.inconsistent,
+            "mirrored": self.mirrored,
+            "counts": self.counts,
+            "regions": {
+                name: {
+                    "side": self.side(name),
+                    "specific_binding_ratio": _number(self.specific_binding_ratio[index]),
+                    "relevance": {
+                        statistic: _number(self.regional[index, position])
+                        for position, statistic in enumerate(schema.STATISTICS)
+                    },
+                }
+                for index, name in enumerate(schema.REGIONS)
+            },
+            "quality": self.quality,
+            "seconds": self.seconds,
+        }
+
+    def text(self) -> str:
+        """Describe the study in a few lines."""
+        words = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
+        lines = [
+            f"{self.predicted} ({words[self.predicted]}), probability of positive {self.probability:.3f}"
+            + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
+            f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance, hottest':>19}",
+        ]
+        hottest = schema.STATISTICS.index("hottest_mean")
+        for index, name in enumerate(schema.REGIONS[:4]):
+            binding, relevance = self.specific_binding_ratio[index], self.regional[index, hottest]
+            lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>19.3g}")
+        lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
+        return "\n".join(lines)
+
+
+def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Config | None = None) -> StudyExplanation:
+    """Take one study's raw DICOM files through everything.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        The study's DICOM files.
+    model : str or Path
+        Folder of a trained model.
+    config : Config, optional
+        Imaging parameters and start of relevance.
+
+    Returns
+    -------
+    StudyExplanation
+
+    Raises
+    ------
+    DatbatchError
+        The named kind for what is wrong with the study or the model.
+    """
+    config = config if config is not None else Config()
+    loaded = load_model_once(Path(model))
+    imaged = image_study("study", [Path(path) for path in paths], config)
+    last = imaged.rows["quantify"]
+    if imaged.uptake is None:
+        raise by_code()[last.code](last.reason)
+    explained = explain_volumes([imaged.uptake], loaded, config.explain)[0]
+    registered, quantified = imaged.rows["register"].values, last.values
+    return StudyExplanation(
+        uptake=imaged.uptake,
+        relevance=explained.relevance,
+        mirrored=quantified["mirrored"],
+        specific_binding_ratio=np.array(
+            [np.nan if v is None else v for v in quantified["specific_binding_ratio"]], dtype=np.float64
+        ),
+        regional=explained.regional,
+        probability=explained.probability,
+        log_odds=explained.log_odds,
+        predicted=explained.predicted,
+        inconsistent=explained.inconsistent,
+        template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
+        quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
+        counts=imaged.rows["reconstruct"].values["counts"],
+        seconds=imaged.seconds,
+    )
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,75 @@
+"""The ledger: a granule counts once, whole or not at all."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from datbatch.cohort import schema
+from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+
+KEY = GranuleKey("quantify", "d1", 0, "m1")
+ROWS = [Row("sa", schema.DONE, values={"counts": 3.0}), Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")]
+
+
+def test_a_recorded_granule_reads_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert ledger.read(KEY) is None
+    assert ledger.commit(KEY, ROWS)
+    assert ledger.read(KEY) == ROWS
+    assert ledger.keys("quantify", "d1") == [KEY]
+
+
+def test_of_many_duplicate_tasks_one_counts(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(lambda _: ledger.commit(KEY, ROWS), range(64)))
+    assert sum(won) == 1
+    assert ledger.read(KEY) == ROWS
+    assert len(list(tmp_path.rglob("*.*"))) == 1, "no temporary file stays"
+
+
+def test_a_damaged_object_counts_as_not_done(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.commit(KEY, ROWS)
+    file = next(tmp_path.rglob("*.json"))
+    file.write_text(file.read_text()[:-20])
+    assert ledger.read(KEY) is None
+    assert ledger.commit(KEY, ROWS)
+
+
+def test_retiring_keeps_only_the_named_objects(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    other_digest = GranuleKey("quantify", "d0", 0, "m1")
+    grown = GranuleKey("quantify", "d1", 0, "m2")
+    other_stage = GranuleKey("register", "d0", 0, "m1")
+    for key in (KEY, other_digest, grown, other_stage):
+        ledger.commit(key, ROWS)
+    ledger.retire("quantify", "d1", {KEY.name})
+    assert [ledger.read(key) is not None for key in (KEY, other_digest, grown, other_stage)] == [True, False, False, True]
+
+
+def test_folding_is_independent_of_the_order_of_rows() -> None:
+    table = {v.name: v for v in schema.STUDY_TABLE}
+    variables = [table["counts"], table["specific_binding_ratio"], table["scanner"], table["mirrored"]]
+    ratios = [1.0, None, *[0.5] * (len(schema.REGIONS) - 2)]
+    rows = [
+        Row("sb", schema.DONE, values={"counts": 2.0, "specific_binding_ratio": ratios, "mirrored": True}),
+        Row("sa", schema.DONE, values={"counts": None, "scanner": "X"}),
+    ]
+    studies = ["sa", "sb", "sc"]
+    for order in (rows, rows[::-1]):
+        columns = value_columns(variables, studies, order)
+        np.testing.assert_array_equal(columns["counts"], [np.nan, 2.0, np.nan])
+        np.testing.assert_array_equal(columns["specific_binding_ratio"][1], [np.nan if r is None else r for r in ratios])
+        assert list(columns["scanner"]) == ["X", "", ""]
+        assert list(columns["mirrored"]) == [False, True, False]
+
+
+def test_a_study_without_a_row_is_pending() -> None:
+    columns = outcome_columns(["sa", "sb", "sc"], ROWS)
+    assert list(columns["status"]) == ["done", "failed", "pending"]
+    assert list(columns["error_code"]) == ["", "truncated", ""]

@@ -1,0 +1,143 @@
+"""The store: opens with xarray alone, keeps what is written, and says when bytes are not the written ones."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from datbatch.cohort import schema
+from datbatch.cohort.query import as_acquired, open_cohort
+from datbatch.cohort.store import Store, sweep_partial_files, volume_sha256
+from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
+
+STUDIES = ["sa", "sb", "sc"]
+
+
+@pytest.fixture(scope="module")
+def volumes() -> np.ndarray:
+    values = np.random.default_rng(0).normal(size=(3, *schema.SHAPE)).astype(np.float32)
+    values[1] = np.nan
+    return values
+
+
+@pytest.fixture
+def store(tmp_path: Path, volumes: np.ndarray) -> Store:
+    made = Store.create(tmp_path / "cohort.zarr", granule_studies=2)
+    made.grow(STUDIES)
+    made.write_volumes("uptake", 0, volumes[:2])
+    made.write_volumes("uptake", 1, volumes[2:])
+    made.write_table({"site": np.array(["A", "B", "A"], dtype=object), "mirrored": np.array([True, False, False])})
+    made.consolidate()
+    return made
+
+
+def test_xarray_alone_opens_the_store_with_coordinates_in_millimetres(store: Store, volumes: np.ndarray) -> None:
+    program = (
+        "import sys, warnings; warnings.simplefilter('error'); import xarray;"
+        f"t = xarray.open_datatree({str(store.path)!r}, engine='zarr');"
+        "v = t.uptake.sel(study='sc').sel(x=-26, y=4, z=2, method='nearest');"
+        "print([str(d) for d in t.uptake.dims], float(v), int(t.uptake.groupby('site').count().sum()));"
+        "assert 'datbatch' not in sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split("]")
+    assert json.loads(shown[0].replace("'", '"') + "]") == ["study", "x", "y", "z"]
+    value, count = shown[1].split()
+    assert float(value) == volumes[2, 32, 65, 23]
+    assert int(count) == 2 * np.prod(schema.SHAPE)
+
+
+def test_what_is_written_reads_back_bit_by_bit(store: Store, volumes: np.ndarray) -> None:
+    reader = pickle.loads(pickle.dumps(store.volumes()))
+    assert len(reader) == 3
+    for index in range(3):
+        np.testing.assert_array_equal(reader[index], volumes[index])
+
+
+def test_the_hash_of_a_study_without_result_is_empty(store: Store, volumes: np.ndarray) -> None:
+    assert store.write_volumes("uptake", 0, volumes[:2]) == [volume_sha256(volumes[0]), ""]
+
+
+def test_a_granule_must_fill_its_shard(store: Store, volumes: np.ndarray) -> None:
+    with pytest.raises(GridMismatchError):
+        store.write_volumes("uptake", 0, volumes[:1])
+
+
+def test_a_grown_store_keeps_its_studies_and_pads_with_pending(store: Store, volumes: np.ndarray) -> None:
+    store.add_model("m", {"created": "now"})
+    store.grow([*STUDIES, "sd"])
+    assert store.studies == [*STUDIES, "sd"]
+    np.testing.assert_array_equal(store.volumes()[2], volumes[2])
+    assert np.isnan(store.volumes()[3]).all()
+    assert store.read_table("regional", "relevance/m").shape == (4, len(schema.REGIONS), len(schema.STATISTICS))
+    assert [str(s) for s in store.read_table("site")] == ["A", "B", "A", ""]
+
+
+def test_the_order_of_studies_is_never_changed(store: Store) -> None:
+    with pytest.raises(StoreError, match="order"):
+        store.grow(["sb", "sa", "sc"])
+
+
+def test_growing_completes_what_a_kill_left_half_done(store: Store) -> None:
+    # The names come last: here only they are missing.
+    store._array("site").resize((5,))
+    store._array("uptake").resize((5, *schema.SHAPE))
+    store.grow([*STUDIES, "sd", "se"])
+    assert Store(store.path).studies == [*STUDIES, "sd", "se"]
+
+
+@pytest.mark.parametrize("place", [0.1, 0.4, 0.75])
+def test_a_flipped_bit_is_found_on_reading(store: Store, place: float) -> None:
+    shard = store.path / "uptake" / "c.1.0.0.0"
+    content = bytearray(shard.read_bytes())
+    content[int(len(content) * place)] ^= 0x10
+    shard.write_bytes(content)
+    with pytest.raises(CorruptStoreError):
+        store.volumes()[2]
+
+
+def test_a_cut_shard_is_found_on_reading(store: Store) -> None:
+    shard = store.path / "uptake" / "c.1.0.0.0"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(CorruptStoreError):
+        store.volumes()[2]
+
+
+def test_a_view_gives_mirrored_studies_back_as_acquired(store: Store, volumes: np.ndarray) -> None:
+    cohort = open_cohort(store.path)
+    seen = as_acquired(cohort.uptake, cohort.mirrored)
+    np.testing.assert_array_equal(seen.sel(study="sa").values, volumes[0, ::-1])
+    np.testing.assert_array_equal(seen.sel(study="sc").values, volumes[2])
+    xarray.testing.assert_equal(seen.x, cohort.uptake.x)
+
+
+def test_the_relevance_group_inherits_the_grid_and_the_names_of_regions(store: Store) -> None:
+    store.add_model("m", {"created": "now"})
+    store.consolidate()
+    group = open_cohort(store.path)["relevance/m"].to_dataset()
+    assert list(group.regional.region.values) == list(schema.REGIONS)
+    assert float(group["map"].x[0]) == schema.ORIGIN_MM[0]
+    assert group.regional.sel(region="putamen_ipsilateral", statistic="mean").shape == (3,)
+
+
+@pytest.mark.parametrize("content", ["nothing", "folder", "other zarr"])
+def test_what_is_no_cohort_store_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.zarr"
+    if content != "nothing":
+        path.mkdir()
+    if content == "other zarr":
+        (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    with pytest.raises(StoreError):
+        Store(path)
+
+
+def test_left_over_partial_files_are_swept(store: Store) -> None:
+    (store.path / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"x")
+    assert sweep_partial_files(store.path) == 1
+    assert not list(store.path.rglob("*.partial"))

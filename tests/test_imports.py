@@ -1,0 +1,76 @@
+"""The import rule of the house, read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "datbatch"
+LEVELS = [
+    {"errors"},
+    {"config"},
+    {"cohort.schema"},
+    {"archive", "imaging", "simulation", "classifier", "relevance"},
+    {"cohort"},
+    {"execution"},
+    {"report"},
+    {"cli"},
+]
+ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+ONE_DOOR = {"zarr": {"cohort/store.py"}, "distributed": {"execution/driver.py"}}
+ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance"}
+FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
+
+
+def room(dotted: str) -> str:
+    """Name the room of a dotted path below the package."""
+    return "cohort.schema" if dotted.startswith("cohort.schema") else dotted.split(".")[0]
+
+
+def imported(path: Path) -> list[str]:
+    """List the dotted names a module imports, wherever in it they stand."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_stands_before_it(path: Path) -> None:
+    here = room(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    for name in imported(path):
+        if not name.startswith("datbatch."):
+            continue
+        there = room(name.removeprefix("datbatch."))
+        if there == "__version__" or there == here:
+            continue
+        assert ORDER[there] < ORDER[here] or (path.name, there) == ("loader.py", "cohort"), f"{here} imports {there}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_zarr_and_distributed_have_one_door_each(path: Path) -> None:
+    place = path.relative_to(PACKAGE).as_posix()
+    roots = {name.split(".")[0] for name in imported(path)}
+    for library, doors in ONE_DOOR.items():
+        assert library not in roots or place in doors, f"{place} imports {library}"
+    if place.split("/")[0] in ARRAYS_ONLY:
+        assert not roots & FORBIDDEN_BELOW, f"{place} imports {roots & FORBIDDEN_BELOW}"
+
+
+def test_the_package_and_its_help_load_no_heavy_library() -> None:
+    heavy = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numba")
+    probe = (
+        "import sys, datbatch, datbatch.cohort.schema, datbatch.cli;"
+        f"datbatch.cli.build_parser();print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
