@@ -1,0 +1,193 @@
+"""One simulated study: a subject in front of a camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.simulation.acquisition import expected_projections, noisy_counts, object_grid
+from datbatch.simulation.phantom import Anatomy, Phantom, Side, StriatalBinding, build_phantom
+from datbatch.simulation.population import (
+    NOISE,
+    Pose,
+    Subject,
+    anatomy,
+    draw_subject,
+    stream,
+    striatal_binding,
+    template_to_study,
+    true_label,
+)
+from datbatch.simulation.sites import Site, site_named, view_angles
+
+HEAD_LOW_MM, HEAD_HIGH_MM = -165.0, 135.0
+"""What of the body is painted, along the axis and relative to the head's middle."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known about a simulated study and must be found again.
+
+    Attributes
+    ----------
+    label : {"negative", "positive", "atypical"}
+        What a reader without any error would say.
+    severity, asymmetry : float
+        Of the degeneration, see `Subject`.
+    side : {"left", "right"}
+        Side with the lower mean putaminal binding.
+    binding : dict of StriatalBinding
+        True binding ratios by side.
+    template_to_study : ndarray, shape (4, 4), float64
+        MNI mm to study mm, RAS.
+    expected_counts : float
+        Mean total of the photopeak projections.
+    cut : {"none", "top", "base"}
+        Whether the field of view leaves out part of the brain.
+    """
+
+    label: str
+    severity: float
+    asymmetry: float
+    side: Side
+    binding: dict[Side, StriatalBinding]
+    template_to_study: npt.NDArray[np.float64]
+    expected_counts: float
+    cut: str
+
+
+@dataclass(frozen=True)
+class SimulatedStudy:
+    """Counts of one study with what is true about it.
+
+    Attributes
+    ----------
+    subject : Subject
+        Who was examined.
+    site : Site
+        Where.
+    projections : ndarray, shape (view, row, bin), uint16
+        Counts in the photopeak window, head after head in the order of acquisition. Row 0 is the head side.
+    scatter_window : ndarray, shape (view, row, bin), uint16, or None
+        Counts in the lower window where the site has one.
+    angles_deg : ndarray, shape (view,), float64
+        DICOM angle of the detector, in [0, 360).
+    pixel_size_mm, row_size_mm : float
+        Size of a bin and of a row.
+    radius_mm : float
+        Radius of rotation.
+    truth : Truth
+        What must be found again.
+    """
+
+    subject: Subject
+    site: Site
+    projections: npt.NDArray[np.uint16]
+    scatter_window: npt.NDArray[np.uint16] | None
+    angles_deg: npt.NDArray[np.float64]
+    pixel_size_mm: float
+    row_size_mm: float
+    radius_mm: float
+    truth: Truth
+
+
+def truth_of(subject: Subject) -> Truth:
+    """Give what is true about a subject's study; needs no imaging."""
+    binding = striatal_binding(subject)
+    lower: Side = "left" if binding["left"].putamen("left") <= binding["right"].putamen("right") else "right"
+    return Truth(
+        label=true_label(subject),
+        severity=subject.severity,
+        asymmetry=subject.asymmetry,
+        side=lower,
+        binding=binding,
+        template_to_study=template_to_study(subject),
+        expected_counts=subject.expected_counts,
+        cut=subject.cut,
+    )
+
+
+def subject_phantom(subject: Subject) -> Phantom:
+    """Give the object that the subject's site sees."""
+    matrix = template_to_study(subject)
+    middle = subject.pose.centre_mm[2] + matrix[2, 3] - subject.pose.matrix()[2, 3]
+    grid = object_grid(site_named(subject.site).camera, middle + HEAD_LOW_MM, middle + HEAD_HIGH_MM)
+    return build_phantom(anatomy(subject), matrix, grid)
+
+
+def acquire(subject: Subject, site: Site | None = None) -> SimulatedStudy:
+    """Take the subject's projections.
+
+    Parameters
+    ----------
+    subject : Subject
+        From `draw_subject`, or a variant of it.
+    site : Site, optional
+        A variant (of convention or camera) of the subject's site; that site itself when not given.
+
+    Returns
+    -------
+    SimulatedStudy
+        The same counts for the same subject, always.
+    """
+    site = site if site is not None else site_named(subject.site)
+    angles = view_angles(site.convention)
+    primary, blurred = expected_projections(subject_phantom(subject), angles, subject.radius_mm, site.camera)
+    expected = primary + site.camera.scatter_ratio * blurred
+    scale = subject.expected_counts / expected.sum()
+    rng = stream(subject.seed, subject.index, NOISE)
+    projections = noisy_counts(scale * expected, rng)
+    lower = None
+    if "scatter" in site.convention.windows:
+        lower = noisy_counts(scale * (0.08 * primary + 0.45 * blurred), rng)
+    return SimulatedStudy(
+        subject=subject,
+        site=site,
+        projections=projections,
+        scatter_window=lower,
+        angles_deg=angles,
+        pixel_size_mm=site.camera.pixel_size_mm,
+        row_size_mm=site.camera.row_size_mm,
+        radius_mm=subject.radius_mm,
+        truth=truth_of(subject),
+    )
+
+
+def simulate_study(index: int, *, seed: int = 0) -> SimulatedStudy:
+    """Simulate study number `index` of the archive with that seed."""
+    return acquire(draw_subject(index, seed))
+
+
+def canonical_subject() -> Subject:
+    """Give a healthy person of 65 with the mean anatomy, exactly in MNI space (the affine is the identity)."""
+    template = Anatomy({})
+    drawn = draw_subject(0, 0)
+    return Subject(
+        index=drawn.index,
+        seed=drawn.seed,
+        site="A",
+        sex="F",
+        age_years=65.0,
+        severity=0.0,
+        asymmetry=0.0,
+        side="left",
+        atypical="none",
+        gain={"left": 1.0, "right": 1.0},
+        caudate_ratio=1.04,
+        pose=Pose(),
+        cut="none",
+        cut_height_mm=0.0,
+        putamen=template.putamen,
+        caudate=template.caudate,
+        ventricle_size=1.0,
+        uptake=template.uptake,
+        expected_counts=40e6,
+        radius_mm=140.0,
+    )
+
+
+def canonical_normal() -> SimulatedStudy:
+    """Simulate the mean healthy person exactly in MNI space, with so many counts that noise is small."""
+    return acquire(canonical_subject())
