@@ -1,0 +1,157 @@
+"""Everything that a report shows, read from the store once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from datbatch.cohort import schema
+from datbatch.imaging import hottest_region_masks, load_template, region_masks, resample, scale_to_reference
+from datbatch.imaging.volume import Volume
+from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
+from datbatch.report.classification import Model, choose_model, outcomes, read_model
+from datbatch.report.figures import Convention, store_volume
+from datbatch.report.tables import Flow, count_flow, json_attribute, read_studies
+
+SHOWN_CASES = 24
+"""Misclassified studies that get a picture; more would make the page too long and too heavy."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a report shows of one model.
+
+    Attributes
+    ----------
+    model : Model
+        Tables and card.
+    outcomes : tuple of str, shape (study,)
+        TN, TP, FN, FP, or empty outside the test set.
+    images : GroupImages
+        Means, misclassified slices and distances.
+    template : Volume
+        Template of the normalisation on the store's grid, scaled like the images.
+    masks : ndarray, shape (region, x, y, z), bool
+        Regions.
+    putamen_region : ndarray, shape (x, y, z), bool
+        Where the hottest voxels of the ipsilateral putamen are sought.
+    height : int
+        Index of the striatal slice.
+    """
+
+    model: Model
+    outcomes: tuple[str, ...]
+    images: GroupImages
+    template: Volume
+    masks: npt.NDArray[np.bool_]
+    putamen_region: npt.NDArray[np.bool_]
+    height: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report shows.
+
+    Attributes
+    ----------
+    studies : DataFrame
+        One row per study, from `tables.read_studies`.
+    flow : Flow
+        Counted studies.
+    attributes : dict
+        Of the store's root.
+    config : dict
+        Recorded parameters of the run.
+    simulated : bool
+        Whether the archive was simulated.
+    explained : Explained or None
+        The chosen model's results; None when the store has no model.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+    """
+
+    studies: pd.DataFrame
+    flow: Flow
+    attributes: dict[str, Any]
+    config: dict[str, Any]
+    simulated: bool
+    explained: Explained | None
+    convention: Convention
+
+
+def is_simulated(attributes: Mapping[Any, Any]) -> bool:
+    """Tell whether the store says that its archive was simulated."""
+    told = attributes.get("simulated")
+    return told is True or str(told).lower() in ("true", "1") or attributes.get("archive_kind") == "simulated"
+
+
+def scaled_template(reference: npt.NDArray[np.bool_]) -> Volume:
+    """Give the template on the store's grid, in units of the reference region as the studies are.
+
+    Parameters
+    ----------
+    reference : ndarray, shape (x, y, z), bool
+        The reference region.
+    """
+    on_grid = resample(load_template(), np.eye(4), schema.grid_affine(), schema.SHAPE)
+    return store_volume(scale_to_reference(on_grid, reference))
+
+
+def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Contents:
+    """Read what a report shows; volumes of the test set are read one by one.
+
+    Parameters
+    ----------
+    cohort : DataTree
+        The opened store.
+    model : str or None
+        Name of the model; the one made last when None.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+
+    Raises
+    ------
+    ModelError
+        When the named model is not in the store.
+    """
+    studies = read_studies(cohort)
+    attributes = {str(name): value for name, value in cohort.attrs.items()}
+    chosen = choose_model(cohort, model)
+    return Contents(
+        studies=studies,
+        flow=count_flow(studies, json_attribute(attributes, "files")),
+        attributes=attributes,
+        config=json_attribute(attributes, "config"),
+        simulated=is_simulated(attributes),
+        explained=None if chosen is None else _explained(cohort, chosen, studies),
+        convention=convention,
+    )
+
+
+def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explained:
+    read = read_model(cohort, name)
+    masks = region_masks()
+    found = outcomes(studies, read)
+    images = scan_test_set(
+        cohort.dataset["uptake"],
+        cohort[f"relevance/{name}"].dataset["map"],  # type: ignore[union-attr]
+        found,
+        sign=read.sign,
+        masks=masks,
+        cases=SHOWN_CASES,
+    )
+    return Explained(
+        model=read,
+        outcomes=tuple(found),
+        images=images,
+        template=scaled_template(masks[schema.REGIONS.index("reference")]),
+        masks=masks,
+        putamen_region=hottest_region_masks()["putamen_ipsilateral"],
+        height=striatal_slice(masks),
+    )
