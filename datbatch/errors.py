@@ -147,6 +147,13 @@ class NoCountsError(DatbatchError):
     remedy = "Check the export; the photopeak frames are empty."
 
 
+class MissingFilesError(DatbatchError):
+    """The study's files were in the archive once and are gone."""
+
+    code = "files-missing"
+    remedy = "Put the study's files back into the archive."
+
+
 class DuplicateStudyError(DatbatchError):
     """The study's object or pixels occur a second time in the archive."""
 

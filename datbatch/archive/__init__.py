@@ -1,0 +1,23 @@
+"""DICOM in: read one study's raw projections; scan an archive into a manifest."""
+
+from datbatch.archive.acquisition import Acquisition, StudyFacts
+from datbatch.archive.inspection import FileFacts, inspect_file
+from datbatch.archive.manifest import Entry, Manifest
+from datbatch.archive.pseudonyms import load_or_create_key, pseudonym, read_linkage, write_linkage
+from datbatch.archive.scan import scan_archive
+from datbatch.archive.study import read_study
+
+__all__ = [
+    "Acquisition",
+    "Entry",
+    "FileFacts",
+    "Manifest",
+    "StudyFacts",
+    "inspect_file",
+    "load_or_create_key",
+    "pseudonym",
+    "read_linkage",
+    "read_study",
+    "scan_archive",
+    "write_linkage",
+]

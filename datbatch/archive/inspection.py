@@ -1,0 +1,121 @@
+"""Look at one file, and check one study, so that faults become facts: both run on any worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datbatch.archive.facts import age_years, sex
+from datbatch.archive.frames import declared_detectors
+from datbatch.archive.header import has_mark, parse, read_bytes
+from datbatch.archive.heads import read_detectors
+from datbatch.archive.inclusion import System
+from datbatch.archive.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
+from datbatch.archive.study import read_study
+from datbatch.config import ArchiveConfig
+from datbatch.errors import DatbatchError, InternalError, NotDicomError
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file's header says; identifiers serve to group and join, and are never shown or stored."""
+
+    size: int
+    has_mark: bool
+    """Whether it begins as DICOM Part 10 files do."""
+    digest: str = field(default="", repr=False)
+    """SHA-256 of its bytes, where it has the mark or cannot be parsed."""
+    code: str = ""
+    """Code of the error that refuses it as projections; empty for projections."""
+    reason: str = ""
+    study_uid: str = field(default="", repr=False)
+    sop_uid: str = field(default="", repr=False)
+    patient_id: str = field(default="", repr=False)
+    accession_number: str = field(default="", repr=False)
+    sex: str = ""
+    age_years: float | None = None
+    system: System = field(default_factory=System)
+    is_media_directory: bool = False
+
+
+def inspect_file(path: Path) -> FileFacts:
+    """Classify a file by its content, without decoding pixels; never raises for what the file holds."""
+    try:
+        data, size = read_bytes(path)
+    except DatbatchError as error:
+        return FileFacts(0, has_mark=False, code=error.code, reason=error.reason)
+    digest = hashlib.sha256(data).hexdigest()
+    if not has_mark(data):
+        missing = NotDicomError("the DICOM mark is missing")
+        return FileFacts(size, has_mark=False, digest=digest, code=missing.code, reason=missing.reason)
+    header = parse(data, size)
+    elements = header.elements
+    refused = refusal(header)
+    system, age, stated_sex = System(), None, ""
+    if elements.text("SOPClassUID") == NM_IMAGE_STORAGE:
+        try:
+            system = System(
+                declared_detectors(elements),
+                next((d.collimator for d in read_detectors(elements) if d.collimator), ""),
+            )
+        except DatbatchError as error:
+            refused = refused or error
+        age, stated_sex = age_years(elements), sex(elements)
+    return FileFacts(
+        size,
+        has_mark=True,
+        digest=digest,
+        code=refused.code if refused else "",
+        reason=refused.reason if refused else "",
+        study_uid=elements.text("StudyInstanceUID"),
+        sop_uid=elements.text("SOPInstanceUID"),
+        patient_id=elements.text("PatientID"),
+        accession_number=elements.text("AccessionNumber"),
+        sex=stated_sex,
+        age_years=age,
+        system=system,
+        is_media_directory=MEDIA_DIRECTORY in (elements.text("SOPClassUID"), elements.text("MediaStorageSOPClassUID")),
+    )
+
+
+@dataclass(frozen=True)
+class StudyCheck:
+    """Whether a study's files can be read as projections together."""
+
+    code: str = ""
+    """Code of the error that refuses them; empty where they can be read."""
+    reason: str = ""
+    pixels: str = field(default="", repr=False)
+    """SHA-256 of the projections: equal for copies under other identifiers."""
+    system: System = field(default_factory=System)
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """The files of one study, to be checked."""
+
+    paths: tuple[Path, ...] = field(repr=False)
+    config: ArchiveConfig
+
+
+def check_study(study: StudyFiles) -> StudyCheck:
+    """Read a study's projections; never raises for what the files hold."""
+    try:
+        acquisition = read_study(study.paths, config=study.config)
+    except DatbatchError as error:
+        return StudyCheck(error.code, error.reason)
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        # An unforeseen header must not end a scan of thousands of studies; the type alone carries no identity.
+        return StudyCheck(InternalError.code, f"reading ended with {type(error).__name__}")
+    digest = hashlib.sha256(repr(acquisition.projections.shape).encode())
+    digest.update(acquisition.projections.astype("<f8").tobytes())
+    return StudyCheck(
+        pixels=digest.hexdigest(), system=System(acquisition.study.detectors, acquisition.study.collimator)
+    )
+
+
+def content_digest(digests: Sequence[str]) -> str:
+    """Give one SHA-256 for several files' digests, whatever their order."""
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

@@ -1,0 +1,72 @@
+"""The standard of truth: from a given label, or from the readers' consensus (Nazari et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from datbatch.cohort.schema import LABELS
+from datbatch.errors import ContradictoryLabelError
+
+ATYPICAL = "atypical"
+"""A pattern of vascular or structural damage, settled by the readers jointly: such studies are excluded."""
+
+
+def reader_consensus(first: str, second: str, third: str) -> str:
+    """Give one reader's consensus: two equal reads, else the third; empty while it is open.
+
+    Raises
+    ------
+    ContradictoryLabelError
+        When a third read contradicts two equal ones.
+    """
+    if first and second and first != second:
+        return third
+    agreed = first or second
+    if third and agreed and third != agreed:
+        raise ContradictoryLabelError("a reader's third read contradicts the agreement of the first two")
+    return agreed or third
+
+
+def truth(label: str, reads: Mapping[str, str]) -> str:
+    """Give the label of a study.
+
+    Parameters
+    ----------
+    label : str
+        As given: negative, positive, atypical or empty.
+    reads : mapping
+        Names of `schema.READS` to negative, positive, empty, or (joint only) atypical.
+
+    Returns
+    -------
+    str
+        negative, positive, atypical, or empty where neither label nor reads settle it.
+
+    Raises
+    ------
+    ContradictoryLabelError
+        When a value is none of these, or values contradict each other.
+    """
+    if label not in (*LABELS, ATYPICAL, ""):
+        raise ContradictoryLabelError("the label is neither negative, positive, atypical nor empty")
+    for name, read in reads.items():
+        if read not in (*LABELS, "") and (name, read) != ("joint", ATYPICAL):
+            raise ContradictoryLabelError(f"{name} holds none of the values that a read can have")
+    readers = [
+        reader_consensus(*(reads.get(f"{reader}_{read}", "") for read in ("first", "second", "third")))
+        for reader in ("reader1", "reader2")
+    ]
+    agreed = _agreed(readers, reads.get("joint", ""))
+    if label and agreed and label != agreed:
+        raise ContradictoryLabelError("the given label contradicts the readers' consensus")
+    return label or agreed
+
+
+def _agreed(readers: list[str], joint: str) -> str:
+    stated = {consensus for consensus in readers if consensus}
+    if joint == ATYPICAL or len(stated) != 1:
+        return joint
+    consensus = stated.pop()
+    if joint and joint != consensus:
+        raise ContradictoryLabelError("the joint read contradicts the agreement of both readers")
+    return consensus

@@ -1,0 +1,61 @@
+"""The list of an archive's studies, in an order that never changes once a store holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+INCLUDED, FAILED, EXCLUDED = "included", "failed", "excluded"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study of an archive."""
+
+    pseudonym: str
+    files: tuple[str, ...] = field(repr=False)
+    """Relative to the archive, with forward slashes; they may name a person and are never shown or stored."""
+    content: str
+    """SHA-256 of the files' bytes: another when one is replaced."""
+    site: str = ""
+    sex: str = ""
+    """F, M or empty."""
+    age: float | None = None
+    """Age at the examination in years."""
+    label: str = ""
+    """Standard of truth: negative, positive or empty."""
+    reads: tuple[str, ...] = ()
+    """Single reads in the order of `schema.READS`."""
+    status: str = INCLUDED
+    """included, failed or excluded."""
+    code: str = ""
+    """Stable code of why it failed or was excluded."""
+    reason: str = ""
+    """What was found, without identity."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All studies of an archive, and what else was in it."""
+
+    entries: tuple[Entry, ...]
+    files_found: int
+    files_skipped: dict[str, int]
+    """Files that belong to no study, by code: hidden, other, copy, special, or an error's code."""
+    rows_without_files: int = 0
+    """Rows of the participants' table of which the archive has no study."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain lists, numbers and texts, as JSON has them."""
+        return {**dataclasses.asdict(self), "entries": [_plain(entry) for entry in self.entries]}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Manifest:
+        """Build a manifest from what `to_dict` gave, also after a way through JSON."""
+        entries = (Entry(**{**e, "files": tuple(e["files"]), "reads": tuple(e["reads"])}) for e in given["entries"])
+        return cls(**{**given, "entries": tuple(entries)})
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    return {**dataclasses.asdict(entry), "files": list(entry.files), "reads": list(entry.reads)}

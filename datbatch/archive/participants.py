@@ -1,0 +1,162 @@
+"""The participants' table: what is known of each study beside its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datbatch.cohort.schema import READS
+from datbatch.errors import ParticipantsTableError
+
+DEFAULT_NAMES = ("participants.csv", "participants.tsv")
+KEYS = ("path", "study_instance_uid", "accession_number", "patient_id")
+"""Columns that join a row to a study; the first that a row fills counts."""
+_VALUES = ("site", "sex", "age", "label", "indication", *READS)
+_MAX_BYTES = 1 << 26
+_MAX_SITE = 64
+_SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+
+
+@dataclass(frozen=True)
+class Participant:
+    """One row of the table."""
+
+    key: tuple[str, str] = field(repr=False)
+    """Column that joins it, and its value."""
+    site: str = ""
+    sex: str = ""
+    age: float | None = None
+    label: str = ""
+    indication: str = ""
+    reads: tuple[str, ...] = ("",) * len(READS)
+
+
+@dataclass(frozen=True)
+class ParticipantsTable:
+    """All rows, ready to be joined."""
+
+    rows: tuple[Participant, ...] = ()
+    by_key: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    def find(self, files: Sequence[str], identifiers: Mapping[str, str]) -> tuple[int, ...]:
+        """Find the rows of a study.
+
+        Parameters
+        ----------
+        files : sequence of str
+            The study's files, relative to the archive. A row's path names a file, or a folder that it lies in (of
+            several such folders the innermost).
+        identifiers : mapping
+            Values of the other key columns, from the header.
+
+        Returns
+        -------
+        tuple of int
+            Numbers of the rows.
+        """
+        found: list[int] = []
+        for file in files:
+            place = file
+            while place:
+                rows = self.by_key.get(("path", place), ())
+                if rows:
+                    found += rows
+                    break
+                place = posixpath.dirname(place)
+        for column, value in identifiers.items():
+            found += self.by_key.get((column, value), ()) if value else ()
+        return tuple(sorted(set(found)))
+
+
+def read_participants(archive: Path, table: Path | None) -> ParticipantsTable:
+    """Read the participants' table: the given one, else the archive's own, else none.
+
+    Columns (in any order, others are ignored): one or more of `KEYS`; site, sex, age, label, indication and the reads
+    of `schema.READS`, all optional.
+
+    Raises
+    ------
+    ParticipantsTableError
+        When it cannot be read or joined.
+    """
+    if table is None:
+        table = next((archive / name for name in DEFAULT_NAMES if (archive / name).is_file()), None)
+        if table is None:
+            return ParticipantsTable()
+    text = _text(table)
+    first = text.partition("\n")[0]
+    delimiter = max("\t,;", key=first.count)
+    try:
+        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        raise ParticipantsTableError("the table is no well-formed CSV or TSV") from None
+    columns = [name.strip().lower() for name in records[0]] if records else []
+    known = [name for name in columns if name in KEYS or name in _VALUES]
+    if not set(columns) & set(KEYS):
+        raise ParticipantsTableError(f"the table has none of the columns {', '.join(KEYS)}")
+    if len(set(known)) < len(known):
+        raise ParticipantsTableError("a column of the table occurs twice")
+    rows: list[Participant] = []
+    by_key: dict[tuple[str, str], tuple[int, ...]] = {}
+    for record in records[1:]:
+        if len(record) > len(columns) and any(cell.strip() for cell in record[len(columns) :]):
+            raise ParticipantsTableError("a row of the table has more cells than there are columns")
+        row = _participant(dict(zip(columns, map(str.strip, record), strict=False)), archive)
+        if row is not None:
+            by_key[row.key] = (*by_key.get(row.key, ()), len(rows))
+            rows.append(row)
+    return ParticipantsTable(tuple(rows), by_key)
+
+
+def _text(table: Path) -> str:
+    try:
+        if table.stat().st_size > _MAX_BYTES:
+            raise ParticipantsTableError(f"the table has more than {_MAX_BYTES} bytes")
+        return table.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ParticipantsTableError(f"the table cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise ParticipantsTableError("the table is not UTF-8 text", "Save the table as UTF-8.") from None
+
+
+def _participant(cells: Mapping[str, str], archive: Path) -> Participant | None:
+    key = next(((column, cells[column]) for column in KEYS if cells.get(column)), None)
+    if key is None:
+        return None
+    if key[0] == "path":
+        key = ("path", _relative(key[1], archive))
+    return Participant(
+        key,
+        site=printable(cells.get("site", "")),
+        sex=_SEXES.get(cells.get("sex", "").lower(), ""),
+        age=_age(cells.get("age", "")),
+        label=cells.get("label", "").lower(),
+        indication=cells.get("indication", ""),
+        reads=tuple(cells.get(name, "").lower() for name in READS),
+    )
+
+
+def _relative(path: str, archive: Path) -> str:
+    path = path.replace("\\", "/")
+    root = archive.absolute().as_posix()
+    if path == root or path.startswith(f"{root}/"):
+        path = path[len(root) :]
+    return posixpath.normpath(path.strip("/") or ".")
+
+
+def printable(text: str) -> str:
+    """Keep what can be printed, in one line of at most 64 characters."""
+    return "".join(letter for letter in text if letter.isprintable())[:_MAX_SITE].strip()
+
+
+def _age(text: str) -> float | None:
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) and 0.0 < age <= 120.0 else None

@@ -1,0 +1,308 @@
+"""Make the manifest of an archive: find the studies, check, join and decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datbatch.archive.inclusion import EXCLUSIONS, System, exclusion
+from datbatch.archive.inspection import (
+    FileFacts,
+    StudyCheck,
+    StudyFiles,
+    check_study,
+    content_digest,
+    inspect_file,
+)
+from datbatch.archive.labels import ATYPICAL, truth
+from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
+from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
+from datbatch.archive.pseudonyms import pseudonym
+from datbatch.archive.walk import find_files
+from datbatch.cohort.schema import READS
+from datbatch.config import ArchiveConfig
+from datbatch.errors import (
+    ContradictoryLabelError,
+    DatbatchError,
+    DuplicateStudyError,
+    MissingFilesError,
+    MissingLabelError,
+    NotDicomError,
+    NotProjectionsError,
+    TruncatedError,
+    UnreadableDicomError,
+    UnsupportedGeometryError,
+    WrongModalityError,
+)
+
+_DEFAULT = ArchiveConfig()
+_SUFFIXES = (".dcm", ".ima", ".dicom")
+_LEAST_INFORMATIVE_LAST = (
+    TruncatedError.code,
+    NotProjectionsError.code,
+    UnreadableDicomError.code,
+    NotDicomError.code,
+    WrongModalityError.code,
+)
+
+Mapper = Callable[..., Iterable[Any]]
+"""Like `map`: calls a picklable function on each item, gives the results in order."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Files that make up one study."""
+
+    identifier: str
+    """What the pseudonym is made of."""
+    files: dict[str, FileFacts]
+    beside: dict[str, FileFacts]
+    """Files of the same study that are not read: copies, other objects."""
+    check: StudyCheck | None = None
+    rows: tuple[int, ...] = ()
+
+    @property
+    def facts(self) -> FileFacts:
+        return next(iter(self.files.values()))
+
+    @property
+    def usable(self) -> bool:
+        return all(not facts.code for facts in self.files.values())
+
+
+@dataclass
+class _Count:
+    """Progress over files, each counted once."""
+
+    total: int
+    show: Progress | None
+    done: int = field(default=0)
+
+    def add(self, files: int) -> None:
+        self.done += files
+        if self.show is not None and files:
+            self.show(self.done, self.total)
+
+
+def scan_archive(
+    archive: Path,
+    *,
+    key: bytes,
+    participants: Path | None = None,
+    known: Sequence[str] = (),
+    config: ArchiveConfig = _DEFAULT,
+    mapper: Mapper = map,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Find the studies of an archive and decide which belong to the cohort.
+
+    Parameters
+    ----------
+    archive : Path
+        Folder of any shape; studies are told apart by StudyInstanceUID.
+    key : bytes
+        Key of the pseudonyms.
+    participants : Path, optional
+        Participants' table; by default the archive's own `participants.csv` or `.tsv`, if there.
+    known : sequence of str
+        Pseudonyms that a store holds already, in its order, which is kept.
+    config : ArchiveConfig
+        Photopeak and rules of inclusion.
+    mapper : callable
+        Like `map`; may spread the work over processes.
+    progress : callable, optional
+        Called with the number of files that are done, and of all.
+
+    Returns
+    -------
+    Manifest
+        Known studies first, in their order, then new ones sorted by pseudonym.
+
+    Raises
+    ------
+    ArchiveError
+        When the archive cannot be read.
+    ParticipantsTableError
+        When the table cannot be read or joined.
+    """
+    archive = Path(archive)
+    table = read_participants(archive, participants)
+    names, skipped = find_files(archive)
+    count = _Count(len(names), progress)
+    facts: dict[str, FileFacts] = {}
+    for name, found in zip(names, mapper(inspect_file, [archive / name for name in names]), strict=True):
+        facts[name] = found
+        count.add(1 if found.code else 0)
+    groups, left_over = _group(facts, table)
+    skipped.update(left_over)
+    groups = _check(groups, archive, config, mapper, count)
+    count.add(count.total - count.done)
+    joined = {row for group in groups for row in group.rows}
+    entries = _decide(groups, table, key, known, config)
+    found_files = len(names) + sum(skipped[code] for code in ("hidden", "special"))
+    return Manifest(_ordered(entries, known), found_files, dict(sorted(skipped.items())), len(table.rows) - len(joined))
+
+
+def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[_Group], Counter[str]]:
+    """Put files of one study together; files that can't be read belong to their row of the table, or stand alone."""
+    skipped: Counter[str] = Counter()
+    studies: dict[str, dict[str, FileFacts]] = {}
+    for name, found in facts.items():
+        if found.is_media_directory:
+            skipped[found.code] += 1
+        elif not found.has_mark and not name.lower().endswith(_SUFFIXES):
+            skipped["other"] += 1
+        elif found.study_uid:
+            studies.setdefault(f"study {found.study_uid}", {})[name] = found
+        else:
+            rows = table.find((name,), {})
+            owner = table.rows[rows[0]].key[1] if rows else name
+            studies.setdefault(f"files {owner}", {})[name] = found
+    groups = [_one_group(identifier, files, skipped) for identifier, files in studies.items()]
+    groups = [replace(group, rows=_rows(group, table)) for group in groups]
+    return _without_strays(groups, skipped), skipped
+
+
+def _one_group(identifier: str, files: dict[str, FileFacts], skipped: Counter[str]) -> _Group:
+    usable = {name: found for name, found in files.items() if not found.code}
+    if not usable:
+        ranked = sorted(files.items(), key=lambda item: (_rank(item[1].code), item[0]))
+        return _Group(identifier, dict(ranked), {})
+    beside = {name: found for name, found in files.items() if found.code}
+    skipped.update(found.code for found in beside.values())
+    seen: set[tuple[str, str]] = set()
+    for name, found in list(usable.items()):
+        if (found.sop_uid, found.digest) in seen:
+            beside[name] = usable.pop(name)
+            skipped["copy"] += 1
+        seen.add((found.sop_uid, found.digest))
+    return _Group(identifier, usable, beside)
+
+
+def _rank(code: str) -> int:
+    return _LEAST_INFORMATIVE_LAST.index(code) if code in _LEAST_INFORMATIVE_LAST else -1
+
+
+def _rows(group: _Group, table: ParticipantsTable) -> tuple[int, ...]:
+    facts = group.facts
+    identifiers = {
+        "study_instance_uid": facts.study_uid,
+        "accession_number": facts.accession_number,
+        "patient_id": facts.patient_id,
+    }
+    return table.find((*group.files, *group.beside), identifiers)
+
+
+def _without_strays(groups: list[_Group], skipped: Counter[str]) -> list[_Group]:
+    """Leave out unreadable files that lie in the folder of a study whose projections are good."""
+    good = {row for group in groups if group.usable for row in group.rows}
+    kept = []
+    for group in groups:
+        if not group.usable and not group.facts.study_uid and set(group.rows) & good:
+            skipped.update(found.code for found in group.files.values())
+        else:
+            kept.append(group)
+    return kept
+
+
+def _check(groups: list[_Group], archive: Path, config: ArchiveConfig, mapper: Mapper, count: _Count) -> list[_Group]:
+    usable = [group for group in groups if group.usable]
+    work = [StudyFiles(tuple(archive / name for name in group.files), config) for group in usable]
+    checked = []
+    for group, check in zip(usable, mapper(check_study, work), strict=True):
+        checked.append(replace(group, check=check))
+        count.add(len(group.files))
+    refused = [
+        replace(group, check=StudyCheck(group.facts.code, group.facts.reason)) for group in groups if not group.usable
+    ]
+    return checked + refused
+
+
+def _decide(
+    groups: list[_Group], table: ParticipantsTable, key: bytes, known: Sequence[str], config: ArchiveConfig
+) -> list[Entry]:
+    """Decide status, code and label of each study, known ones first, then by path: the first of duplicates stays."""
+    labelled = config.unlabelled == "refuse" and any(row.label or any(row.reads) for row in table.rows)
+    names = {group.identifier: pseudonym(key, group.identifier) for group in groups}
+    place = {name: number for number, name in enumerate(known)}
+    ordered = sorted(groups, key=lambda g: (place.get(names[g.identifier], len(place)), min(g.files)))
+    seen: set[str] = set()
+    entries = []
+    for group in ordered:
+        rows = [table.rows[number] for number in group.rows]
+        row = rows[0] if rows else Participant(("", ""))
+        status, code, reason, label = _verdict(group, rows, config, labelled, seen)
+        sex = row.sex or (group.facts.sex if group.facts.sex in ("F", "M") else "")
+        entries.append(
+            Entry(
+                names[group.identifier],
+                tuple(sorted(group.files)),
+                content_digest([found.digest for found in group.files.values()]),
+                site=row.site,
+                sex=sex,
+                age=row.age if row.age is not None else group.facts.age_years,
+                label=label,
+                reads=row.reads,
+                status=status,
+                code=code,
+                reason=reason,
+            )
+        )
+    return entries
+
+
+def _verdict(
+    group: _Group, rows: list[Participant], config: ArchiveConfig, labelled: bool, seen: set[str]
+) -> tuple[str, str, str, str]:
+    """Give status, code, reason and label."""
+    row = rows[0] if rows else Participant(("", ""))
+    check = group.check or StudyCheck()
+    # Of objects that could not be read only the collimator counts, and only where it is why.
+    converging = check.code == UnsupportedGeometryError.code
+    system = System(collimator=group.facts.system.collimator) if converging else check.system
+    excluded = exclusion(config, row.indication, system)
+    if excluded:
+        return EXCLUDED, excluded, EXCLUSIONS[excluded], ""
+    if check.code:
+        return FAILED, check.code, check.reason, ""
+    if check.pixels in seen:
+        return _failed(DuplicateStudyError("another study of the archive has the same projections"))
+    seen.add(check.pixels)
+    try:
+        if any(replace(other, key=row.key) != row for other in rows):
+            raise ContradictoryLabelError("two rows of the participants' table for this study disagree")
+        label = truth(row.label, dict(zip(READS, row.reads, strict=True)))
+    except DatbatchError as error:
+        return _failed(error)
+    if label == ATYPICAL:
+        return EXCLUDED, ATYPICAL, EXCLUSIONS[ATYPICAL], ""
+    if not label and labelled:
+        return _failed(MissingLabelError(_why_unlabelled(row)))
+    return INCLUDED, "", "", label
+
+
+def _why_unlabelled(row: Participant) -> str:
+    if any(row.reads):
+        return "the reads do not settle the label"
+    return "the participants' table gives neither label nor reads"
+
+
+def _failed(error: DatbatchError) -> tuple[str, str, str, str]:
+    return FAILED, error.code, error.reason, ""
+
+
+def _ordered(entries: list[Entry], known: Sequence[str]) -> tuple[Entry, ...]:
+    by_name = {entry.pseudonym: entry for entry in entries}
+    gone = MissingFilesError("the study's files are no longer in the archive")
+    before = [
+        by_name.get(
+            name, Entry(name, (), "", reads=("",) * len(READS), status=FAILED, code=gone.code, reason=gone.reason)
+        )
+        for name in known
+    ]
+    new = sorted(by_name.keys() - set(known))
+    return (*before, *(by_name[name] for name in new))
