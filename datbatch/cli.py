@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import sys
 from collections import Counter
@@ -152,6 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     template.add_argument("output", type=Path, help="NIfTI file to write")
     template.add_argument("--studies", type=_positive, default=24, help="normal studies to average (default: 24)")
+    template.add_argument("--workers", type=_positive, help="processes (default: one per core)")
     return parser
 
 
@@ -243,8 +245,6 @@ def _simulate(options: argparse.Namespace) -> Answer:
 def _simulate_into(
     archive: Path, studies: int, seed: int, options: argparse.Namespace, *, defects: bool = True
 ) -> None:
-    import os
-
     from datbatch.execution.progress import Progress
     from datbatch.simulation import simulate_archive
 
@@ -346,7 +346,7 @@ def _study(options: argparse.Namespace) -> Answer:
     if options.picture is not None:
         from datbatch.report import write_study_picture
 
-        write_study_picture(explained, options.picture)
+        write_study_picture(explained, options.picture, sign=explained.orientation)
     return Answer(f"{explained.text()}\n{NOTICE}", explained.summary())
 
 
@@ -418,8 +418,10 @@ def _verify(options: argparse.Namespace) -> Answer:
 def _template(options: argparse.Namespace) -> Answer:
     from datbatch.execution.template import build_simulated_template
 
-    build_simulated_template(options.output, options.studies, quiet=options.quiet)
-    return Answer(str(options.output), {"template": str(options.output)})
+    changes = build_simulated_template(
+        options.output, options.studies, workers=options.workers or os.cpu_count() or 1, quiet=options.quiet
+    )
+    return Answer(str(options.output), {"template": str(options.output), "changes": changes})
 
 
 def _open(cohort: Path) -> Any:

@@ -23,3 +23,55 @@ def test_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("DATBATCH_TEST_DATA does not name the folder of real test files")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that all processes of this test session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def archive(shared_folder: Path) -> Path:
+    """A small simulated archive, some of its studies broken on purpose."""
+    from tests.pipeline import SEED, STUDIES, made_once, run_command
+
+    folder = shared_folder / "made-archive"
+    target = folder / "archive"
+    made_once(folder, lambda: run_command("simulate", target, "--studies", STUDIES, "--seed", SEED) and None)
+    return target
+
+
+@pytest.fixture(scope="session")
+def cohort(shared_folder: Path, archive: Path) -> Path:
+    """The archive's cohort after the whole method: imaged, trained, explained, reported. Read-only."""
+    from tests.pipeline import config_text, made_once, run_command
+
+    folder = shared_folder / "made-cohort"
+    store = folder / "cohort.zarr"
+
+    def make() -> None:
+        (folder / "config.toml").write_text(config_text())
+        config = ("--config", folder / "config.toml")
+        ran = run_command("run", archive, store, *config, expect=3)
+        trained = run_command("train", store, *config)
+        explained = run_command("explain", store, *config)
+        reported = run_command("report", store)
+        said = "".join(answer["stderr"] for answer in (ran, trained, explained, reported))
+        (folder / "said.txt").write_text(said)
+
+    made_once(folder, make)
+    return store
+
+
+@pytest.fixture(scope="session")
+def some_study(cohort: Path, archive: Path) -> list[Path]:
+    """The files of one study of the archive that went well."""
+    from datbatch.archive import read_linkage
+    from datbatch.cohort.query import open_cohort
+    from datbatch.cohort.store import linkage_path
+
+    tree = open_cohort(cohort)
+    done = str(tree.study[(tree.status == "done").values].values[0])
+    return [archive / name for name in read_linkage(linkage_path(cohort))[done]]

@@ -68,6 +68,9 @@ STATISTICS = (
 )
 """Names along `statistic`: of relevance in one region; positions in MNI mm; a mass sums the magnitudes of one sign."""
 
+SIMULATED = "Simulated"
+"""Word that every simulated scanner bears in its name, so that reports can say what the studies are."""
+
 DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
@@ -82,7 +85,10 @@ class Variable:
     description: str
     units: str = ""
     coordinate: bool = False
-    """Whether it is listed as a coordinate of the root, so that `cohort.uptake.groupby("site")` works."""
+    """Whether it is a coordinate of its group, so that `cohort.uptake.groupby("site")` works.
+
+    All texts are: they have no fill value for missing, so that `Dataset.where` must leave them alone.
+    """
     source: str = "manifest"
     """Who fills it: `manifest`, a stage's name, or `train`."""
 
@@ -96,19 +102,27 @@ STUDY_TABLE = (
     Variable("label", ("study",), "str", "standard of truth: negative, positive or empty", coordinate=True),
     Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source="train"),
     Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True),
-    Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded"),
-    Variable("error_stage", ("study",), "str", "stage in which it failed"),
-    Variable("error_reason", ("study",), "str", "what was found, without identity"),
+    Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded", coordinate=True),
+    Variable("error_stage", ("study",), "str", "stage in which it failed", coordinate=True),
+    Variable("error_reason", ("study",), "str", "what was found, without identity", coordinate=True),
     Variable(
         "reads",
         ("study", "read"),
         "str",
         "single reads: reader 1 first to third, reader 2 first to third, joint",
+        coordinate=True,
     ),
     Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
     Variable("views", ("study",), "int32", "projections read", source="reconstruct"),
     Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
-    Variable("flags", ("study",), "str", "codes of what was unusual, separated by spaces", source="reconstruct"),
+    Variable(
+        "flags",
+        ("study",),
+        "str",
+        "codes of what was unusual, separated by spaces",
+        coordinate=True,
+        source="reconstruct",
+    ),
     Variable(
         "template_to_study",
         ("study", "to", "from"),
@@ -176,12 +190,13 @@ RELEVANCE_TABLE = (
     ),
     Variable("probability", ("study",), "float64", "probability of the positive class", "1", source="explain"),
     Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source="explain"),
-    Variable("predicted", ("study",), "str", "negative or positive", source="explain"),
+    Variable("predicted", ("study",), "str", "negative or positive", coordinate=True, source="explain"),
     Variable(
         "split",
         ("study",),
         "str",
         "train, validation, test or empty, when the model was trained",
+        coordinate=True,
         source="explain",
     ),
     Variable(

@@ -86,7 +86,7 @@ class Store:
                     "datbatch_version": __version__,
                     "layout_version": schema.LAYOUT_VERSION,
                     "granule_studies": granule_studies,
-                    "coordinates": " ".join(v.name for v in schema.STUDY_TABLE if v.coordinate and v.name != "study"),
+                    "coordinates": _coordinates(schema.STUDY_TABLE),
                 }
             )
             _write_labels(root)
@@ -111,7 +111,7 @@ class Store:
     @property
     def studies(self) -> list[str]:
         """Pseudonyms in the store's order."""
-        return [str(s) for s in self.read_table("study") if s]
+        return [study for study in self.read_table("study") if study]
 
     @property
     def models(self) -> list[str]:
@@ -142,7 +142,7 @@ class Store:
         """Make the group `relevance/<model>` where it is missing, sized like the root."""
         path = f"relevance/{model}"
         if path not in self._root:
-            group = self._root.create_group(path)
+            group = self._root.create_group(path, attributes={"coordinates": _coordinates(schema.RELEVANCE_TABLE)})
             for variable in schema.RELEVANCE_TABLE:
                 _create_table(group, variable, len(self.studies))
             _create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
@@ -188,8 +188,9 @@ class Store:
             array[...] = values
 
     def read_table(self, name: str, group: str = "") -> npt.NDArray[Any]:
-        """Read one whole column."""
-        return np.asarray(self._array(f"{group}/{name}")[...])
+        """Read one whole column; texts as an array of str objects."""
+        values = np.asarray(self._array(f"{group}/{name}")[...])
+        return values.astype(object) if values.dtype.kind in "TO" else values
 
     def consolidate(self) -> None:
         """Copy all metadata into the root, so that opening a store takes one read."""
@@ -286,6 +287,11 @@ def key_path(store: Path) -> Path:
 def models_path(store: Path) -> Path:
     """Give the folder of the trained models, beside the store."""
     return store.with_name(f"{store.stem}.models")
+
+
+def _coordinates(variables: Sequence[schema.Variable]) -> str:
+    """List the coordinates of a group in the form that xarray looks for (a dimension's own name needs no listing)."""
+    return " ".join(v.name for v in variables if v.coordinate and v.dims != (v.name,))
 
 
 def _codecs() -> list[Any]:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
@@ -31,8 +32,8 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
     Parameters
     ----------
     address : str, optional
-        Address of a running scheduler, such as `tcp://10.0.0.1:8786`; without one a local cluster is started that
-        listens on the loopback interface only.
+        Address of a running scheduler, such as `tcp://10.0.0.1:8786`, or its scheduler file; without one a local
+        cluster is started that listens on the loopback interface only.
     workers : int, optional
         Worker processes of the local cluster; one per core by default.
 
@@ -66,7 +67,8 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
                 yield client
         else:
             try:
-                client = Client(address, timeout=10)
+                place = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+                client = Client(**place, timeout=10)
             except (OSError, TimeoutError) as error:
                 raise ConfigurationError(
                     "no scheduler answers at the given address",

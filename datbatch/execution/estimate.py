@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.execution.planning import ImagingPlan
@@ -47,7 +48,7 @@ def estimate_cost(plan: ImagingPlan, archive: Path, config: Config) -> Cost:
 
     The first one is not counted: it pays for what a process compiles and loads once.
     """
-    pending = [entry for granule in plan.pending for entry in granule.entries if entry.status == "included"]
+    pending = [entry for granule in plan.pending for entry in granule.entries if entry.status == INCLUDED]
     seconds = []
     for entry in pending[: SAMPLE + 1]:
         start = time.perf_counter()

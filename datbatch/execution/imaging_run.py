@@ -12,6 +12,7 @@ import numpy as np
 
 from datbatch import __version__
 from datbatch.archive import Manifest, load_or_create_key, scan_archive, write_linkage
+from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import Ledger, Row
@@ -26,6 +27,7 @@ from datbatch.execution.imaging_task import (
     image_granule,
     single_studies,
 )
+from datbatch.execution.origin import Origin, keep_vanished, write_origin
 from datbatch.execution.planning import ImagingPlan, plan_imaging
 from datbatch.execution.progress import Progress
 
@@ -65,7 +67,7 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
     )
     for shown in progress:
         shown.close()
-    return manifest
+    return keep_vanished(manifest, cohort)
 
 
 def plan_run(manifest: Manifest, cohort: Path, config: Config) -> ImagingPlan:
@@ -114,7 +116,8 @@ def run_imaging(
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
     plan = plan_run(manifest, cohort, config)
-    _start(store, ledger, manifest, plan, config, archive)
+    write_origin(cohort, Origin(archive, participants, config), manifest)
+    _start(store, ledger, manifest, plan, config)
     records: list[GranuleRecord] = []
     try:
         if plan.pending:
@@ -122,7 +125,7 @@ def run_imaging(
                 ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config)
                 for g in plan.pending
             ]
-            included = sum(entry.status == "included" for g in plan.pending for entry in g.entries)
+            included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
             progress = Progress("imaging", included, quiet=quiet)
 
             def note(record: GranuleRecord) -> None:
@@ -151,10 +154,10 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
                 final += found
     variables = [v for v in schema.STUDY_TABLE if v.source in plan.identities]
     store.write_table(value_columns(variables, store.studies, rows))
-    known = [
-        Row(e.pseudonym, e.status, e.code, "archive", e.reason) for e in manifest.entries if e.status != "included"
-    ]
+    known = [Row(e.pseudonym, e.status, e.code, "archive", e.reason) for e in manifest.entries if e.status != INCLUDED]
     store.write_table(outcome_columns(store.studies, [*final, *known]))
+    scanners = {str(name) for name in store.read_table("scanner") if name}
+    store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
     store.consolidate()
 
 
@@ -188,7 +191,7 @@ def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
     return count
 
 
-def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, archive: Path) -> None:
+def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
     entries = manifest.entries
     if not entries:
         raise StoreError("the archive holds no study", "Give the folder that holds the DICOM files.")
@@ -210,7 +213,6 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
             "config": canonical_json(config.to_dict()),
             "datbatch_version": __version__,
             "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
-            "simulated": any((archive.parent).glob(f"{archive.name}.truth.csv")),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
         }
     )
@@ -229,8 +231,8 @@ def _triage(client: Any, task: ImagingTask) -> ImagingTask:
 
 
 def _summary(store: Store, records: Iterable[GranuleRecord]) -> RunSummary:
-    status = Counter(str(value) for value in store.read_table("status"))
-    codes = Counter(str(code) for code in store.read_table("error_code") if code)
+    status = Counter(store.read_table("status"))
+    codes = Counter(code for code in store.read_table("error_code") if code)
     seconds: Counter[str] = Counter()
     processed = 0
     for record in records:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datbatch.archive import Entry
+from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
@@ -71,7 +72,7 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     ]
     for stage, key in task.keys.items():
         ledger.commit(key, rows[stage])
-    included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.status == "included"]
+    included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.status == INCLUDED]
     done = sum(row.status == schema.DONE for row in included)
     return GranuleRecord(task.granule, done, len(included) - done, dict(seconds))
 
@@ -83,11 +84,11 @@ def image_first_study(task: ImagingTask) -> str:
 
 def single_studies(task: ImagingTask) -> list[ImagingTask]:
     """Split a task into tasks of one included study each."""
-    return [replace(task, entries=(entry,)) for entry in task.entries if entry.status == "included"]
+    return [replace(task, entries=(entry,)) for entry in task.entries if entry.status == INCLUDED]
 
 
 def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> ImagedStudy:
-    if entry.status != "included":
+    if entry.status != INCLUDED:
         row = Row(entry.pseudonym, entry.status, entry.code, "archive", entry.reason)
     elif entry.pseudonym in task.lost:
         reason = "the study ended its worker process again and again"

@@ -81,13 +81,13 @@ def train_model(
     """
     store = Store(cohort)
     studies, rows = _quantified(store)
-    labels = np.array(store.read_table("label").astype(object), dtype=object)
+    labels = store.read_table("label")
     # Only what has an image can train: the others count as unlabelled.
     labels[[rows[study].status != schema.DONE for study in studies]] = ""
     if not (labels != "").any():
         raise TrainingDataError("no study of the store has both an image and a label")
-    split = assign_split(store.read_table("sex").astype(str), labels.astype(str), store.read_table("age"), config.split)
-    encoded = encode_labels(labels.astype(str))
+    split = assign_split(store.read_table("sex"), labels, store.read_table("age"), config.split)
+    encoded = encode_labels(labels)
     data = digest(
         [[s, rows[s].sha256, str(label), str(part)] for s, label, part in zip(studies, labels, split, strict=True)]
     )

@@ -31,11 +31,11 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
-from datbatch.imaging import region_masks
+from datbatch.imaging import hottest_region_masks, region_masks
 from datbatch.relevance import (
+    explain_batch,
     inconsistent,
     learn_orientation,
-    propagate_with_logits,
     region_statistics,
     round_mantissa,
 )
@@ -140,6 +140,8 @@ class ExplainedVolume:
     log_odds: float
     predicted: str
     inconsistent: bool
+    orientation: int
+    """Factor after which positive relevance speaks for reduced uptake."""
 
 
 def explain_granule(task: ExplainTask) -> ExplainRecord:
@@ -207,6 +209,7 @@ def explain_volumes(
             log_odds=float(log_odds(logits)[index]),
             predicted=schema.LABELS[int(classes[index])],
             inconsistent=bool(flags[index]),
+            orientation=sign,
         )
         for index in range(len(volumes))
     ]
@@ -223,13 +226,19 @@ def _propagate(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     device = next(network.parameters()).device
     images = torch.from_numpy(np.stack(volumes)[:, None]).to(device)
-    logits, relevance = propagate_with_logits(network, images, target=config.target, rules=config.rules)
-    return logits.float().cpu().numpy(), relevance[:, 0].float().cpu().numpy()
+    explained = explain_batch(network, images, target=config.target, rules=config.rules)
+    return explained.logits.float().cpu().numpy(), explained.relevance[:, 0].float().cpu().numpy()
 
 
 def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig) -> npt.NDArray[np.float64]:
+    """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
+    large = hottest_region_masks()
+    sought = np.stack([large.get(name, mask) for name, mask in zip(schema.REGIONS, region_masks(), strict=True)])
     axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
-    return region_statistics(relevance, region_masks(), axes, hottest_ml=config.hottest_ml, voxel_volume_ml=VOXEL_ML)
+    sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}
+    regional = region_statistics(relevance, region_masks(), axes, **sizes)
+    regional[:, HOTTEST] = region_statistics(relevance, sought, axes, **sizes)[:, HOTTEST]
+    return regional
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datbatch.archive import Entry, Manifest
+from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.config import Config, digest
 from datbatch.execution.stages import StageIdentity, imaging_identities
@@ -96,7 +97,7 @@ def _stage(
 
 
 def _included(granule: PlannedGranule) -> int:
-    return sum(entry.status == "included" for entry in granule.entries)
+    return sum(entry.status == INCLUDED for entry in granule.entries)
 
 
 def _reason(identity: StageIdentity, before: Mapping[str, Any] | None, todo: int) -> str:

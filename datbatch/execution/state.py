@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store, linkage_path, sweep_partial_files
@@ -51,7 +51,7 @@ def cohort_state(cohort: Path) -> CohortState:
     for model in store.models:
         attributes = store.model_attributes(model)
         stages[f"explain {model}"] = ledger.recorded_studies(f"explain/{model}", attributes["digest"])
-    return CohortState(dict(Counter(str(s) for s in store.read_table("status"))), stages, store.models)
+    return CohortState(dict(Counter(store.read_table("status"))), stages, store.models)
 
 
 def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:
@@ -66,8 +66,8 @@ def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list
     """
     store = Store(cohort)
     names = ("study", "site", "status", "error_stage", "error_reason", "error_code")
-    columns = [[str(value) for value in store.read_table(name)] for name in names]
-    files = _linkage(cohort) if with_files else {}
+    columns = [store.read_table(name) for name in names]
+    files = read_linkage(linkage_path(cohort)) if with_files else {}
     found: dict[str, list[Failure]] = {}
     for study, site, status, stage, reason, code in zip(*columns, strict=True):
         if status in (schema.FAILED, schema.EXCLUDED):
@@ -106,8 +106,3 @@ def repair_cohort(
         for model in sorted({d.array.split("/")[1] for d in damages if d.array.startswith("relevance/")}):
             explain_cohort(cohort, origin.config, model=model, cluster=cluster, workers=workers, quiet=quiet)
     return swept
-
-
-def _linkage(cohort: Path) -> dict[str, tuple[str, ...]]:
-    with linkage_path(cohort).open(newline="", encoding="utf-8") as stream:
-        return {row["study"]: tuple(row["files"].split("|")) for row in csv.DictReader(stream)}

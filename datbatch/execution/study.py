@@ -39,6 +39,8 @@ class StudyExplanation:
         negative or positive.
     inconsistent : bool
         Whether the map is typical of the class that was not predicted.
+    orientation : int
+        +1 or -1: relevance times it speaks for reduced uptake where it is positive.
     template_to_study : ndarray, shape (4, 4), float64
         MNI mm to study mm, RAS.
     quality : dict of str to float
@@ -58,6 +60,7 @@ class StudyExplanation:
     log_odds: float
     predicted: str
     inconsistent: bool
+    orientation: int
     template_to_study: npt.NDArray[np.float64]
     quality: dict[str, float]
     counts: float
@@ -78,6 +81,7 @@ class StudyExplanation:
             "probability_positive": self.probability,
             "log_odds": self.log_odds,
             "inconsistent": self.inconsistent,
+            "orientation": self.orientation,
             "mirrored": self.mirrored,
             "counts": self.counts,
             "regions": {
@@ -101,12 +105,13 @@ class StudyExplanation:
         lines = [
             f"{self.predicted} ({words[self.predicted]}), probability of positive {self.probability:.3f}"
             + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
-            f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance, hottest':>19}",
+            f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
         ]
         hottest = schema.STATISTICS.index("hottest_mean")
         for index, name in enumerate(schema.REGIONS[:4]):
-            binding, relevance = self.specific_binding_ratio[index], self.regional[index, hottest]
-            lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>19.3g}")
+            binding = self.specific_binding_ratio[index]
+            relevance = self.orientation * self.regional[index, hottest]
+            lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
         lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
         return "\n".join(lines)
 
@@ -152,6 +157,7 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
         log_odds=explained.log_odds,
         predicted=explained.predicted,
         inconsistent=explained.inconsistent,
+        orientation=explained.orientation,
         template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
         quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
         counts=imaged.rows["reconstruct"].values["counts"],

@@ -49,7 +49,12 @@ def test_retiring_keeps_only_the_named_objects(tmp_path: Path) -> None:
     for key in (KEY, other_digest, grown, other_stage):
         ledger.commit(key, ROWS)
     ledger.retire("quantify", "d1", {KEY.name})
-    assert [ledger.read(key) is not None for key in (KEY, other_digest, grown, other_stage)] == [True, False, False, True]
+    assert [ledger.read(key) is not None for key in (KEY, other_digest, grown, other_stage)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_folding_is_independent_of_the_order_of_rows() -> None:
@@ -64,7 +69,9 @@ def test_folding_is_independent_of_the_order_of_rows() -> None:
     for order in (rows, rows[::-1]):
         columns = value_columns(variables, studies, order)
         np.testing.assert_array_equal(columns["counts"], [np.nan, 2.0, np.nan])
-        np.testing.assert_array_equal(columns["specific_binding_ratio"][1], [np.nan if r is None else r for r in ratios])
+        np.testing.assert_array_equal(
+            columns["specific_binding_ratio"][1], [np.nan if r is None else r for r in ratios]
+        )
         assert list(columns["scanner"]) == ["X", "", ""]
         assert list(columns["mirrored"]) == [False, True, False]
 

@@ -46,7 +46,9 @@ def test_xarray_alone_opens_the_store_with_coordinates_in_millimetres(store: Sto
         "print([str(d) for d in t.uptake.dims], float(v), int(t.uptake.groupby('site').count().sum()));"
         "assert 'datbatch' not in sys.modules"
     )
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split("]")
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(
+        "]"
+    )
     assert json.loads(shown[0].replace("'", '"') + "]") == ["study", "x", "y", "z"]
     value, count = shown[1].split()
     assert float(value) == volumes[2, 32, 65, 23]

@@ -1,0 +1,254 @@
+"""The whole method on a small archive: what is in the store, what a second run does, what a change re-runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+
+from datbatch.archive import read_linkage
+from datbatch.cohort import schema
+from datbatch.cohort.query import open_cohort
+from datbatch.cohort.store import Store, key_path, linkage_path, models_path
+from datbatch.execution.origin import manifest_path, origin_path
+from tests.pipeline import STUDIES, assert_same_content, config_text, imaging_content, run_command
+
+
+@pytest.fixture
+def own_cohort(tmp_path: Path, cohort: Path) -> Path:
+    """A copy of the cohort, with all that stands beside it, that a test may change."""
+    shutil.copytree(cohort.parent, tmp_path / "own")
+    return tmp_path / "own" / cohort.name
+
+
+def ledger_times(cohort: Path) -> dict[str, int]:
+    return {str(p.relative_to(cohort)): p.stat().st_mtime_ns for p in (cohort / "ledger").rglob("*.json")}
+
+
+def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    assert set(tree.status.values) <= {schema.DONE, schema.FAILED, schema.EXCLUDED}
+    assert tree.sizes["study"] >= STUDIES - 1
+    done = (tree.status == schema.DONE).values
+    assert done.sum() >= 6
+    for index in range(tree.sizes["study"]):
+        volume = tree.uptake[index].values
+        assert np.isfinite(volume).all() if done[index] else np.isnan(volume).all()
+        assert bool(tree.error_code.values[index]) != done[index]
+
+
+def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
+    binding = done.specific_binding_ratio
+    lower, higher = (binding.sel(region=f"putamen_{side}").values for side in schema.SIDES)
+    assert (lower <= higher).all()
+    assert np.abs(binding.sel(region="reference").values).max() < 0.5
+    negative = (done.label == "negative").values
+    assert lower[negative].mean() > lower[~negative].mean() + 0.3
+
+
+def test_relevance_stands_beside_uptake_on_the_same_grid(cohort: Path) -> None:
+    tree = xarray.open_datatree(cohort, engine="zarr")
+    (model,) = tree["relevance"].children
+    group = tree[f"relevance/{model}"].to_dataset()
+    done = (tree.status == schema.DONE).values
+    assert group["map"].dims == ("study", "x", "y", "z")
+    assert group.regional.dims == ("study", "region", "statistic")
+    assert np.isfinite(group.probability.values[done]).all()
+    assert np.isnan(group.probability.values[~done]).all()
+    np.testing.assert_allclose(
+        group.probability.values[done], 1 / (1 + np.exp(-group.log_odds.values[done])), rtol=1e-5
+    )
+    index = int(np.flatnonzero(done)[0])
+    volume = group["map"][index]
+    whole = group.regional[index].sel(region="whole_brain")
+    there = {axis: float(whole.sel(statistic=f"maximum_{axis}")) for axis in "xyz"}
+    # Stored volumes are rounded to 12 bits, the table is not.
+    assert float(volume.sel(there)) == pytest.approx(float(whole.sel(statistic="maximum")), rel=2**-12)
+
+
+def test_the_split_is_stored_and_covers_the_labelled_studies(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    usable = ((tree.status == schema.DONE) & (tree.label != "")).values
+    assert set(tree.split.values[usable]) == {"train", "validation", "test"}
+    assert set(tree.split.values[~usable]) <= {""}
+
+
+def test_a_second_run_computes_nothing(own_cohort: Path, archive: Path) -> None:
+    config = ("--config", own_cohort.parent / "config.toml")
+    before, content = ledger_times(own_cohort), imaging_content(own_cohort)
+    assert run_command("run", archive, own_cohort, *config, expect=3)["processed"] == 0
+    assert run_command("train", own_cohort, *config)["trained"] is False
+    assert run_command("explain", own_cohort, *config)["processed"] == 0
+    assert ledger_times(own_cohort) == before
+    assert_same_content(imaging_content(own_cohort), content)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "again"),
+    [
+        ("quantify", "reference_percentile", 60.0, {"quantify"}),
+        ("register", "smoothing_fwhm_mm", 9.0, {"register", "quantify"}),
+        ("reconstruct", "cutoff_per_cm", 1.0, {"reconstruct", "register", "quantify"}),
+        ("train", "epochs", 9, set()),
+    ],
+)
+def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
+    own_cohort: Path, archive: Path, section: str, key: str, value: Any, again: set[str]
+) -> None:
+    config = own_cohort.parent / "changed.toml"
+    config.write_text(config_text(**{section: {key: value}}))
+    plan = run_command("plan", archive, own_cohort, "--config", config)
+    assert {stage["name"] for stage in plan["stages"] if stage["studies"]} == again
+    for stage in plan["stages"]:
+        if stage["name"] == section:
+            assert f"{key}: " in stage["reason"]
+            assert f"-> {value}" in stage["reason"]
+        elif stage["name"] in again:
+            assert "changes" in stage["reason"]
+        else:
+            assert stage["reason"] == "up to date"
+    if section != "quantify":
+        return
+    before = ledger_times(own_cohort)
+    run_command("run", archive, own_cohort, "--config", config, expect=3)
+    after = ledger_times(own_cohort)
+    kept = {name for name in before if after.get(name) == before[name]}
+    assert {name.split("/")[1] for name in before.keys() - kept} == again
+    assert run_command("plan", archive, own_cohort, "--config", config)["stages"][-1]["reason"] == "up to date"
+
+
+def test_the_changed_percentile_gives_the_numbers_of_a_fresh_run(
+    own_cohort: Path, archive: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "changed.toml"
+    config.write_text(config_text(quantify={"reference_percentile": 60.0}))
+    fresh = tmp_path / "fresh.zarr"
+    shutil.copy(key_path(own_cohort), key_path(fresh))
+    run_command("run", archive, own_cohort, "--config", config, expect=3)
+    run_command("run", archive, fresh, "--config", config, expect=3)
+    assert_same_content(imaging_content(own_cohort), imaging_content(fresh))
+
+
+def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort: Path, archive: Path) -> None:
+    changed = tmp_path / "archive"
+    shutil.copytree(archive, changed)
+    files = read_linkage(linkage_path(own_cohort))
+    store = Store(own_cohort)
+    study = next(s for s, state in zip(store.studies, store.read_table("status"), strict=True) if state == schema.DONE)
+    file = changed / files[study][0]
+    content = bytearray(file.read_bytes())
+    content[-100_000:-99_000] = content[-101_000:-100_000]
+    file.write_bytes(content)
+    plan = run_command("plan", changed, own_cohort, "--config", own_cohort.parent / "config.toml")
+    assert 1 <= plan["stages"][-1]["studies"] <= store.granule_studies
+
+
+def test_new_studies_append_and_the_others_keep_their_place(tmp_path: Path, archive: Path, cohort: Path) -> None:
+    small = tmp_path / "archive"
+    shutil.copytree(archive, small)
+    everything = sorted(p for p in small.rglob("*") if p.is_file() and p.suffix != ".csv")
+    later = [everything[0].parent, everything[-1].parent]
+    for index, folder in enumerate(later):
+        folder.rename(tmp_path / f"later{index}")
+    own = tmp_path / "cohort.zarr"
+    shutil.copy(key_path(cohort), key_path(own))
+    config = tmp_path / "config.toml"
+    config.write_text(config_text())
+    run_command("run", small, own, "--config", config, expect=3)
+    first = Store(own).studies
+    for index, folder in enumerate(later):
+        (tmp_path / f"later{index}").rename(folder)
+    run_command("run", small, own, "--config", config, expect=3)
+    grown = Store(own)
+    assert grown.studies[: len(first)] == first
+    whole = dict(zip(Store(cohort).studies, range(10**6), strict=False))
+    assert set(whole) == set(grown.studies)
+    for index, study in enumerate(grown.studies):
+        np.testing.assert_array_equal(grown.volumes()[index], Store(cohort).volumes()[whole[study]])
+
+
+def test_studies_whose_files_are_gone_keep_their_results(tmp_path: Path, own_cohort: Path, archive: Path) -> None:
+    shrunk = tmp_path / "archive"
+    shutil.copytree(archive, shrunk)
+    files = sorted(read_linkage(linkage_path(own_cohort)).items())[0][1]
+    shutil.rmtree((shrunk / files[0]).parent)
+    content = imaging_content(own_cohort)
+    answer = run_command("run", shrunk, own_cohort, "--config", own_cohort.parent / "config.toml", expect=3)
+    assert answer["processed"] == 0
+    assert_same_content(imaging_content(own_cohort), content)
+
+
+def test_a_flipped_bit_is_found_and_mended(own_cohort: Path, cohort: Path) -> None:
+    assert run_command("verify", own_cohort)["damages"] == []
+    shard = sorted((own_cohort / "uptake").glob("c.*"))[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    sorted((own_cohort / "uptake").glob("c.*"))[-1].unlink()
+    found = run_command("verify", own_cohort, expect=1)["damages"]
+    assert {damage["kind"] for damage in found} == {"unreadable", "missing"}
+    run_command("verify", own_cohort, "--repair")
+    assert_same_content(imaging_content(own_cohort), imaging_content(cohort))
+
+
+def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort: Path) -> None:
+    failures = run_command("failures", own_cohort)
+    failures.pop("stderr")
+    store = Store(own_cohort)
+    failed = [str(s) for s in store.read_table("status") if s in (schema.FAILED, schema.EXCLUDED)]
+    assert sum(len(group) for group in failures.values()) == len(failed) > 0
+    assert all(failure["reason"] for group in failures.values() for failure in group)
+    with_files = run_command("failures", own_cohort, "--files")
+    with_files.pop("stderr")
+    assert all(failure["files"] for group in with_files.values() for failure in group if failure["stage"] != "archive")
+    content = imaging_content(own_cohort)
+    run_command("retry", own_cohort, expect=3)
+    assert_same_content(imaging_content(own_cohort), content)
+
+
+def test_status_counts_what_the_ledger_holds(cohort: Path) -> None:
+    state = run_command("status", cohort)
+    assert sum(state["studies"].values()) == len(Store(cohort).studies)
+    assert set(state["stages"].values()) == {len(Store(cohort).studies)}
+
+
+def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list[Path]) -> None:
+    (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
+    tree = open_cohort(cohort)
+    name = str(tree.study[(tree.status == schema.DONE).values].values[0])
+    answer = run_command("study", *some_study, "--model", model)
+    stored = tree[f"relevance/{model.name}"].to_dataset().sel(study=name)
+    assert answer["probability_positive"] == pytest.approx(float(stored.probability), rel=1e-4)
+    ratio = tree.to_dataset().specific_binding_ratio.sel(study=name, region="putamen_ipsilateral")
+    assert answer["regions"]["putamen_ipsilateral"]["specific_binding_ratio"] == pytest.approx(float(ratio), rel=1e-9)
+
+
+def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort: Path) -> None:
+    for path in (key_path(cohort), linkage_path(cohort), origin_path(cohort), manifest_path(cohort)):
+        assert path.stat().st_mode & 0o777 == 0o600
+    with linkage_path(cohort).open(newline="") as stream:
+        assert next(csv.reader(stream)) == ["study", "files"]
+
+
+def test_the_report_stands_alone(cohort: Path) -> None:
+    page = cohort.with_name("cohort.report.html").read_text(encoding="utf-8")
+    assert "not a medical device" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page.replace("https://doi.org", "")
+
+
+def test_the_model_card_says_what_it_was_trained_on(cohort: Path) -> None:
+    (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
+    card = json.loads((model / "card.json").read_text())
+    assert card["preset"] == "compact"
+    assert len(card["history"]) == 2
+    assert card["orientation"]["sign"] in (-1, 1)
+    assert card["metrics"].keys() == {"validation", "test"}

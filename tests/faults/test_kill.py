@@ -1,0 +1,110 @@
+"""Killed at random moments and started again, a run ends with the bits of an uninterrupted one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from datbatch.cohort.store import key_path
+from tests.pipeline import assert_same_content, imaging_content, kill_group, made_once, run_command, start_command
+
+CONFIG = "[store]\ngranule_studies = 1\n"
+WORKER_KILLS = 5
+DRIVER_KILLS = 6
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(shared_folder: Path, archive: Path) -> Path:
+    folder = shared_folder / "uninterrupted"
+
+    def make() -> None:
+        (folder / "config.toml").write_text(CONFIG)
+        run_command(
+            "run", archive, folder / "cohort.zarr", "--config", folder / "config.toml", "--workers", 2, expect=3
+        )
+
+    return made_once(folder, make) / "cohort.zarr"
+
+
+def fresh_store(tmp_path: Path, uninterrupted: Path) -> tuple[Path, Path]:
+    """Give the path of a store that will get the same pseudonyms, and its parameter file."""
+    cohort, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
+    shutil.copy(key_path(uninterrupted), key_path(cohort))
+    config.write_text(CONFIG)
+    return cohort, config
+
+
+def worker_processes(driver: int) -> list[psutil.Process]:
+    """List the worker processes below a driver, without the helpers of multiprocessing."""
+    try:
+        below = psutil.Process(driver).children(recursive=True)
+        return [p for p in below if "spawn_main" in " ".join(p.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def granules_done(cohort: Path) -> int:
+    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
+
+
+def test_killed_workers_and_killed_drivers_leave_no_trace(tmp_path: Path, archive: Path, uninterrupted: Path) -> None:
+    cohort, config = fresh_store(tmp_path, uninterrupted)
+    chance = np.random.default_rng(11)
+    kills = {"worker": 0, "driver": 0}
+    seen = []
+    while kills["worker"] < WORKER_KILLS or kills["driver"] < DRIVER_KILLS:
+        process = start_command("run", archive, cohort, "--config", config, "--workers", 2)
+        at_work = time.monotonic() + chance.uniform(1.0, 9.0)
+        while time.monotonic() < at_work and process.poll() is None:
+            time.sleep(0.05)
+        victims = worker_processes(process.pid)
+        if kills["worker"] < WORKER_KILLS and victims and process.poll() is None:
+            os.kill(victims[chance.integers(len(victims))].pid, signal.SIGKILL)
+            kills["worker"] += 1
+            time.sleep(chance.uniform(0.0, 2.0))
+        if process.poll() is None:
+            kills["driver"] += 1
+            if kills["driver"] % 2:
+                kill_group(process)
+            else:
+                # Its workers must notice by themselves; the next round starts while they do.
+                process.kill()
+        else:
+            # Finished before the shot: take something away, so that the next round has work again.
+            seen.append(granules_done(cohort))
+            done = sorted((cohort / "ledger").glob("*/*/0*.json"))
+            for index in chance.choice(len(done), len(done) // 2, replace=False):
+                done[index].unlink()
+        seen.append(granules_done(cohort))
+    assert kills["worker"] + kills["driver"] >= 10
+    assert max(seen) > 0, "no kill hit a run at work"
+    answer = run_command("run", archive, cohort, "--config", config, "--workers", 2, expect=3)
+    assert answer["studies"] == len(imaging_content(uninterrupted)["study"])
+    assert_same_content(imaging_content(cohort), imaging_content(uninterrupted))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_workers_changes_no_bit(tmp_path: Path, archive: Path, uninterrupted: Path, workers: int) -> None:
+    cohort, config = fresh_store(tmp_path, uninterrupted)
+    run_command("run", archive, cohort, "--config", config, "--workers", workers, expect=3)
+    assert_same_content(imaging_content(cohort), imaging_content(uninterrupted))
+
+
+def test_an_interrupted_run_says_so_and_resumes(tmp_path: Path, archive: Path, uninterrupted: Path) -> None:
+    cohort, config = fresh_store(tmp_path, uninterrupted)
+    process = start_command("run", archive, cohort, "--config", config, "--workers", 2)
+    limit = time.monotonic() + 120
+    while granules_done(cohort) < 2 and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode == 130
+    run_command("run", archive, cohort, "--config", config, expect=3)
+    assert_same_content(imaging_content(cohort), imaging_content(uninterrupted))

@@ -1,0 +1,95 @@
+"""The commands as a user calls them, and one archive and cohort that many tests look at."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datbatch.cohort import schema
+from datbatch.cohort.store import Store
+
+PROGRAM = str(Path(sys.executable).parent / "datbatch")
+STUDIES = 12
+SEED = 5
+SECTIONS: dict[str, dict[str, Any]] = {
+    "store": {"granule_studies": 4},
+    "train": {"preset": "compact", "epochs": 2},
+}
+
+
+def config_text(**changes: dict[str, Any]) -> str:
+    """Give the parameter file of the tests, with changed sections."""
+    sections = {name: SECTIONS.get(name, {}) | changes.get(name, {}) for name in SECTIONS.keys() | changes.keys()}
+    return "".join(
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in sorted(keys.items()))
+        for name, keys in sorted(sections.items())
+    )
+
+
+def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
+    """Run a command with --json and give what it printed; its exit code must be the expected one."""
+    done = subprocess.run([PROGRAM, *map(str, arguments), "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    found: dict[str, Any] = json.loads(done.stdout) | {"stderr": done.stderr}
+    return found
+
+
+def start_command(*arguments: object) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
+        [PROGRAM, *map(str, arguments), "--json"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a command with everything it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def made_once(folder: Path, make: Callable[[], None]) -> Path:
+    """Make a folder's content once for all processes of a test session."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".made").exists():
+            make()
+            (folder / ".made").touch()
+    return folder
+
+
+def imaging_content(cohort: Path) -> dict[str, Any]:
+    """Give every array of the imaging stages: two stores are equal when these are."""
+    store = Store(cohort)
+    content: dict[str, Any] = {
+        variable.name: store.read_table(variable.name) for variable in schema.STUDY_TABLE if variable.source != "train"
+    }
+    content["uptake"] = np.stack([store.volumes()[index] for index in range(len(store.studies))])
+    return content
+
+
+def assert_same_content(left: dict[str, Any], right: dict[str, Any]) -> None:
+    """Compare two stores bit by bit."""
+    assert left.keys() == right.keys()
+    for name, values in left.items():
+        if values.dtype.kind == "f":
+            unsigned = np.uint32 if values.dtype == np.float32 else np.uint64
+            np.testing.assert_array_equal(values.view(unsigned), right[name].view(unsigned), err_msg=name)
+        else:
+            np.testing.assert_array_equal(values, right[name], err_msg=name)

@@ -1,0 +1,58 @@
+"""What the README shows runs as it stands there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from datbatch.classifier.model import CARD_FILE
+from datbatch.cli import build_parser
+from datbatch.cohort.store import models_path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def model_folder(cohort: Path) -> Path:
+    (card,) = models_path(cohort).glob(f"*/{CARD_FILE}")
+    return card.parent
+
+
+def test_the_five_queries_run_and_give_values(cohort: Path) -> None:
+    program = ast.parse(BLOCKS[0].replace("demo/cohort.zarr", str(cohort)))
+    scope: dict[str, object] = {}
+    answers = []
+    for statement in program.body:
+        if isinstance(statement, ast.Expr):
+            answers.append(eval(compile(ast.Expression(statement.value), "README", "eval"), scope))
+        else:
+            exec(compile(ast.Module([statement], []), "README", "exec"), scope)
+    by_site, by_label, codes, correlation, inconsistent = answers
+    assert set(by_site.site.values) > {"A", "B"}
+    assert {"negative", "positive"} <= set(by_label.label.values)
+    assert codes.sum() > 0
+    assert -1 <= float(correlation) <= 1
+    assert inconsistent.dims == ("study",)
+
+
+def test_the_python_lines_run(cohort: Path, archive: Path, some_study: list[Path]) -> None:
+    program = BLOCKS[1].replace("projections.dcm", str(some_study[0]))
+    program = program.replace("demo/cohort.models/NAME", str(model_folder(cohort)))
+    scope: dict[str, object] = {}
+    exec(program.replace("demo/cohort.zarr", str(cohort)), scope)
+    assert scope["explained"].uptake.shape == scope["cohort"].uptake.shape[1:]
+
+
+@pytest.mark.parametrize("line", re.findall(r"^    (datbatch .*?)(?:  #.*)?$", README, flags=re.MULTILINE))
+def test_every_command_line_is_one_that_the_program_takes(line: str) -> None:
+    build_parser().parse_args(line.split()[1:])
+
+
+def test_every_folder_of_the_map_exists_and_none_is_left_out() -> None:
+    named = set(re.findall(r"^\| `(datbatch/\w+)` \|", README, flags=re.MULTILINE))
+    there = {f"datbatch/{p.name}" for p in (ROOT / "datbatch").iterdir() if (p / "__init__.py").exists()}
+    assert named == there
