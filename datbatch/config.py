@@ -90,6 +90,8 @@ class TrainConfig:
     """Studies of one optimisation step."""
     learning_rate: float = 1e-4
     """Step size of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`constant` (the paper), or `cosine`: the step size falls to zero over the whole training."""
     dropout: float = 0.2
     """Dropout probability in the first fully connected layer."""
     seed: int = 1

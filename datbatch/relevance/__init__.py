@@ -1,0 +1,20 @@
+"""Layer-wise relevance propagation in closed form, and statistics of its maps."""
+
+from datbatch.relevance.orientation import Orientation, inconsistent, learn_orientation
+from datbatch.relevance.propagate import Explanation, explain_batch, propagate
+from datbatch.relevance.regions import region_statistics
+from datbatch.relevance.rounding import round_mantissa
+from datbatch.relevance.rules import RULES, Rule
+
+__all__ = [
+    "RULES",
+    "Explanation",
+    "Orientation",
+    "Rule",
+    "explain_batch",
+    "inconsistent",
+    "learn_orientation",
+    "propagate",
+    "region_statistics",
+    "round_mantissa",
+]

@@ -1,0 +1,92 @@
+"""The state of a training run between two epochs, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from datbatch.errors import ModelError
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""What Adam keeps per parameter."""
+
+
+def write_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, run: str, history: list[dict[str, Any]]
+) -> None:
+    """Save weights, Adam's moments and the history; the file is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    network, optimizer : Module, Optimizer
+        Adam with a state for every parameter, that is after its first step.
+    run : str
+        Digest of what makes the run: parameters, studies, labels.
+    history : list of dict
+        One entry per finished epoch.
+    """
+    tensors = {f"weights.{name}": value for name, value in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        tensors |= {f"{moment}.{name}": optimizer.state[parameter][moment] for moment in MOMENTS}
+    save_tensors(path, tensors, {"run": run, "history": json.dumps(history, allow_nan=False)})
+
+
+def read_checkpoint(
+    path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, run: str
+) -> list[dict[str, Any]]:
+    """Bring network and optimizer to where a run stopped.
+
+    Returns
+    -------
+    list of dict
+        The finished epochs; empty, and nothing changed, without a checkpoint or with one of another run.
+
+    Raises
+    ------
+    ModelError
+        When the file is damaged.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            if metadata.get("run") != run:
+                return []
+            with torch.no_grad():
+                for name, value in network.state_dict().items():
+                    value.copy_(stored.get_tensor(f"weights.{name}"))
+                for name, parameter in network.named_parameters():
+                    moments = {moment: stored.get_tensor(f"{moment}.{name}") for moment in MOMENTS}
+                    # Place and memory order of the parameter: the fused step walks all of them side by side.
+                    optimizer.state[parameter] = {
+                        moment: torch.empty_like(parameter).copy_(value) if value.ndim else value.to(parameter.device)
+                        for moment, value in moments.items()
+                    }
+            return list(json.loads(metadata["history"]))
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the checkpoint of the training is damaged ({type(error).__name__})",
+            "Delete the checkpoint to train from the start.",
+        ) from error
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file through a temporary one beside it, flushed before it takes the name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

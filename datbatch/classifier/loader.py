@@ -1,0 +1,116 @@
+"""Batches of studies from any store of volumes, read ahead by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from datbatch.errors import GridMismatchError
+
+READERS = 2
+BATCHES_AHEAD = 2
+
+
+class Images(Protocol):
+    """A store of volumes, one per study, read by basic indexing.
+
+    Fancy indexing of a sharded array decodes each shard again for every study: eight times slower (measured).
+    """
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Give study `index` as an array of shape (x, y, z)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Studies of one step."""
+
+    images: torch.Tensor
+    """Volumes (study, 1, x, y, z), float32, on the device, channels last in memory."""
+    labels: torch.Tensor
+    """Index of the true output (study,), int64, on the device; -1 where unknown."""
+    indices: tuple[int, ...]
+    """Positions of the studies in the store."""
+
+
+def epoch_order(members: npt.NDArray[np.integer], *, seed: int, epoch: int) -> npt.NDArray[np.integer]:
+    """Shuffle the studies of an epoch over the whole set; the order depends on seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(np.sort(members))
+
+
+def load_batches(
+    images: Images,
+    labels: npt.NDArray[np.int64],
+    order: Sequence[int] | npt.NDArray[np.integer],
+    *,
+    shape: tuple[int, int, int],
+    batch_size: int,
+    device: torch.device | None = None,
+) -> Iterator[Batch]:
+    """Read studies in the given order, in batches, while the consumer computes.
+
+    Parameters
+    ----------
+    images : Images
+        Store of volumes, indexed by study.
+    labels : ndarray of int64, shape (study,)
+        Labels of all studies of the store, as `encode_labels` gives them.
+    order : sequence of int
+        Positions in the store of the studies to read, in order; the last batch may be smaller.
+    shape : tuple of int
+        Grid (x, y, z) that every volume must have.
+    batch_size : int
+        Studies of one batch.
+    device : torch.device
+        Where the batch is put; towards a CUDA device from pinned memory, without waiting.
+
+    Raises
+    ------
+    GridMismatchError
+        When a volume has another shape.
+    """
+    device = device if device is not None else torch.device("cpu")
+    groups = [[int(i) for i in order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+    waiting: deque[tuple[list[int], torch.Tensor, list[Future[None]]]] = deque()
+    with ThreadPoolExecutor(READERS, thread_name_prefix="loader") as pool:
+        try:
+            for group in groups:
+                buffer = torch.empty((len(group), 1, *shape), pin_memory=device.type == "cuda")
+                reads = [pool.submit(_read, images, study, buffer[row, 0].numpy()) for row, study in enumerate(group)]
+                waiting.append((group, buffer, reads))
+                if len(waiting) > BATCHES_AHEAD:
+                    yield _finish(*waiting.popleft(), labels, device)
+            while waiting:
+                yield _finish(*waiting.popleft(), labels, device)
+        finally:
+            # A consumer that stops early must not wait for studies that nobody will use.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(images: Images, study: int, row: npt.NDArray[np.float32]) -> None:
+    volume = np.asarray(images[study])
+    if volume.shape != row.shape:
+        raise GridMismatchError(f"study {study} has a grid of {volume.shape} voxels, not {row.shape}")
+    row[...] = volume
+
+
+def _finish(
+    group: list[int],
+    buffer: torch.Tensor,
+    reads: list[Future[None]],
+    labels: npt.NDArray[np.int64],
+    device: torch.device,
+) -> Batch:
+    for read in reads:
+        read.result()
+    moved = buffer.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last_3d)
+    truth = torch.from_numpy(np.asarray(labels, dtype=np.int64)[group]).to(device, non_blocking=True)
+    return Batch(images=moved, labels=truth, indices=tuple(group))

@@ -1,0 +1,135 @@
+"""The linear layers of a network as linear maps: what the rules of relevance need of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datbatch.errors import ModelError
+
+
+class LinearMap(Protocol):
+    """A layer z_j = sum_i w_ij a_i + b_j; `i` counts its inputs, `j` its outputs."""
+
+    @property
+    def weight(self) -> Tensor:
+        """w, outputs first."""
+        ...
+
+    @property
+    def bias(self) -> Tensor | None:
+        """b, one per output feature, or None."""
+        ...
+
+    def fits(self, shape: torch.Size) -> bool:
+        """Tell whether the layer takes inputs of a shape."""
+        ...
+
+    def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Give sum_i weight_ij inputs_i + bias_j, for any weight of this layer's shape."""
+        ...
+
+    def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
+        """Give sum_j weight_ij shares_j, of shape `inputs`, for any weight of this layer's inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """A fully connected layer; inputs (study, feature)."""
+
+    weight: Tensor
+    """(output, input)."""
+    bias: Tensor | None
+    """(output,) or None."""
+
+    def fits(self, shape: torch.Size) -> bool:
+        """See `LinearMap`."""
+        return len(shape) == 2 and shape[1] == self.weight.shape[1]
+
+    def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `LinearMap`."""
+        return functional.linear(inputs, weight, bias)
+
+    def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
+        """See `LinearMap`."""
+        return shares @ weight
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A three-dimensional convolution; inputs (study, channel, x, y, z)."""
+
+    weight: Tensor
+    """(output channel, input channel, x, y, z)."""
+    bias: Tensor | None
+    """(output channel,) or None."""
+    stride: tuple[int, int, int] = (1, 1, 1)
+    padding: tuple[int, int, int] = (0, 0, 0)
+    dilation: tuple[int, int, int] = (1, 1, 1)
+
+    def fits(self, shape: torch.Size) -> bool:
+        """See `LinearMap`."""
+        extents = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.weight.shape[2:], strict=True)]
+        sizes = [n + 2 * p for n, p in zip(shape[2:], self.padding, strict=False)]
+        return len(shape) == 5 and shape[1] == self.weight.shape[1] and all(map(int.__ge__, sizes, extents))
+
+    def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `LinearMap`."""
+        if inputs.shape[1] == 1 and (self.stride[2], self.padding[2], self.dilation[2]) == (1, 0, 1):
+            inputs, weight = _depth_as_channels(inputs, weight)
+        return functional.conv3d(inputs, weight, bias, self.stride, self.padding, self.dilation)
+
+    def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
+        """See `LinearMap`."""
+        # Voxels that a stride steps over at the upper edges: they have no output, yet belong to the input's
+        # shape.
+        extra = [
+            size - ((out - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
+            for size, out, stride, padding, dilation, kernel in zip(
+                inputs[2:],
+                shares.shape[2:],
+                self.stride,
+                self.padding,
+                self.dilation,
+                weight.shape[2:],
+                strict=True,
+            )
+        ]
+        return functional.conv_transpose3d(shares, weight, None, self.stride, self.padding, extra, 1, self.dilation)
+
+
+def _depth_as_channels(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn the kernel's extent along z into input channels: the same sums, over images shifted along z.
+
+    With one channel a processor's convolution takes a slow path and leaves its result in another memory order than
+    the next convolution wants; with three it takes a fifth of the time (measured).
+    """
+    depth = weight.shape[4]
+    last = inputs.shape[4] - depth + 1
+    shifted = torch.cat([inputs[..., offset : offset + last] for offset in range(depth)], dim=1)
+    turned = weight.transpose(1, 4)
+    order = torch.channels_last_3d
+    return shifted.contiguous(memory_format=order), turned.contiguous(memory_format=order)
+
+
+def linear_map(layer: nn.Module) -> LinearMap | None:
+    """Give a layer as a linear map; None for a layer without weights.
+
+    Raises
+    ------
+    ModelError
+        For a convolution in groups or with padding by other values than zeros: no rule is written for these.
+    """
+    if isinstance(layer, nn.Linear):
+        return FullyConnected(layer.weight, layer.bias)
+    if not isinstance(layer, nn.Conv3d):
+        return None
+    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        raise ModelError("relevance is defined here for ungrouped convolutions with padding by zeros only")
+    (sx, sy, sz), (px, py, pz), (dx, dy, dz) = layer.stride, layer.padding, layer.dilation
+    return Convolution(layer.weight, layer.bias, (sx, sy, sz), (px, py, pz), (dx, dy, dz))

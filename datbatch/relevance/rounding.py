@@ -1,0 +1,52 @@
+"""Rounding of stored values to fewer mantissa bits, so that they compress."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+MANTISSA_BITS = 23
+
+
+def round_mantissa(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
+    """Round float32 values to the nearest with `bits` mantissa bits, ties to even (IEEE 754, 4.3.1).
+
+    The relative error is at most 2^-(bits + 1). NaN and infinities stay; a value that would round to infinity is
+    rounded towards zero.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Any shape.
+    bits : int
+        Mantissa bits that are kept, 1 to 23; 23 keeps all.
+
+    Returns
+    -------
+    ndarray of float32
+        A new array of the same shape.
+
+    Raises
+    ------
+    ValueError
+        When `bits` is out of range or the values are not float32.
+    """
+    if not 1 <= bits <= MANTISSA_BITS:
+        raise ValueError(f"mantissa bits must be 1 to {MANTISSA_BITS}, not {bits}")
+    if values.dtype != np.float32:
+        raise ValueError(f"values must be float32, not {values.dtype}")
+    dropped = np.uint32(MANTISSA_BITS - bits)
+    if dropped == 0:
+        return values.copy()
+    pattern = np.ascontiguousarray(values).view(np.uint32)
+    one = np.uint32(1)
+    kept = ~((one << dropped) - one)
+    # Half a unit of the last kept bit, less one where that bit is even: so that a tie carries only into an
+    # odd one.
+    half = (one << (dropped - one)) - one + ((pattern >> dropped) & one)
+    with np.errstate(over="ignore"):
+        rounded = ((pattern + half) & kept).view(np.float32)
+    finite = np.isfinite(values)
+    overflowed = finite & ~np.isfinite(rounded)
+    rounded = np.where(overflowed, (pattern & kept).view(np.float32), rounded)
+    return np.where(finite, rounded, values).reshape(values.shape)

@@ -1,0 +1,69 @@
+"""Studies come in the order of seed and epoch, each once, read one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datbatch.classifier.loader import epoch_order, load_batches
+from datbatch.errors import GridMismatchError
+
+SHAPE = (3, 4, 5)
+
+
+class Store:
+    """Gives volumes filled with the study's number and notes what was asked for."""
+
+    def __init__(self, odd=None):
+        self.asked, self.odd = [], odd
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return np.full((9, 9, 9) if index == self.odd else SHAPE, index, dtype=np.float32)
+
+
+@given(st.integers(1, 30), st.integers(1, 9))
+def test_every_study_comes_once_in_order_with_its_own_image_and_label(studies, batch_size):
+    labels = np.arange(studies, dtype=np.int64) % 2
+    order = epoch_order(np.arange(studies), seed=3, epoch=1)
+    batches = list(load_batches(Store(), labels, order, shape=SHAPE, batch_size=batch_size))
+    seen = [index for batch in batches for index in batch.indices]
+    assert seen == order.tolist()
+    for batch in batches:
+        assert batch.images.shape == (len(batch.indices), 1, *SHAPE)
+        assert batch.images.dtype == torch.float32
+        assert batch.images[:, 0, 1, 2, 3].tolist() == [float(index) for index in batch.indices]
+        assert batch.labels.tolist() == [int(labels[index]) for index in batch.indices]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    members = np.array([4, 8, 15, 16, 23, 42])
+    order = epoch_order(members, seed=1, epoch=2)
+    np.random.seed(0)  # noqa: NPY002
+    assert (order == epoch_order(members[::-1], seed=1, epoch=2)).all()
+    assert sorted(order) == members.tolist()
+    others = [epoch_order(members, seed=seed, epoch=epoch) for seed, epoch in ((1, 3), (2, 2))]
+    assert all((order != other).any() for other in others)
+
+
+def test_studies_are_asked_for_one_by_one():
+    store = Store()
+    list(load_batches(store, np.zeros(6, dtype=np.int64), range(6), shape=SHAPE, batch_size=4))
+    assert sorted(store.asked) == list(range(6))
+    assert all(type(index) is int for index in store.asked)
+
+
+def test_a_consumer_that_stops_leaves_no_reads_behind():
+    store = Store()
+    loader = load_batches(store, np.zeros(100, dtype=np.int64), range(100), shape=SHAPE, batch_size=2)
+    next(loader)
+    loader.close()
+    assert len(store.asked) <= 8
+
+
+def test_a_volume_of_another_grid_is_refused():
+    with pytest.raises(GridMismatchError, match="study 1 has a grid"):
+        list(load_batches(Store(odd=1), np.zeros(3, dtype=np.int64), range(3), shape=SHAPE, batch_size=2))

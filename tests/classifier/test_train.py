@@ -1,0 +1,191 @@
+"""Training learns, can be stopped and continued without a trace, and stops itself where it diverges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from datbatch.classifier import predict, train_network
+from datbatch.classifier import train as training
+from datbatch.classifier.train import Epoch, _learning_rates
+from datbatch.config import TrainConfig
+from datbatch.errors import DivergedError, ModelError, TrainingDataError
+
+SHAPE = (11, 12, 10)
+STUDIES = 24
+CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=3e-4)
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    """Two classes that differ in the brightness of one of two blobs."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(STUDIES) % 2).astype(np.int64)
+    images = rng.normal(0.5, 0.1, (STUDIES, *SHAPE)).astype(np.float32)
+    images[:, 2:5, 5:8, 4:7] += np.where(labels == 1, 0.5, 2.0)[:, None, None, None]
+    images[:, 7:10, 5:8, 4:7] += 2.0
+    split = np.array(["train"] * 16 + ["validation"] * 4 + ["test"] * 4)
+    return images, labels, split
+
+
+def train(cohort, **options):
+    images, labels, split = cohort
+    options = {"shape": SHAPE, "config": CONFIG, "threads": 1} | options
+    return train_network(images, labels, split, **options)
+
+
+def weights(trained):
+    return {name: value.clone() for name, value in trained.network.state_dict().items()}
+
+
+def test_the_network_learns_to_tell_two_classes_apart(cohort):
+    trained = train(cohort, config=TrainConfig(epochs=30, batch_size=4, learning_rate=3e-4))
+    images, labels, _ = cohort
+    test = np.arange(20, 24)
+    assert (predict(trained.network, images, test, shape=SHAPE).argmax(axis=1) == labels[test]).all()
+    assert trained.history[-1].train_loss < 0.2 < trained.history[0].train_loss
+    assert trained.history[-1].validation_accuracy == 1.0
+    assert not trained.network.training
+
+
+class StoppedError(Exception):
+    """Stands for a killed process."""
+
+
+@pytest.mark.parametrize(("after", "schedule"), [(1, "constant"), (3, "cosine")])
+def test_a_run_stopped_after_any_epoch_continues_to_the_same_bits(cohort, tmp_path, monkeypatch, after, schedule):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    config = replace(CONFIG, schedule=schedule)
+    uninterrupted = train(cohort, config=config)
+    checkpoint = tmp_path / "run.safetensors"
+
+    def stop(epoch, total):
+        if epoch.epoch == after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(cohort, checkpoint=checkpoint, progress=stop, config=config)
+    seen = []
+    torch.manual_seed(99)  # the state of the global generator must not matter
+    continued = train(
+        cohort, checkpoint=checkpoint, progress=lambda epoch, total: seen.append(epoch.epoch), config=config
+    )
+    assert seen == list(range(after + 1, CONFIG.epochs + 1))
+    assert continued.history == uninterrupted.history
+    for name, value in weights(uninterrupted).items():
+        assert torch.equal(value, continued.network.state_dict()[name]), name
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_a_finished_run_is_not_trained_further(cohort, tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    first = train(cohort, checkpoint=checkpoint)
+    second = train(cohort, checkpoint=checkpoint, progress=lambda *_: pytest.fail("an epoch was run again"))
+    assert second.history == first.history
+    assert all(torch.equal(value, second.network.state_dict()[name]) for name, value in weights(first).items())
+
+
+def test_a_checkpoint_of_other_parameters_is_not_continued(cohort, tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    train(cohort, checkpoint=checkpoint, config=TrainConfig(epochs=1, batch_size=4, seed=2))
+    fresh = train(cohort)
+    started_over = train(cohort, checkpoint=checkpoint)
+    assert started_over.history == fresh.history
+
+
+def test_a_damaged_checkpoint_is_refused_not_used(cohort, tmp_path):
+    checkpoint = tmp_path / "run.safetensors"
+    train(cohort, checkpoint=checkpoint, config=TrainConfig(epochs=1, batch_size=4))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        train(cohort, checkpoint=checkpoint)
+
+
+def test_training_disturbs_neither_torchs_generator_nor_its_threads(cohort):
+    torch.manual_seed(3)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    train(cohort, config=TrainConfig(epochs=1, batch_size=4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_loss_that_is_no_number_stops_names_the_studies_and_keeps_the_last_checkpoint(cohort, tmp_path):
+    images, labels, split = cohort
+    checkpoint = tmp_path / "run.safetensors"
+    broken = list(images)
+
+    def break_study_seven(epoch, total):
+        broken[7] = np.full(SHAPE, np.nan, dtype=np.float32)
+
+    with pytest.raises(DivergedError, match=r"epoch 2 .* positions .*\b7\b") as raised:
+        train_network(
+            broken,
+            labels,
+            split,
+            shape=SHAPE,
+            config=CONFIG,
+            checkpoint=checkpoint,
+            progress=break_study_seven,
+            threads=1,
+        )
+    assert len(raised.value.reason.split("positions ")[1].split(", ")) == CONFIG.batch_size
+    good = train(cohort, config=TrainConfig(epochs=1, batch_size=4, learning_rate=3e-4))
+    kept = load_file(checkpoint)
+    assert all(torch.equal(kept[f"weights.{name}"], value) for name, value in weights(good).items())
+
+
+def test_a_training_set_of_one_class_is_refused(cohort):
+    images, labels, split = cohort
+    with pytest.raises(TrainingDataError, match="no positive study"):
+        train_network(images, np.zeros_like(labels), split, shape=SHAPE, config=CONFIG)
+    unlabelled = np.where(labels == 0, -1, labels)
+    with pytest.raises(TrainingDataError, match="no negative study"):
+        train_network(images, unlabelled, split, shape=SHAPE, config=CONFIG)
+
+
+def test_without_validation_studies_there_is_no_validation_loss(cohort):
+    images, labels, split = cohort
+    config = TrainConfig(epochs=1, batch_size=4)
+    trained = train_network(
+        images, labels, np.where(split == "validation", "", split), shape=SHAPE, config=config, threads=1
+    )
+    assert trained.history == (Epoch(1, trained.history[0].train_loss, None, None),)
+
+
+def test_test_studies_are_never_read(cohort):
+    images, labels, split = cohort
+
+    class Guarded:
+        def __getitem__(self, index):
+            assert split[index] != "test"
+            return images[index]
+
+    train_network(Guarded(), labels, split, shape=SHAPE, config=TrainConfig(epochs=1, batch_size=4), threads=1)
+
+
+def test_a_cosine_schedule_falls_from_the_full_step_to_nearly_none():
+    config = replace(CONFIG, schedule="cosine", epochs=3)
+    rates = [rate for epoch in (1, 2, 3) for rate in _learning_rates(config, epoch, 4)]
+    expected = config.learning_rate * (1 + np.cos(np.pi * np.arange(12) / 12)) / 2
+    np.testing.assert_allclose(rates, expected)
+    assert _learning_rates(CONFIG, 2, 3) == [CONFIG.learning_rate] * 3
+
+
+def test_between_checkpoints_there_is_time_yet_the_run_continues_to_the_same_bits(cohort, tmp_path):
+    uninterrupted = train(cohort)
+    checkpoint = tmp_path / "run.safetensors"
+
+    def stop(epoch, total):
+        if epoch.epoch == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(cohort, checkpoint=checkpoint, progress=stop)
+    seen = []
+    continued = train(cohort, checkpoint=checkpoint, progress=lambda epoch, total: seen.append(epoch.epoch))
+    assert seen == [2, 3, 4]
+    assert continued.history == uninterrupted.history
