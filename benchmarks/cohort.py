@@ -65,10 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=36)
     options = parser.parse_args()
     archive, store = options.folder / "archive", options.folder / "cohort.zarr"
-    config = Config(train=TrainConfig(preset="compact", epochs=options.epochs))
+    config = Config(train=TrainConfig(preset="compact", schedule="cosine", epochs=options.epochs))
     seconds: dict[str, float] = {}
 
     def timed(name: str, call: Any) -> Any:

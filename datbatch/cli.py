@@ -27,6 +27,7 @@ EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but stu
 
 DEMO_STUDIES = 64
 DEMO_SEED = 2022
+DEMO_TRAINING = TrainConfig(preset="compact", schedule="cosine", epochs=36)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _demo(options: argparse.Namespace) -> Answer:
 
     folder: Path = options.folder
     archive, cohort = folder / "archive", folder / "cohort.zarr"
-    config = Config(store=StoreConfig(granule_studies=8), train=TrainConfig(preset="compact", epochs=DEMO_EPOCHS))
+    config = Config(store=StoreConfig(granule_studies=8), train=DEMO_TRAINING)
     where = {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
     folder.mkdir(parents=True, exist_ok=True)
     _say(options, "1/5 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
@@ -231,9 +232,6 @@ Call the same command again: it resumes and computes nothing twice. {NOTICE}"""
         "trained": trained.trained, "explained": explained.processed,
     }  # fmt: skip
     return Answer(text, values)
-
-
-DEMO_EPOCHS = 12
 
 
 def _simulate(options: argparse.Namespace) -> Answer:

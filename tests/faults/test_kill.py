@@ -76,6 +76,7 @@ def test_killed_workers_and_killed_drivers_leave_no_trace(tmp_path: Path, archiv
             else:
                 # Its workers must notice by themselves; the next round starts while they do.
                 process.kill()
+                process.wait()
         else:
             # Finished before the shot: take something away, so that the next round has work again.
             seen.append(granules_done(cohort))
