@@ -1,0 +1,39 @@
+"""Per-study numerics, pure, numpy in and numpy out: reconstruct, register, resample, quantify; regions and template."""
+
+from datbatch.imaging.atlas import hottest_region_masks, label_volume, region_masks
+from datbatch.imaging.backprojection import filtered_back_projection, iradon
+from datbatch.imaging.quantify import (
+    Quantification,
+    hottest_voxels_mean,
+    quantify,
+    scale_to_reference,
+    specific_binding_ratio,
+)
+from datbatch.imaging.reconstruct import reconstruct
+from datbatch.imaging.register import Registration, register_affine
+from datbatch.imaging.resample import mirror, resample
+from datbatch.imaging.template import build_template, load_template, read_template, write_template
+from datbatch.imaging.volume import Volume
+
+__all__ = [
+    "Quantification",
+    "Registration",
+    "Volume",
+    "build_template",
+    "filtered_back_projection",
+    "hottest_region_masks",
+    "hottest_voxels_mean",
+    "iradon",
+    "label_volume",
+    "load_template",
+    "mirror",
+    "quantify",
+    "read_template",
+    "reconstruct",
+    "region_masks",
+    "register_affine",
+    "resample",
+    "scale_to_reference",
+    "specific_binding_ratio",
+    "write_template",
+]

@@ -1,0 +1,216 @@
+"""Intensity scaling, hottest voxels, binding ratios and mirroring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.cohort import schema
+from datbatch.config import QuantifyConfig
+from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
+from datbatch.imaging.atlas import hottest_region_masks, region_masks
+from datbatch.imaging.resample import mirror, require_image
+
+VOXEL_VOLUME_ML = schema.SPACING_MM**3 / 1000.0
+
+
+@dataclass(frozen=True)
+class Quantification:
+    """One study in the form that the store keeps.
+
+    Attributes
+    ----------
+    uptake : ndarray, shape (x, y, z), float32
+        Normalised, scaled to the reference region, mirrored so that the ipsilateral side lies left.
+    reference_value : float
+        Counts that intensities were divided by.
+    mirrored : bool
+        Whether left and right were exchanged.
+    specific_binding_ratio : ndarray, shape (region,), float64
+        In the order of `schema.REGIONS`.
+    """
+
+    uptake: npt.NDArray[np.float32]
+    reference_value: float
+    mirrored: bool
+    specific_binding_ratio: npt.NDArray[np.float64]
+
+
+def reference_level(
+    volume: npt.NDArray[np.float32], reference_mask: npt.NDArray[np.bool_], percentile: float = 75.0
+) -> float:
+    """Give the percentile of a volume inside the reference region, linearly interpolated.
+
+    Raises
+    ------
+    GridMismatchError
+        When mask and volume differ in shape.
+    ReferenceRegionError
+        When the region is empty or its level is not positive.
+    EmptyVolumeError
+        When values in the region are not finite.
+    """
+    values = _inside(volume, reference_mask)
+    if values.size == 0:
+        raise ReferenceRegionError("the reference region holds no voxel of the field of view")
+    level = float(np.percentile(values, percentile))
+    if level <= 0:
+        raise ReferenceRegionError(f"the level of the reference region is {level:.3g}, not positive")
+    return level
+
+
+def scale_to_reference(
+    volume: npt.NDArray[np.float32], reference_mask: npt.NDArray[np.bool_], percentile: float = 75
+) -> npt.NDArray[np.float32]:
+    """Divide a volume by the percentile of the reference region (Nazari et al. 2022: the 75th).
+
+    Parameters
+    ----------
+    volume : ndarray, shape (x, y, z)
+        Normalised image.
+    reference_mask : ndarray, shape (x, y, z), bool
+        Region of nonspecific uptake.
+    percentile : float
+        0 to 100.
+
+    Returns
+    -------
+    ndarray, shape (x, y, z), float32
+        1 is the level of the reference region.
+
+    Raises
+    ------
+    GridMismatchError, ReferenceRegionError, EmptyVolumeError
+        As in `reference_level`.
+    """
+    level = reference_level(volume, reference_mask, percentile)
+    return np.asarray(np.asarray(volume, np.float64) / level, np.float32)
+
+
+def hottest_voxels_mean(
+    values: npt.NDArray[Any],
+    region_mask: npt.NDArray[np.bool_],
+    *,
+    volume_ml: float,
+    voxel_volume_ml: float,
+) -> float:
+    """Give the mean of the hottest voxels of a region that together have a given volume.
+
+    Of the n = volume_ml / voxel_volume_ml hottest voxels the last counts with the fraction that is left. A region
+    smaller than that is averaged whole.
+
+    Parameters
+    ----------
+    values : ndarray, shape (x, y, z)
+        Image.
+    region_mask : ndarray, shape (x, y, z), bool
+        Large unilateral region in which the voxels are sought.
+    volume_ml, voxel_volume_ml : float
+        Volume of the hottest voxels together and of one voxel.
+
+    Raises
+    ------
+    GridMismatchError
+        When mask and values differ in shape.
+    EmptyVolumeError
+        When the region is empty, a volume is not positive, or a value in the region is not finite.
+    """
+    inside = _inside(values, region_mask)
+    if inside.size == 0:
+        raise EmptyVolumeError("the region for the hottest voxels is empty")
+    if not (volume_ml > 0 and voxel_volume_ml > 0):
+        raise EmptyVolumeError("the volumes for the hottest voxels must be positive")
+    wanted = min(volume_ml / voxel_volume_ml, float(inside.size))
+    whole = int(wanted)
+    hottest = np.sort(inside)[::-1]
+    total = float(hottest[:whole].sum())
+    if whole < inside.size:
+        total += (wanted - whole) * float(hottest[whole])
+    return total / wanted
+
+
+def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
+    """Give the specific binding ratio: (region - reference) / reference.
+
+    Raises
+    ------
+    ReferenceRegionError
+        When the reference is not positive.
+    """
+    if not reference_mean > 0:
+        raise ReferenceRegionError(f"the mean of the reference region is {reference_mean:.3g}, not positive")
+    return (region_mean - reference_mean) / reference_mean
+
+
+def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Quantification:
+    """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
+
+    Striatal regions: mean of the hottest voxels in large unilateral regions; others: mean of the region; each less
+    the reference level, over it. Voxels outside the field of view (exactly 0) take no part in regions that are
+    averaged nor in the reference level; a region wholly outside has the ratio NaN.
+
+    Parameters
+    ----------
+    normalised : ndarray, shape `schema.SHAPE`, float32
+        Study on the store's grid, in counts.
+    config : QuantifyConfig
+        Percentile and volumes.
+
+    Raises
+    ------
+    GridMismatchError
+        When the volume is on another grid.
+    EmptyVolumeError
+        When it is constant or not finite.
+    ReferenceRegionError
+        When the reference region is outside the field of view or without uptake.
+    """
+    if normalised.shape != schema.SHAPE:
+        raise GridMismatchError(f"a volume of shape {normalised.shape} is not on the grid {schema.SHAPE}")
+    require_image(normalised)
+    seen = normalised != 0
+    masks = region_masks()
+    reference = masks[schema.REGIONS.index("reference")] & seen
+    level = reference_level(normalised, reference, config.reference_percentile)
+    uptake = np.asarray(np.asarray(normalised, np.float64) / level, np.float32)
+    ratios = _binding_ratios(uptake, config)
+    left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)
+    mirrored = right < left
+    if mirrored:
+        uptake = mirror(uptake)
+        ratios = _binding_ratios(uptake, config)
+    return Quantification(uptake, level, mirrored, ratios)
+
+
+def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig) -> npt.NDArray[np.float64]:
+    """Give the ratios (region,) of a scaled volume, whose reference level is 1; the ipsilateral side is left."""
+    volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
+    hottest = hottest_region_masks()
+    ratios = np.full(len(schema.REGIONS), np.nan)
+    for index, (name, mask) in enumerate(zip(schema.REGIONS, region_masks(), strict=True)):
+        if name in hottest:
+            mean = hottest_voxels_mean(
+                uptake,
+                hottest[name],
+                volume_ml=volumes_ml[name.split("_")[0]],
+                voxel_volume_ml=VOXEL_VOLUME_ML,
+            )
+            ratios[index] = specific_binding_ratio(mean, 1.0)
+        else:
+            values = uptake[mask]
+            values = values[values != 0]
+            if values.size:
+                ratios[index] = specific_binding_ratio(float(values.mean(dtype=np.float64)), 1.0)
+    return ratios
+
+
+def _inside(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    if values.shape != mask.shape:
+        raise GridMismatchError(f"a region of shape {mask.shape} does not fit a volume of shape {values.shape}")
+    inside = np.asarray(values[np.asarray(mask, bool)], np.float64)
+    if not np.isfinite(inside).all():
+        raise EmptyVolumeError("values in the region are not finite")
+    return inside

@@ -1,0 +1,130 @@
+"""Binding ratios depend on nothing but the image, and the lower side always ends on the left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datbatch.cohort import schema
+from datbatch.config import QuantifyConfig
+from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
+from datbatch.imaging import (
+    hottest_voxels_mean,
+    mirror,
+    quantify,
+    region_masks,
+    scale_to_reference,
+    specific_binding_ratio,
+)
+
+CONFIG = QuantifyConfig()
+PUTAMINA = tuple(schema.REGIONS.index(f"putamen_{side}") for side in schema.SIDES)
+
+
+def brute_force_hottest(values, mask, volume_ml, voxel_ml):
+    """Take the voxels one by one, the hottest first, until the volume is full; the last only in part."""
+    left, total = volume_ml, 0.0
+    for value in sorted(values[mask].tolist(), reverse=True):
+        part = min(left, voxel_ml)
+        total += part * value
+        left -= part
+        if left <= 0:
+            break
+    return total / (volume_ml - max(left, 0.0))
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 3.0), st.floats(0.004, 0.05))
+def test_the_hottest_voxels_fill_the_volume_exactly(seed, volume_ml, voxel_ml):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(5, 6, 4)).round(1)
+    mask = rng.random(values.shape) < 0.6
+    mask[0, 0, 0] = True
+    found = hottest_voxels_mean(values, mask, volume_ml=volume_ml, voxel_volume_ml=voxel_ml)
+    assert found == pytest.approx(brute_force_hottest(values, mask, volume_ml, voxel_ml), abs=1e-9)
+
+
+def test_the_last_voxel_counts_with_the_fraction_that_is_left():
+    values = np.array([[[4.0, 1.0, 3.0, 2.0]]])
+    assert hottest_voxels_mean(values, values > 0, volume_ml=2.5, voxel_volume_ml=1.0) == pytest.approx(8 / 2.5)
+
+
+def test_the_binding_ratio_is_specific_over_reference():
+    assert specific_binding_ratio(3.0, 1.5) == 1.0
+
+
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3), st.sampled_from([25.0, 75.0, 90.0]))
+def test_scaling_makes_the_percentile_one(seed, factor, percentile):
+    rng = np.random.default_rng(seed)
+    volume = (factor * rng.random((6, 6, 6)) + factor).astype(np.float32)
+    mask = rng.random(volume.shape) < 0.5
+    mask[0, 0, 0] = True
+    scaled = scale_to_reference(volume, mask, percentile)
+    assert np.percentile(scaled[mask], percentile) == pytest.approx(1.0, rel=1e-6)
+    np.testing.assert_allclose(scaled * np.percentile(volume[mask], percentile), volume, rtol=1e-5)
+
+
+def test_the_weaker_right_putamen_is_brought_to_the_left(asymmetric_head):
+    result = quantify(asymmetric_head, CONFIG)
+    assert result.mirrored
+    ipsilateral, contralateral = result.specific_binding_ratio[list(PUTAMINA)]
+    assert 0.2 < ipsilateral < contralateral - 0.3
+    left = result.uptake[schema.coordinates_mm(0) < 0].max()
+    assert left < result.uptake.max() - 0.3
+
+
+def test_the_weaker_left_putamen_stays(asymmetric_head):
+    result = quantify(mirror(asymmetric_head), CONFIG)
+    assert not result.mirrored
+
+
+def test_a_study_and_its_mirror_image_are_quantified_alike(asymmetric_head):
+    one, other = quantify(asymmetric_head, CONFIG), quantify(mirror(asymmetric_head), CONFIG)
+    np.testing.assert_allclose(one.specific_binding_ratio, other.specific_binding_ratio, rtol=1e-12)
+    np.testing.assert_array_equal(one.uptake, other.uptake)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.5, 8000.0])
+def test_counts_do_not_change_the_binding_ratios(asymmetric_head, factor):
+    one, other = (quantify(np.float32(f) * asymmetric_head, CONFIG) for f in (1.0, factor))
+    np.testing.assert_allclose(one.specific_binding_ratio, other.specific_binding_ratio, atol=1e-5)
+    assert other.reference_value == pytest.approx(factor * one.reference_value, rel=1e-5)
+    assert one.mirrored == other.mirrored
+
+
+def test_the_reference_level_is_one_after_scaling(asymmetric_head):
+    uptake = quantify(asymmetric_head, CONFIG).uptake
+    assert np.percentile(uptake[region_masks()[-1]], 75) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_lies_outside_the_field_of_view_does_not_count(asymmetric_head):
+    cut = asymmetric_head.copy()
+    cut[:, :, schema.coordinates_mm(2) > 40] = 0
+    whole, part = quantify(asymmetric_head, CONFIG), quantify(cut, CONFIG)
+    np.testing.assert_allclose(
+        part.specific_binding_ratio[list(PUTAMINA)], whole.specific_binding_ratio[list(PUTAMINA)], atol=0.1
+    )
+    cut[:, schema.coordinates_mm(1) < -40] = 0
+    assert np.isnan(quantify(cut, CONFIG).specific_binding_ratio[schema.REGIONS.index("occipital")])
+
+
+def test_studies_that_cannot_be_quantified_are_named(asymmetric_head):
+    with pytest.raises(GridMismatchError):
+        quantify(asymmetric_head[:-1], CONFIG)
+    with pytest.raises(EmptyVolumeError):
+        quantify(np.ones(schema.SHAPE, np.float32), CONFIG)
+    with pytest.raises(EmptyVolumeError):
+        quantify(np.where(asymmetric_head > 2, np.nan, asymmetric_head), CONFIG)
+    with pytest.raises(ReferenceRegionError):
+        quantify(-asymmetric_head, CONFIG)
+    with pytest.raises(ReferenceRegionError):
+        quantify(np.where(region_masks()[-1], 0, asymmetric_head), CONFIG)
+    with pytest.raises(GridMismatchError):
+        scale_to_reference(asymmetric_head, np.ones((3, 3, 3), bool))
+    with pytest.raises(EmptyVolumeError):
+        hottest_voxels_mean(asymmetric_head, np.zeros(schema.SHAPE, bool), volume_ml=1.0, voxel_volume_ml=0.008)
+    with pytest.raises(EmptyVolumeError):
+        hottest_voxels_mean(np.ones((2, 2, 2)), np.ones((2, 2, 2), bool), volume_ml=0.0, voxel_volume_ml=0.008)
+    with pytest.raises(ReferenceRegionError):
+        specific_binding_ratio(1.0, 0.0)

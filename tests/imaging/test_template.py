@@ -1,0 +1,92 @@
+"""The template lies in MNI space and stays there when it is built anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datbatch.cohort import schema
+from datbatch.errors import EmptyVolumeError, NormalisationError
+from datbatch.imaging import (
+    Volume,
+    build_template,
+    load_template,
+    read_template,
+    reconstruct,
+    region_masks,
+    register_affine,
+    resample,
+    write_template,
+)
+from datbatch.simulation import acquire, draw_subject
+from tests.reference.head_phantom import BRAIN_MM, STRIATAL_MM, head_volume, landmark_error_mm, random_pose
+
+
+def test_the_shipped_template_is_on_the_stores_grid_with_bright_striata():
+    template = load_template()
+    assert template.data.shape == schema.SHAPE
+    np.testing.assert_array_equal(template.affine, schema.grid_affine())
+    masks = dict(zip(schema.REGIONS, region_masks(), strict=True))
+    assert np.percentile(template.data[masks["reference"]], 75) == pytest.approx(1.0, abs=0.01)
+    for side in schema.SIDES:
+        assert template.data[masks[f"putamen_{side}"]].mean() > 1.4
+        assert template.data[masks[f"caudate_{side}"]].mean() > 1.4
+
+
+def test_simulated_studies_are_brought_to_mni_space_by_the_shipped_template():
+    template = load_template()
+    for index in (3, 4):
+        study = acquire(draw_subject(index, seed=31))
+        volume = reconstruct(study)
+        found = register_affine(volume.data, volume.affine, template.data, template.affine)
+        assert not found.failed
+        true = study.truth.template_to_study
+        assert landmark_error_mm(found.template_to_study, true, STRIATAL_MM) < 2.0
+        assert landmark_error_mm(found.template_to_study, true, BRAIN_MM) < 3.0
+
+
+def test_writing_and_reading_keeps_a_template_and_its_bytes(tmp_path, head_template):
+    first, second = tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"
+    write_template(head_template, first)
+    write_template(head_template, second)
+    assert first.read_bytes() == second.read_bytes()
+    again = read_template(first)
+    np.testing.assert_allclose(again.data, head_template.data, atol=head_template.data.max() / 4000)
+    np.testing.assert_array_equal(again.affine, head_template.affine)
+
+
+def test_a_file_that_is_no_template_is_named(tmp_path):
+    broken = tmp_path / "template.nii.gz"
+    broken.write_bytes(b"not an image")
+    with pytest.raises(EmptyVolumeError):
+        read_template(broken)
+    with pytest.raises(EmptyVolumeError):
+        read_template(tmp_path / "missing.nii.gz")
+
+
+def test_a_group_wise_template_keeps_pose_and_size_of_its_start(head_template):
+    # All heads lean to one side and are small: without the anchor the mean would too.
+    common = random_pose(40, turn_deg=6, size=0.06)
+    volumes = [Volume(*head_volume(common @ random_pose(50 + k, turn_deg=3), noise=0.02, seed=k)) for k in range(3)]
+    changes: list[float] = []
+    built = build_template(volumes, head_template, rounds=2, progress=lambda _, change: changes.append(change))
+    drift = register_affine(built.data, built.affine, head_template.data, head_template.affine)
+    assert landmark_error_mm(drift.template_to_study, np.eye(4), BRAIN_MM) < 1.0
+    assert len(changes) == 2
+    assert changes[1] < changes[0]
+
+
+def test_a_template_needs_studies_that_can_be_registered(head_template):
+    rod = np.zeros((40, 40, 40), np.float32)
+    rod[15:25, 15:25] = 1.0
+    with pytest.raises(NormalisationError):
+        build_template([Volume(rod, np.diag([5.0, 5.0, 5.0, 1.0]))], head_template, rounds=1)
+
+
+def test_the_template_registers_to_itself_as_the_identity():
+    template = load_template()
+    found = register_affine(template.data, template.affine, template.data, template.affine)
+    np.testing.assert_allclose(found.template_to_study, np.eye(4), atol=1e-6)
+    assert found.quality["correlation"] == pytest.approx(1.0)
+    same = resample(template, found.template_to_study, template.affine, template.data.shape)
+    np.testing.assert_allclose(same, template.data, atol=1e-3)
