@@ -225,13 +225,24 @@ report  {page}
 Next: open the report in a browser; ask the store:
   python -c "import xarray; print(xarray.open_datatree('{cohort}', engine='zarr'))"
   datbatch failures {cohort}
-  datbatch study {archive}/*/*/*.dcm --model {trained.folder}   (one study's files)
+  datbatch study '{_first_study(archive, cohort)}' --model {trained.folder} --picture study.png
 Call the same command again: it resumes and computes nothing twice. {NOTICE}"""
     values = {
         "store": str(cohort), "model": str(trained.folder), "report": str(page), "run": dataclasses.asdict(ran),
         "trained": trained.trained, "explained": explained.processed,
     }  # fmt: skip
     return Answer(text, values)
+
+
+def _first_study(archive: Path, cohort: Path) -> Path:
+    """Give the file of a study that went well, as an example for the operator."""
+    from datbatch.archive import read_linkage
+    from datbatch.cohort import schema
+    from datbatch.cohort.store import Store, linkage_path
+
+    store, files = Store(cohort), read_linkage(linkage_path(cohort))
+    done = (s for s, state in zip(store.studies, store.read_table("status"), strict=True) if state == schema.DONE)
+    return archive / files[next(done)][0]
 
 
 def _simulate(options: argparse.Namespace) -> Answer:
@@ -257,23 +268,25 @@ def _simulate_into(
 def _plan(options: argparse.Namespace) -> Answer:
     from datbatch.execution.estimate import estimate_cost
     from datbatch.execution.imaging_run import plan_run, prepare
+    from datbatch.execution.model_run import plan_models
 
     config = _config(options)
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
     plan = plan_run(manifest, options.cohort, config)
+    stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
     cost = estimate_cost(plan, options.archive, config)
     status = Counter(entry.status for entry in manifest.entries)
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
         + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
         f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
-        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in plan.stages),
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
         cost.text(),
     ]
     values = {
         "studies": len(manifest.entries),
         "manifest": dict(status),
-        "stages": [dataclasses.asdict(stage) for stage in plan.stages],
+        "stages": [dataclasses.asdict(stage) for stage in stages],
         "cost": dataclasses.asdict(cost),
     }
     return Answer("\n".join(lines), values)

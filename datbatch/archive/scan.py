@@ -225,11 +225,14 @@ def _check(groups: list[_Group], archive: Path, config: ArchiveConfig, mapper: M
 def _decide(
     groups: list[_Group], table: ParticipantsTable, key: bytes, known: Sequence[str], config: ArchiveConfig
 ) -> list[Entry]:
-    """Decide status, code and label of each study, known ones first, then by path: the first of duplicates stays."""
+    """Decide status, code and label of each study; of duplicates the first in the manifest's own order stays.
+
+    Any other order would turn the decision round in the next scan, when all of them are known.
+    """
     labelled = config.unlabelled == "refuse" and any(row.label or any(row.reads) for row in table.rows)
     names = {group.identifier: pseudonym(key, group.identifier) for group in groups}
     place = {name: number for number, name in enumerate(known)}
-    ordered = sorted(groups, key=lambda g: (place.get(names[g.identifier], len(place)), min(g.files)))
+    ordered = sorted(groups, key=lambda g: (place.get(names[g.identifier], len(place)), names[g.identifier]))
     seen: set[str] = set()
     entries = []
     for group in ordered:

@@ -14,7 +14,7 @@ import dask
 from distributed import Client, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
-from datbatch.errors import ConfigurationError, NoAcceleratorError
+from datbatch.errors import ConfigurationError, NoAcceleratorError, StoreError, WorkerLostError
 
 ACCELERATOR = "accelerator"
 """Resource of the workers that train, infer and explain: a GPU where there is one, else a CPU slot."""
@@ -144,7 +144,7 @@ def run_tasks(
         elif isinstance(error, KilledWorker):
             waiting = itertools.chain(on_lost(task), waiting)
         else:
-            raise error
+            raise _named(error)
         future.release()
         for successor in itertools.islice(waiting, max(0, window - len(running))):
             ended.add(submit(successor))
@@ -169,10 +169,25 @@ def run_one(client: Client, function: Callable[[Task], Record], task: Task, *, p
                 result: Record = future.result(timeout=1)
             except TimeoutError:
                 poll()
+            except KilledWorker as error:
+                reason = "the task ended its worker again and again"
+                raise WorkerLostError(reason, "Look at the worker's memory; the task needs more.") from error
+            except OSError as error:
+                raise _named(error) from error
             else:
                 return result
     finally:
         future.release()
+
+
+def _named(error: BaseException) -> BaseException:
+    """Name what a worker could not do to the store; its own message may hold a path."""
+    if not isinstance(error, OSError):
+        return error
+    return StoreError(
+        f"a worker could not write to the store: {error.strerror or type(error).__name__}",
+        "Make room or mend the disk, then call the same command again: it resumes.",
+    )
 
 
 def _workers(client: Client) -> dict[str, Any]:

@@ -216,6 +216,10 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
         }
     )
+    for model in store.models:
+        # Its relevance explains uptake that is about to be replaced.
+        stale = store.model_attributes(model)["quantify"] != plan.identities["quantify"].digest
+        store.set_attributes({"stale": stale}, f"relevance/{model}")
 
 
 def _triage(client: Any, task: ImagingTask) -> ImagingTask:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,18 @@ from datbatch.errors import ModelError, StoreError, TrainingDataError
 from datbatch.execution import driver
 from datbatch.execution.model_task import (
     HISTORY_FILE,
+    HOTTEST,
+    PUTAMEN,
     ExplainRecord,
     ExplainTask,
     TrainTask,
     explain_granule,
     train_on_worker,
 )
+from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
+from datbatch.relevance import inconsistent, learn_orientation
 
 SPLIT_FILE = "split.json"
 
@@ -80,6 +84,40 @@ def train_model(
         When no worker holds the accelerator resource.
     """
     store = Store(cohort)
+    wanted = _wanted_model(store, config)
+    folder = models_path(cohort) / wanted.name
+    trained = not folder.exists()
+    if trained:
+        workspace = folder.with_name(f".{wanted.name}.training")
+        task = TrainTask(
+            cohort.absolute(), folder.absolute(), workspace.absolute(), config, wanted.labels, wanted.split, wanted.data
+        )
+        progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
+        with driver.connect(cluster, workers=workers) as client:
+            driver.run_one(client, train_on_worker, task, poll=lambda: _show(progress, workspace))
+        _show(progress, workspace)
+        progress.close()
+        shutil.rmtree(workspace, ignore_errors=True)
+    split = dict(zip(wanted.studies, map(str, wanted.split), strict=True))
+    (folder / SPLIT_FILE).write_text(canonical_json(split), encoding="utf-8")
+    _add_group(store, wanted.name, _card(folder))
+    store.write_table({"split": wanted.split.astype(object)})
+    store.consolidate()
+    return TrainSummary(wanted.name, folder, trained, _card(folder).metrics or {})
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The model that parameters and data call for."""
+
+    name: str
+    studies: list[str]
+    labels: npt.NDArray[np.int64]
+    split: npt.NDArray[np.str_]
+    data: str
+
+
+def _wanted_model(store: Store, config: Config) -> _Wanted:
     studies, rows = _quantified(store)
     labels = store.read_table("label")
     # Only what has an image can train: the others count as unlabelled.
@@ -87,26 +125,43 @@ def train_model(
     if not (labels != "").any():
         raise TrainingDataError("no study of the store has both an image and a label")
     split = assign_split(store.read_table("sex"), labels, store.read_table("age"), config.split)
-    encoded = encode_labels(labels)
     data = digest(
-        [[s, rows[s].sha256, str(label), str(part)] for s, label, part in zip(studies, labels, split, strict=True)]
+        [[s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)]
     )
-    name = f"{config.train.preset}-{digest([TRAIN_VERSION, asdict(config.train), asdict(config.explain), data])[:8]}"
-    folder = models_path(cohort) / name
-    trained = not folder.exists()
-    if trained:
-        workspace = folder.with_name(f".{name}.training")
-        task = TrainTask(cohort.absolute(), folder.absolute(), workspace.absolute(), config, encoded, split, data)
-        progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
-        with driver.connect(cluster, workers=workers) as client:
-            driver.run_one(client, train_on_worker, task, poll=lambda: _show(progress, workspace))
-        _show(progress, workspace)
-        progress.close()
-        shutil.rmtree(workspace, ignore_errors=True)
-    _add_group(store, name, folder, dict(zip(studies, map(str, split), strict=True)))
-    store.write_table({"split": split.astype(object)})
-    store.consolidate()
-    return TrainSummary(name, folder, trained, _card(folder).metrics or {})
+    name = f"{config.train.preset}-{digest([TRAIN_VERSION, asdict(config.train), data])[:8]}"
+    return _Wanted(name, studies, encode_labels(labels), split, data)
+
+
+def plan_models(cohort: Path, config: Config, imaging: Sequence[PlannedStage]) -> tuple[PlannedStage, PlannedStage]:
+    """Say what `datbatch train` and `datbatch explain` would do after a run, and why."""
+    changing = [stage.name for stage in imaging if stage.studies]
+    included = max((stage.studies + stage.done for stage in imaging), default=0)
+    if changing or not cohort.exists():
+        reason = f"{changing[-1] if changing else 'quantify'} changes"
+        return PlannedStage("train", included, 0, reason), PlannedStage("explain", included, 0, "train changes")
+    store = Store(cohort)
+    wanted = _wanted_model(store, config)
+    labelled = int((wanted.labels >= 0).sum())
+    folder = models_path(cohort) / wanted.name
+    if not folder.exists():
+        train = PlannedStage("train", labelled, 0, _why_train(store, config))
+        return train, PlannedStage("explain", included, 0, "train changes")
+    train = PlannedStage("train", 0, labelled, "up to date")
+    keys = _explain_tasks(store, config, wanted.name)
+    names = Ledger(cohort).names(f"explain/{wanted.name}", _explain_digest(_card(folder), config))
+    todo = sum(row.status == schema.DONE for task in keys if task.key.name not in names for row in task.quantified)
+    before = store.model_attributes(wanted.name).get("parameters", asdict(config.explain))
+    changes = changed_keys(before, asdict(config.explain))
+    reason = "; ".join(changes) or f"{todo} studies are new, changed or not finished" if todo else "up to date"
+    return train, PlannedStage("explain", todo, included - todo, reason)
+
+
+def _why_train(store: Store, config: Config) -> str:
+    if not store.models:
+        return "not run before"
+    before = _card(models_path(store.path) / newest_model(store)).config
+    changes = changed_keys(before["train"], asdict(config.train)) + changed_keys(before["split"], asdict(config.split))
+    return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 
 def explain_cohort(
@@ -133,26 +188,12 @@ def explain_cohort(
     """
     store, ledger = Store(cohort), Ledger(cohort)
     name = model if model is not None else newest_model(store)
-    folder = models_path(cohort) / name
-    card = _card(folder)
-    studies, quantified = _quantified(store)
-    identity = {
-        "version": EXPLAIN_VERSION,
-        "parameters": asdict(config.explain),
-        "upstream": {"weights": card.weights_sha256},
-    }
-    stage, value = f"explain/{name}", digest(identity)
-    tasks = []
-    for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
-        rows = tuple(quantified[study] for study in studies[first : first + store.granule_studies])
-        members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
-        key = GranuleKey(stage, value, granule, members)
-        tasks.append(ExplainTask(
-            cohort.absolute(), name, folder.absolute(), card.weights_sha256, config.explain, key, first, rows
-        ))  # fmt: skip
+    card = _card(models_path(cohort) / name)
+    stage, value = f"explain/{name}", _explain_digest(card, config)
+    tasks = _explain_tasks(store, config, name)
     ledger.retire(stage, value, {task.key.name for task in tasks})
-    _add_group(store, name, folder, {})
-    store.set_attributes({"digest": value, **identity}, f"relevance/{name}")
+    _add_group(store, name, card)
+    store.set_attributes({"digest": value, "parameters": asdict(config.explain)}, f"relevance/{name}")
     done = ledger.names(stage, value)
     pending = [task for task in tasks if task.key.name not in done]
     records: list[ExplainRecord] = []
@@ -176,8 +217,27 @@ def explain_cohort(
                 )
             progress.close()
     finally:
-        folded = _fold(store, ledger, name, studies, [task.key for task in tasks], folder)
+        folded = _fold(store, ledger, name, [task.key for task in tasks], card)
     return ExplainSummary(name, folded, sum(record.explained for record in records))
+
+
+def _explain_digest(card: ModelCard, config: Config) -> str:
+    return digest({"version": EXPLAIN_VERSION, "parameters": asdict(config.explain), "weights": card.weights_sha256})
+
+
+def _explain_tasks(store: Store, config: Config, name: str) -> list[ExplainTask]:
+    """Give the task of each granule; its key covers the bytes of the uptake that it explains."""
+    cohort, folder = store.path.absolute(), (models_path(store.path) / name).absolute()
+    card = _card(folder)
+    value = _explain_digest(card, config)
+    studies, quantified = _quantified(store)
+    tasks = []
+    for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
+        rows = tuple(quantified[study] for study in studies[first : first + store.granule_studies])
+        members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
+        key = GranuleKey(f"explain/{name}", value, granule, members)
+        tasks.append(ExplainTask(cohort, name, folder, card.weights_sha256, config.explain, key, first, rows))
+    return tasks
 
 
 def newest_model(store: Store) -> str:
@@ -219,24 +279,35 @@ def _card(folder: Path) -> ModelCard:
         raise ModelError("there is no trained model of that name beside the store") from error
 
 
-def _add_group(store: Store, name: str, folder: Path, split: Mapping[str, str]) -> None:
-    """Make the model's group; its split stands beside the model, for a later split of a grown cohort is another."""
-    if split:
-        (folder / SPLIT_FILE).write_text(canonical_json(split), encoding="utf-8")
-    attributes: dict[str, Any] = {"card": _card(folder).to_json()}
+def _add_group(store: Store, name: str, card: ModelCard) -> None:
+    attributes: dict[str, Any] = {"card": card.to_json(), "quantify": store.attributes["stages"]["quantify"]["digest"]}
     if name not in store.models:
         attributes["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     store.add_model(name, attributes)
 
 
-def _fold(store: Store, ledger: Ledger, name: str, studies: list[str], keys: list[GranuleKey], folder: Path) -> int:
+def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card: ModelCard) -> int:
+    """Write the model's tables; what the sign of relevance means is learned from the validation studies' rows."""
+    studies, group = store.studies, f"relevance/{name}"
     rows = [row for key in keys for row in ledger.read(key) or ()]
-    split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
-    parts: npt.NDArray[Any] = np.asarray([split.get(study, "") for study in studies], dtype=object)
-    columns = value_columns(schema.RELEVANCE_TABLE, studies, rows) | {"split": parts}
-    store.write_table(columns, f"relevance/{name}")
+    # The split stands beside the model: a later split of a grown cohort is another.
+    split = json.loads((models_path(store.path) / name / SPLIT_FILE).read_text(encoding="utf-8"))
+    columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)
+    columns["split"] = np.asarray([split.get(study, "") for study in studies], dtype=object)
+    putamen = columns["regional"][:, PUTAMEN, HOTTEST]
+    labels = encode_labels(store.read_table("label"))
+    watched = (columns["split"] == "validation") & (labels >= 0) & np.isfinite(putamen)
+    if np.unique(labels[watched]).size == len(schema.LABELS):
+        card = replace(card, orientation=asdict(learn_orientation(putamen[watched], labels[watched])))
+    assert card.orientation is not None
+    explained = columns["predicted"] != ""
+    columns["inconsistent"] = explained & inconsistent(
+        card.orientation["sign"] * putamen, encode_labels(columns["predicted"]), card.orientation["threshold"]
+    )
+    store.write_table(columns, group)
+    store.set_attributes({"card": card.to_json()}, group)
     store.consolidate()
-    return sum("probability" in row.values for row in rows)
+    return int(explained.sum())
 
 
 def _show(progress: Progress, workspace: Path) -> None:

@@ -162,7 +162,6 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
             "probability": explained.probability,
             "log_odds": explained.log_odds,
             "predicted": explained.predicted,
-            "inconsistent": explained.inconsistent,
             "regional": [[v if np.isfinite(v) else None for v in row] for row in explained.regional.tolist()],
         }
     array = f"relevance/{task.model}/{schema.RELEVANCE_MAP.name}"

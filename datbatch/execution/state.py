@@ -50,8 +50,12 @@ def cohort_state(cohort: Path) -> CohortState:
         stages[stage] = ledger.recorded_studies(stage, identity["digest"])
     for model in store.models:
         attributes = store.model_attributes(model)
-        stages[f"explain {model}"] = ledger.recorded_studies(f"explain/{model}", attributes["digest"])
-    return CohortState(dict(Counter(store.read_table("status"))), stages, store.models)
+        if "digest" in attributes:
+            stages[f"explain {model}"] = ledger.recorded_studies(f"explain/{model}", attributes["digest"])
+    models = [
+        name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
+    ]
+    return CohortState(dict(Counter(store.read_table("status"))), stages, models)
 
 
 def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:

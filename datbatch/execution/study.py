@@ -126,7 +126,7 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     model : str or Path
         Folder of a trained model.
     config : Config, optional
-        Imaging parameters and start of relevance.
+        Imaging parameters and start of relevance; those that the model was trained with by default.
 
     Returns
     -------
@@ -137,8 +137,8 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     DatbatchError
         The named kind for what is wrong with the study or the model.
     """
-    config = config if config is not None else Config()
     loaded = load_model_once(Path(model))
+    config = config if config is not None else Config.from_dict(loaded.card.config)
     imaged = image_study("study", [Path(path) for path in paths], config)
     last = imaged.rows["quantify"]
     if imaged.uptake is None:

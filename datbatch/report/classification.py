@@ -71,7 +71,7 @@ class Model:
 
 
 def choose_model(cohort: xr.DataTree, name: str | None) -> str | None:
-    """Give the named model, else the one made last; None when the store has none.
+    """Give the named model, else the one made last for the uptake that is there; None when the store has none.
 
     Raises
     ------
@@ -83,8 +83,9 @@ def choose_model(cohort: xr.DataTree, name: str | None) -> str | None:
         if name not in children:
             raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
         return name
+    current = [child for child in children if not children[child].attrs.get("stale")]
     # Of equally old models the last by name, so that the choice is always the same.
-    return max(children, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
+    return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
 
 
 def read_model(cohort: xr.DataTree, name: str) -> Model:

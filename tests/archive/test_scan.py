@@ -119,13 +119,20 @@ def test_a_copy_of_an_object_is_counted_and_the_same_pixels_of_another_study_are
     write(tmp_path / "a", small(1), study="1.2")
     manifest = scan(tmp_path)
     assert manifest.files_skipped == {"copy": 1}
-    entries = by_file(manifest)
-    assert entries["a/0000.dcm"].status == "included"
-    assert (entries["b/0000.dcm"].status, entries["b/0000.dcm"].code) == ("failed", "duplicate")
-    known = [entries["b/0000.dcm"].pseudonym]
-    entries = by_file(scan(tmp_path, known=known))
-    assert entries["b/0000.dcm"].status == "included"
-    assert entries["a/0000.dcm"].code == "duplicate"
+    kept, other = sorted(manifest.entries, key=lambda entry: entry.code)
+    assert (kept.status, kept.code) == ("included", "")
+    assert (other.status, other.code) == ("failed", "duplicate")
+    turned = {entry.pseudonym: entry.code for entry in scan(tmp_path, known=[other.pseudonym]).entries}
+    assert turned == {other.pseudonym: "", kept.pseudonym: "duplicate"}
+
+
+@pytest.mark.parametrize("studies", [("1.1", "1.2", "1.3"), ("1.3", "1.2", "1.1")])
+def test_a_second_scan_keeps_the_same_one_of_duplicates(tmp_path: Path, studies: tuple[str, ...]) -> None:
+    for folder, study in zip("abc", studies, strict=True):
+        write(tmp_path / folder, small(1), study=study)
+    first = scan(tmp_path)
+    assert [entry.status for entry in first.entries].count("included") == 1
+    assert scan(tmp_path, known=[entry.pseudonym for entry in first.entries]) == first
 
 
 def test_other_objects_beside_good_projections_are_only_counted(tmp_path: Path) -> None:

@@ -94,10 +94,11 @@ def test_a_second_run_computes_nothing(own_cohort: Path, archive: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value", "again"),
     [
-        ("quantify", "reference_percentile", 60.0, {"quantify"}),
-        ("register", "smoothing_fwhm_mm", 9.0, {"register", "quantify"}),
-        ("reconstruct", "cutoff_per_cm", 1.0, {"reconstruct", "register", "quantify"}),
-        ("train", "epochs", 9, set()),
+        ("quantify", "reference_percentile", 60.0, {"quantify", "train", "explain"}),
+        ("register", "smoothing_fwhm_mm", 9.0, {"register", "quantify", "train", "explain"}),
+        ("reconstruct", "cutoff_per_cm", 1.0, {"reconstruct", "register", "quantify", "train", "explain"}),
+        ("train", "epochs", 9, {"train", "explain"}),
+        ("explain", "target", "log_odds", {"explain"}),
     ],
 )
 def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
@@ -121,8 +122,23 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     run_command("run", archive, own_cohort, "--config", config, expect=3)
     after = ledger_times(own_cohort)
     kept = {name for name in before if after.get(name) == before[name]}
-    assert {name.split("/")[1] for name in before.keys() - kept} == again
-    assert run_command("plan", archive, own_cohort, "--config", config)["stages"][-1]["reason"] == "up to date"
+    assert {name.split("/")[1] for name in before.keys() - kept} == {"quantify"}
+    planned = run_command("plan", archive, own_cohort, "--config", config)["stages"]
+    assert [stage["reason"] for stage in planned[:3]] == ["up to date"] * 3
+    assert planned[3]["reason"] == "the studies, their labels or their uptake changed"
+    assert "earlier uptake" in run_command("status", own_cohort)["models"][0]
+
+
+def test_another_start_of_relevance_explains_again_without_training(own_cohort: Path) -> None:
+    config = own_cohort.parent / "changed.toml"
+    config.write_text(config_text(explain={"target": "log_odds"}))
+    before = xarray.open_datatree(own_cohort, engine="zarr").load()
+    assert run_command("train", own_cohort, "--config", config)["trained"] is False
+    answer = run_command("explain", own_cohort, "--config", config)
+    assert answer["processed"] == answer["done"] > 0
+    after = xarray.open_datatree(own_cohort, engine="zarr")[f"relevance/{answer['model']}"]
+    xarray.testing.assert_equal(after.probability, before[f"relevance/{answer['model']}"].probability)
+    assert not after["map"].equals(before[f"relevance/{answer['model']}"]["map"])
 
 
 def test_the_changed_percentile_gives_the_numbers_of_a_fresh_run(
@@ -148,7 +164,8 @@ def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort:
     content[-100_000:-99_000] = content[-101_000:-100_000]
     file.write_bytes(content)
     plan = run_command("plan", changed, own_cohort, "--config", own_cohort.parent / "config.toml")
-    assert 1 <= plan["stages"][-1]["studies"] <= store.granule_studies
+    for stage in plan["stages"][:3]:
+        assert 1 <= stage["studies"] <= store.granule_studies
 
 
 def test_new_studies_append_and_the_others_keep_their_place(tmp_path: Path, archive: Path, cohort: Path) -> None:
