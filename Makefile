@@ -1,16 +1,19 @@
-# Both targets do all of their own set-up: a virtual environment from the lock file, made once.
+# Every target does all of its own set-up: a virtual environment from the lock file, made once.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 DEMO ?= demo
 
-.PHONY: demo test check clean
+.PHONY: demo test check benchmark clean
 
 demo: $(READY)
 	$(VENV)/bin/datbatch demo $(DEMO)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2
+
+benchmark: $(READY)
+	$(VENV)/bin/python benchmarks/cohort.py build/cohort --studies 200
 
 check: $(READY)
 	$(VENV)/bin/ruff check .
@@ -24,4 +27,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) build

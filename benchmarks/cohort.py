@@ -188,6 +188,8 @@ def sides(cohort: xarray.DataTree, studies: list[Study]) -> Iterator[Row]:
         chosen = [study for study in studies if abs(study.asymmetry) > least]
         right = sum(bool(mirrored[study.index]) == (study.asymmetry > 0) for study in chosen)
         yield f"lower putamen taken to the left, {words}", f"{right} of {len(chosen)}"
+    wrong = [abs(study.asymmetry) for study in studies if bool(mirrored[study.index]) != (study.asymmetry > 0)]
+    yield "largest true asymmetry taken to the wrong side", f"{100 * max(wrong, default=0.0):.0f} %"
 
 
 def classification(cohort: xarray.DataTree, model: str) -> Iterator[Row]:

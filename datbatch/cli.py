@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datbatch import __version__
-from datbatch.config import Config, StoreConfig, TrainConfig
+from datbatch.config import Config
 from datbatch.errors import ConfigurationError, DatbatchError, by_code
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but stu
 130 interrupted (call again to resume). {NOTICE}"""
 
 DEMO_STUDIES = 64
-DEMO_SEED = 2022
-DEMO_TRAINING = TrainConfig(preset="compact", schedule="cosine", epochs=36)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,72 +195,35 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _demo(options: argparse.Namespace) -> Answer:
-    from datbatch.execution.imaging_run import run_imaging
-    from datbatch.execution.model_run import explain_cohort, train_model
-    from datbatch.report import write_report
+    from datbatch.demo import run_demo
 
-    folder: Path = options.folder
-    archive, cohort = folder / "archive", folder / "cohort.zarr"
-    config = Config(store=StoreConfig(granule_studies=8), train=DEMO_TRAINING)
-    where = {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
-    folder.mkdir(parents=True, exist_ok=True)
-    _say(options, "1/5 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
-    _simulate_into(archive, options.studies, DEMO_SEED, options)
-    _say(options, "2/5 read, reconstruct, normalise, quantify, store")
-    ran = run_imaging(archive, cohort, config, **where)
-    _say(options, "3/5 train the network")
-    trained = train_model(cohort, config, **where)
-    _say(options, "4/5 infer and explain")
-    explained = explain_cohort(cohort, config, model=trained.model, **where)
-    _say(options, "5/5 report")
-    page = write_report(_open(cohort), folder / "report.html", model=trained.model)
+    demo = run_demo(
+        options.folder, options.studies, cluster=options.cluster, workers=options.workers, quiet=options.quiet
+    )
+    program = sys.argv[0]
     text = f"""
-{_outcome(ran)}
-store   {cohort}
-model   {trained.folder}
-report  {page}
+{_outcome(demo.ran)}
+store   {demo.store}
+model   {demo.trained.folder}
+report  {demo.report}
 
-Next: open the report in a browser; ask the store:
-  python -c "import xarray; print(xarray.open_datatree('{cohort}', engine='zarr'))"
-  datbatch failures {cohort}
-  datbatch study '{_first_study(archive, cohort)}' --model {trained.folder} --picture study.png
+Next: open the report in a browser, or try
+  {program} failures {demo.store}
+  {program} study '{demo.example}' --model {demo.trained.folder} --picture {options.folder}/study.png
+  {Path(program).with_name("python")} -c "import xarray; print(xarray.open_datatree('{demo.store}', engine='zarr'))"
 Call the same command again: it resumes and computes nothing twice. {NOTICE}"""
-    values = {
-        "store": str(cohort), "model": str(trained.folder), "report": str(page), "run": dataclasses.asdict(ran),
-        "trained": trained.trained, "explained": explained.processed,
-    }  # fmt: skip
-    return Answer(text, values)
-
-
-def _first_study(archive: Path, cohort: Path) -> Path:
-    """Give the file of a study that went well, as an example for the operator."""
-    from datbatch.archive import read_linkage
-    from datbatch.cohort import schema
-    from datbatch.cohort.store import Store, linkage_path
-
-    store, files = Store(cohort), read_linkage(linkage_path(cohort))
-    done = (s for s, state in zip(store.studies, store.read_table("status"), strict=True) if state == schema.DONE)
-    return archive / files[next(done)][0]
+    return Answer(text, dataclasses.asdict(demo))
 
 
 def _simulate(options: argparse.Namespace) -> Answer:
-    _simulate_into(options.archive, options.studies, options.seed, options, defects=not options.no_defects)
+    from datbatch.demo import simulate_with_progress
+
+    simulate_with_progress(
+        options.archive, options.studies, seed=options.seed, defects=not options.no_defects,
+        workers=options.workers, quiet=options.quiet,
+    )  # fmt: skip
     text = f"{options.studies} studies in {options.archive}\nNext: datbatch run {options.archive} cohort.zarr"
     return Answer(text, {"archive": str(options.archive), "studies": options.studies})
-
-
-def _simulate_into(
-    archive: Path, studies: int, seed: int, options: argparse.Namespace, *, defects: bool = True
-) -> None:
-    from datbatch.execution.progress import Progress
-    from datbatch.simulation import simulate_archive
-
-    progress = Progress("simulate", studies, quiet=options.quiet)
-    simulate_archive(
-        archive, studies, seed=seed, defects=defects, workers=options.workers or os.cpu_count() or 1,
-        progress=lambda done, _: progress.advance(done - progress.done),
-    )  # fmt: skip
-    progress.close()
 
 
 def _plan(options: argparse.Namespace) -> Answer:
@@ -439,8 +400,3 @@ def _open(cohort: Path) -> Any:
     from datbatch.cohort.query import open_cohort
 
     return open_cohort(cohort)
-
-
-def _say(options: argparse.Namespace, words: str) -> None:
-    if not options.quiet:
-        print(words, file=sys.stderr, flush=True)

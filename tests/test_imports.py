@@ -18,6 +18,7 @@ LEVELS = [
     {"cohort"},
     {"execution"},
     {"report"},
+    {"demo"},
     {"cli"},
 ]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

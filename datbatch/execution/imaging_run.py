@@ -134,7 +134,7 @@ def run_imaging(
 
             with driver.connect(cluster, workers=workers) as client:
                 driver.run_tasks(
-                    client, image_granule, tasks, on_record=note, on_lost=lambda task: [_triage(client, task)]
+                    client, image_granule, tasks, on_record=note, on_lost=lambda task: [triage(client, task)]
                 )
             progress.close()
     finally:
@@ -222,7 +222,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         store.set_attributes({"stale": stale}, f"relevance/{model}")
 
 
-def _triage(client: Any, task: ImagingTask) -> ImagingTask:
+def triage(client: Any, task: ImagingTask) -> ImagingTask:
     """Find the studies of a granule that end their worker, one by one, so that the others are saved."""
     if task.attempts >= ATTEMPTS:
         raise WorkerLostError(f"granule {task.granule} lost its worker {task.attempts} times, by no single study")

@@ -1,0 +1,94 @@
+"""The main job, whole, on a small simulated archive: the first thing that a newcomer runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from datbatch.archive import read_linkage
+from datbatch.cohort import schema
+from datbatch.cohort.query import open_cohort
+from datbatch.cohort.store import Store, linkage_path
+from datbatch.config import Config, StoreConfig, TrainConfig
+from datbatch.execution.imaging_run import RunSummary, run_imaging
+from datbatch.execution.model_run import ExplainSummary, TrainSummary, explain_cohort, train_model
+from datbatch.execution.progress import Progress
+from datbatch.report import write_report
+from datbatch.simulation import simulate_archive
+
+SEED = 2022
+CONFIG = Config(
+    store=StoreConfig(granule_studies=8),
+    train=TrainConfig(preset="compact", schedule="cosine", epochs=36),
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo left."""
+
+    store: Path
+    report: Path
+    example: Path
+    """File of a study that went well, to try `datbatch study` on."""
+    ran: RunSummary
+    trained: TrainSummary
+    explained: ExplainSummary
+
+
+def run_demo(
+    folder: Path, studies: int, *, cluster: str | None = None, workers: int | None = None, quiet: bool = False
+) -> Demo:
+    """Simulate an archive, take it through every stage, and write the report; resumes where it was stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything goes.
+    studies : int
+        How many studies to simulate; about one in four is broken on purpose.
+    cluster, workers, quiet
+        As for `run_imaging`.
+    """
+
+    def say(words: str) -> None:
+        if not quiet:
+            print(words, file=sys.stderr, flush=True)
+
+    archive, cohort = folder / "archive", folder / "cohort.zarr"
+    folder.mkdir(parents=True, exist_ok=True)
+    say("1/5 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
+    simulate_with_progress(archive, studies, seed=SEED, defects=True, workers=workers, quiet=quiet)
+    say("2/5 read, reconstruct, normalise, quantify, store")
+    ran = run_imaging(archive, cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
+    say("3/5 train the network")
+    trained = train_model(cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
+    say("4/5 infer and explain")
+    explained = explain_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
+    say("5/5 report")
+    report = write_report(open_cohort(cohort), folder / "report.html", model=trained.model)
+    return Demo(cohort, report, _first_study(archive, cohort), ran, trained, explained)
+
+
+def simulate_with_progress(
+    archive: Path, studies: int, *, seed: int, defects: bool, workers: int | None, quiet: bool
+) -> None:
+    """Simulate an archive, one process per core by default, and show how far it is."""
+    progress = Progress("simulate", studies, quiet=quiet)
+    simulate_archive(
+        archive,
+        studies,
+        seed=seed,
+        defects=defects,
+        workers=workers or os.cpu_count() or 1,
+        progress=lambda done, _: progress.advance(done - progress.done),
+    )
+    progress.close()
+
+
+def _first_study(archive: Path, cohort: Path) -> Path:
+    store, files = Store(cohort), read_linkage(linkage_path(cohort))
+    done = (s for s, state in zip(store.studies, store.read_table("status"), strict=True) if state == schema.DONE)
+    return archive / files[next(done)][0]

@@ -1,0 +1,62 @@
+"""Parameters: one file, checked; equal parameters have equal digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datbatch.config import Config, canonical_json, digest
+from datbatch.errors import ConfigurationError
+
+
+def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.toml"
+    path.write_text("[reconstruct]\ncutoff_per_cm = 1\n")
+    config = Config.from_toml(path)
+    assert config.reconstruct.cutoff_per_cm == 1.0
+    assert config.reconstruct.filter == "shepp-logan"
+    assert config.train == Config().train
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[reconstruction]\n", "reconstruction"),
+        ("[reconstruct]\ncutof_per_cm = 1\n", "reconstruct.cutof_per_cm"),
+        ("[reconstruct]\nfilter = 'butterworth'\n", "shepp-logan"),
+        ("[reconstruct]\ncutoff_per_cm = 'high'\n", "reconstruct.cutoff_per_cm"),
+        ("[train]\nepochs = 1.5\n", "train.epochs"),
+        ("[train]\nepochs = -1\n", "train.epochs"),
+        ("[train]\nepochs = true\n", "train.epochs"),
+        ("train = 3\n", "train"),
+        ("[train\n", "parameter file"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key_named(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "parameters.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=named):
+        Config.from_toml(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        Config.from_toml(tmp_path / "none.toml")
+
+
+def test_parameters_survive_the_way_through_json() -> None:
+    assert Config.from_dict(Config().to_dict()) == Config()
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), max_size=6
+    )
+)
+def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
+    turned = dict(reversed(value.items()))
+    assert canonical_json(value) == canonical_json(turned)
+    assert digest(value) == digest(turned)

@@ -1,0 +1,31 @@
+"""Every refusal has a code that stays, a reason and a remedy."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from datbatch.errors import DatbatchError, TruncatedError, by_code
+
+
+def test_codes_are_unique_and_fit_for_scripts() -> None:
+    kinds = by_code()
+    assert len(kinds) > 25
+    for code, kind in kinds.items():
+        assert kind.code == code
+        assert code == code.lower()
+        assert " " not in code
+
+
+@pytest.mark.parametrize("kind", by_code().values(), ids=lambda k: k.code)
+def test_every_kind_says_what_it_means_and_what_to_do(kind: type[DatbatchError]) -> None:
+    assert kind.__doc__
+    assert kind.remedy.endswith(".")
+
+
+def test_an_error_survives_the_way_from_a_worker() -> None:
+    error = TruncatedError("the file holds 3 bytes", "Copy it again.")
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), back.reason, back.advice) == (TruncatedError, error.reason, error.advice)
+    assert str(back) == "the file holds 3 bytes [truncated] Copy it again."
