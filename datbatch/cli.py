@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DatbatchError as error:
         if options.json:
             print(json.dumps({"error": error.code, "reason": error.reason, "remedy": error.advice}))
-        print(f"datbatch: {error.reason} [{error.code}]\n  What to do: {error.advice}", file=sys.stderr)
+        # Paths may hold names: they are shown here, on the operator's terminal, and nowhere else.
+        where = "".join(f"{path}: " for path in getattr(options, "dicom", ())[:1])
+        print(f"datbatch: {where}{error.reason} [{error.code}]\n  What to do: {error.advice}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_ERROR
     except KeyboardInterrupt:
         print(
@@ -123,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "study", _study, "one study, explained, without store or cluster",
         "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d",
     )  # fmt: skip
-    study.add_argument("files", type=Path, nargs="+", help="the study's DICOM files")
+    study.add_argument("dicom", type=Path, nargs="+", help="the study's DICOM files")
     study.add_argument("--model", type=Path, required=True, help="folder of a trained model")
     study.add_argument("--picture", type=Path, help="write uptake and relevance as a PNG picture")
 
@@ -180,10 +182,9 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def _interrupt(*_: object) -> None:
@@ -314,7 +315,7 @@ def _report(options: argparse.Namespace) -> Answer:
 def _study(options: argparse.Namespace) -> Answer:
     from datbatch.execution.study import explain_study
 
-    explained = explain_study(options.files, options.model)
+    explained = explain_study(options.dicom, options.model)
     if options.picture is not None:
         from datbatch.report import write_study_picture
 

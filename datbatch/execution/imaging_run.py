@@ -18,7 +18,7 @@ from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
-from datbatch.errors import StoreError, WorkerLostError
+from datbatch.errors import ArchiveError, WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.imaging_task import (
     GranuleRecord,
@@ -52,9 +52,18 @@ class RunSummary:
 
 
 def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path | None, quiet: bool) -> Manifest:
-    """Scan an archive into the manifest, in the order of the store where there is one."""
-    key = load_or_create_key(key_path(cohort))
+    """Scan an archive into the manifest, in the order of the store where there is one.
+
+    Raises
+    ------
+    ArchiveError
+        When the archive cannot be read or holds no study.
+    """
     known = Store(cohort).studies if cohort.exists() else []
+    if not archive.is_dir():
+        raise ArchiveError("there is no such folder")
+    # Made last of all checks: a mistyped path must not leave a key behind.
+    key = load_or_create_key(key_path(cohort))
     progress: list[Progress] = []
 
     def show(done: int, total: int) -> None:
@@ -67,6 +76,8 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
     )
     for shown in progress:
         shown.close()
+    if not manifest.entries:
+        raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")
     return keep_vanished(manifest, cohort)
 
 
@@ -193,8 +204,6 @@ def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
 
 def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
     entries = manifest.entries
-    if not entries:
-        raise StoreError("the archive holds no study", "Give the folder that holds the DICOM files.")
     store.grow([entry.pseudonym for entry in entries])
     write_linkage(linkage_path(store.path), manifest)
     store.write_table(
