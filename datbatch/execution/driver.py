@@ -45,7 +45,9 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
     settings = {
         "distributed.scheduler.allowed-failures": 3,
         "distributed.scheduler.work-stealing": False,
-        "distributed.admin.large-graph-warning-threshold": "1GB",
+        # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -57,7 +59,8 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
                     n_workers=count,
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
                     resources={ACCELERATOR: 1},
                     silence_logs=logging.CRITICAL,
                     memory_limit=0,

@@ -140,7 +140,11 @@ def plan_models(cohort: Path, config: Config, imaging: Sequence[PlannedStage]) -
         reason = f"{changing[-1] if changing else 'quantify'} changes"
         return PlannedStage("train", included, 0, reason), PlannedStage("explain", included, 0, "train changes")
     store = Store(cohort)
-    wanted = _wanted_model(store, config)
+    try:
+        wanted = _wanted_model(store, config)
+    except TrainingDataError as error:
+        reason = f"not possible: {error.reason}"
+        return PlannedStage("train", 0, 0, reason), PlannedStage("explain", 0, 0, reason)
     labelled = int((wanted.labels >= 0).sum())
     folder = models_path(cohort) / wanted.name
     if not folder.exists():

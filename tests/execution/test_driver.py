@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from distributed import Client
 
 from datbatch.archive import Entry
 from datbatch.cohort.ledger import Ledger
@@ -35,22 +37,22 @@ def out_of_space(_: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[object]:
+def client() -> Iterator[Client]:
     with driver.connect(workers=2) as connected:
         yield connected
 
 
-def test_every_task_gives_one_record(client: object) -> None:
+def test_every_task_gives_one_record(client: Client) -> None:
     records: list[int] = []
     driver.run_tasks(client, double, range(12), on_record=records.append, on_lost=lambda task: [])
     assert sorted(records) == [2 * n for n in range(12)]
 
 
-def test_no_task_is_a_run_too(client: object) -> None:
+def test_no_task_is_a_run_too(client: Client) -> None:
     driver.run_tasks(client, double, [], on_record=pytest.fail, on_lost=lambda task: [])
 
 
-def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_saved(client: object) -> None:
+def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_saved(client: Client) -> None:
     records: list[int] = []
     lost: list[int] = []
 
@@ -65,10 +67,19 @@ def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_s
     assert driver.survives(client, double, 1)
 
 
-def test_what_a_worker_could_not_write_is_named_without_its_path(client: object) -> None:
+def test_what_a_worker_could_not_write_is_named_without_its_path(client: Client) -> None:
     with pytest.raises(StoreError, match="No space left") as caught:
         driver.run_tasks(client, out_of_space, [1], on_record=pytest.fail, on_lost=lambda task: [])
     assert "DOE" not in str(caught.value)
+
+
+def test_two_local_clusters_stand_side_by_side_and_listen_on_the_loopback_interface_alone(client: Client) -> None:
+    with driver.connect(workers=1) as other:
+        assert other.scheduler.address != client.scheduler.address
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
 
 
 def granule(tmp_path: Path, studies: int) -> ImagingTask:

@@ -203,6 +203,19 @@ def test_studies_whose_files_are_gone_keep_their_results(tmp_path: Path, own_coh
     assert_same_content(imaging_content(own_cohort), content)
 
 
+def test_an_archive_without_labels_is_imaged_and_cannot_train(tmp_path: Path, archive: Path) -> None:
+    bare, own = tmp_path / "archive", tmp_path / "cohort.zarr"
+    shutil.copytree(archive, bare)
+    (bare / "participants.csv").unlink()
+    assert run_command("run", bare, own, expect=3)["done"] >= 10
+    assert set(Store(own).read_table("label")) == {""}
+    train = run_command("plan", bare, own)["stages"][3]
+    assert (train["studies"], train["reason"].split(":")[0]) == (0, "not possible")
+    assert run_command("train", own, expect=1)["error"] == "training-data-insufficient"
+    explained = run_command("explain", own, expect=1)
+    assert explained["error"] == "model-unusable"
+
+
 def test_a_flipped_bit_is_found_and_mended(own_cohort: Path, cohort: Path) -> None:
     assert run_command("verify", own_cohort)["damages"] == []
     shard = sorted((own_cohort / "uptake").glob("c.*"))[0]
