@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from datbatch import __version__
 from datbatch.config import Config
-from datbatch.errors import ConfigurationError, DatbatchError, by_code
+from datbatch.errors import ConfigurationError, DatbatchError
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
@@ -181,6 +181,11 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_positive, help="processes of the local cluster (default: one per core)")
 
 
+def _where(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of every function that runs on a cluster."""
+    return {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
@@ -198,9 +203,7 @@ def _config(options: argparse.Namespace) -> Config:
 def _demo(options: argparse.Namespace) -> Answer:
     from datbatch.demo import run_demo
 
-    demo = run_demo(
-        options.folder, options.studies, cluster=options.cluster, workers=options.workers, quiet=options.quiet
-    )
+    demo = run_demo(options.folder, options.studies, **_where(options))
     program = sys.argv[0]
     text = f"""
 {_outcome(demo.ran)}
@@ -259,7 +262,7 @@ def _run(options: argparse.Namespace) -> Answer:
 
     ran = run_imaging(
         options.archive, options.cohort, _config(options), participants=options.participants,
-        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+        **_where(options)
     )  # fmt: skip
     return _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
 
@@ -284,7 +287,7 @@ def _train(options: argparse.Namespace) -> Answer:
     config = _config(options)
     changes = {key: value for key in ("preset", "epochs") if (value := getattr(options, key)) is not None}
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
-    trained = train_model(options.cohort, config, cluster=options.cluster, workers=options.workers, quiet=options.quiet)
+    trained = train_model(options.cohort, config, **_where(options))
     verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
     text = f"{trained.model} {verb}\n{trained.folder}\nNext: datbatch explain {options.cohort}"
     return Answer(text, {"model": trained.model, "folder": str(trained.folder), "trained": trained.trained})
@@ -295,7 +298,7 @@ def _explain(options: argparse.Namespace) -> Answer:
 
     explained = explain_cohort(
         options.cohort, _config(options), model=options.model,
-        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+        **_where(options)
     )  # fmt: skip
     text = (
         f"{explained.done} studies explained by {explained.model}, {explained.processed} of them now\n"
@@ -305,10 +308,11 @@ def _explain(options: argparse.Namespace) -> Answer:
 
 
 def _report(options: argparse.Namespace) -> Answer:
+    from datbatch.cohort.query import open_cohort
     from datbatch.report import write_report
 
     output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
-    page = write_report(_open(options.cohort), output, model=options.model)
+    page = write_report(open_cohort(options.cohort), output, model=options.model)
     return Answer(str(page), {"report": str(page)})
 
 
@@ -334,16 +338,14 @@ def _status(options: argparse.Namespace) -> Answer:
 
 
 def _failures(options: argparse.Namespace) -> Answer:
+    from datbatch.archive.codes import explain_code
     from datbatch.execution.state import cohort_failures
 
     found = cohort_failures(options.cohort, with_files=options.files)
-    kinds = by_code()
     lines = []
     for code, group in sorted(found.items()):
-        meaning = (kinds[code].__doc__ or "").strip().splitlines()[0] if code in kinds else "Excluded by the criteria."
-        lines.append(f"{code}: {len(group)} studies. {meaning}")
-        if code in kinds:
-            lines.append(f"  What to do: {kinds[code].remedy}")
+        meaning, remedy = explain_code(code)
+        lines += [f"{code}: {len(group)} studies. {meaning}", f"  What to do: {remedy}"]
         lines += [
             f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
             for f in group
@@ -360,7 +362,7 @@ def _retry(options: argparse.Namespace) -> Answer:
     forget_failures(options.cohort, options.code)
     ran = run_imaging(
         origin.archive, options.cohort, origin.config, participants=origin.participants,
-        cluster=options.cluster, workers=options.workers, quiet=options.quiet,
+        **_where(options)
     )  # fmt: skip
     return _ran(ran, str(options.cohort))
 
@@ -373,9 +375,7 @@ def _verify(options: argparse.Namespace) -> Answer:
     lines += [f"  {d.array}  {d.study}  {d.kind}" for d in damages]
     code = EXIT_ERROR if damages else EXIT_OK
     if options.repair:
-        swept = repair_cohort(
-            options.cohort, damages, cluster=options.cluster, workers=options.workers, quiet=options.quiet
-        )
+        swept = repair_cohort(options.cohort, damages, **_where(options))
         _, left = verify_cohort(options.cohort, quiet=options.quiet)
         lines.append(f"repaired {len(damages) - len(left)}, removed {swept} left-over files")
         code = EXIT_ERROR if left else EXIT_OK
@@ -395,9 +395,3 @@ def _template(options: argparse.Namespace) -> Answer:
         options.output, options.studies, workers=options.workers or os.cpu_count() or 1, quiet=options.quiet
     )
     return Answer(str(options.output), {"template": str(options.output), "changes": changes})
-
-
-def _open(cohort: Path) -> Any:
-    from datbatch.cohort.query import open_cohort
-
-    return open_cohort(cohort)

@@ -83,7 +83,7 @@ def simulate_with_progress(
         seed=seed,
         defects=defects,
         workers=workers or os.cpu_count() or 1,
-        progress=lambda done, _: progress.advance(done - progress.done),
+        progress=progress.reach,
     )
     progress.close()
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "datbatch"
 LEVELS = [
     {"errors"},
-    {"config"},
+    {"config", "files"},
     {"cohort.schema"},
     {"archive", "imaging", "simulation", "classifier", "relevance"},
     {"cohort"},

@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import hmac
+import io
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from datbatch.archive.manifest import Manifest
 from datbatch.errors import ArchiveError
+from datbatch.files import write_whole
 
 KEY_BYTES = 32
 FILE_SEPARATOR = "|"
@@ -83,18 +85,11 @@ def pseudonym(key: bytes, identifier: str) -> str:
 
 def write_linkage(path: Path, manifest: Manifest) -> None:
     """Write which pseudonym stands for which files: columns study and files, mode 0600."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".linkage-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            table = csv.writer(stream, lineterminator="\n")
-            table.writerow(("study", "files"))
-            table.writerows((entry.pseudonym, FILE_SEPARATOR.join(entry.files)) for entry in manifest.entries)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("study", "files"))
+    table.writerows((entry.pseudonym, FILE_SEPARATOR.join(entry.files)) for entry in manifest.entries)
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"), private=True)
 
 
 def read_linkage(path: Path) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import xarray
 
 from datbatch.errors import StoreError
@@ -52,5 +51,5 @@ def as_acquired(volumes: xarray.DataArray, mirrored: xarray.DataArray) -> xarray
     DataArray
         The same shape and coordinates; values of mirrored studies flipped along x (exact: the grid is symmetric).
     """
-    flipped = volumes.copy(data=np.flip(volumes.values, axis=volumes.get_axis_num("x")))
+    flipped = volumes.isel(x=slice(None, None, -1)).assign_coords(x=volumes.x)
     return volumes.where(~mirrored, flipped)

@@ -64,18 +64,11 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
         raise ArchiveError("there is no such folder")
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
-    progress: list[Progress] = []
-
-    def show(done: int, total: int) -> None:
-        if not progress:
-            progress.append(Progress("scan", total, "files", quiet=quiet))
-        progress[0].advance(done - progress[0].done)
-
+    progress = Progress("scan", 0, "files", quiet=quiet)
     manifest = scan_archive(
-        archive, key=key, participants=participants, known=known, config=config.archive, progress=show
+        archive, key=key, participants=participants, known=known, config=config.archive, progress=progress.reach
     )
-    for shown in progress:
-        shown.close()
+    progress.close()
     if not manifest.entries:
         raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")
     return keep_vanished(manifest, cohort)
@@ -155,14 +148,8 @@ def run_imaging(
 
 def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest) -> None:
     """Write what the ledger holds into the tables."""
-    rows: list[Row] = []
-    final: list[Row] = []
-    for granule in plan.granules:
-        for stage, key in granule.keys.items():
-            found = ledger.read(key) or []
-            rows += found
-            if stage == "quantify":
-                final += found
+    rows = list(ledger.rows(key for granule in plan.granules for key in granule.keys.values()))
+    final = ledger.rows(granule.keys["quantify"] for granule in plan.granules)
     variables = [v for v in schema.STUDY_TABLE if v.source in plan.identities]
     store.write_table(value_columns(variables, store.studies, rows))
     known = [Row(e.pseudonym, e.status, e.code, "archive", e.reason) for e in manifest.entries if e.status != INCLUDED]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from datbatch.classifier import assign_split, encode_labels
 from datbatch.classifier.model import CARD_FILE, ModelCard
 from datbatch.cohort import schema
-from datbatch.cohort.fold import value_columns
+from datbatch.cohort.fold import rows_by_study, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
@@ -35,6 +35,7 @@ from datbatch.execution.model_task import (
 from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
+from datbatch.files import write_whole
 from datbatch.relevance import inconsistent, learn_orientation
 
 SPLIT_FILE = "split.json"
@@ -99,7 +100,7 @@ def train_model(
         progress.close()
         shutil.rmtree(workspace, ignore_errors=True)
     split = dict(zip(wanted.studies, map(str, wanted.split), strict=True))
-    (folder / SPLIT_FILE).write_text(canonical_json(split), encoding="utf-8")
+    write_whole(folder / SPLIT_FILE, canonical_json(split).encode())
     _add_group(store, wanted.name, _card(folder))
     store.write_table({"split": wanted.split.astype(object)})
     store.consolidate()
@@ -257,7 +258,7 @@ def newest_model(store: Store) -> str:
     return max(store.models, key=lambda name: str(store.model_attributes(name)["created"]))
 
 
-def _quantified(store: Store) -> tuple[list[str], dict[str, Row]]:
+def _quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
     """Give the store's studies and their rows of the last imaging stage.
 
     Raises
@@ -268,7 +269,7 @@ def _quantified(store: Store) -> tuple[list[str], dict[str, Row]]:
     identity = store.attributes.get("stages", {}).get("quantify")
     ledger, studies = Ledger(store.path), store.studies
     keys = ledger.keys("quantify", identity["digest"]) if identity is not None else []
-    rows = {row.study: row for key in keys for row in ledger.read(key) or ()}
+    rows = rows_by_study(ledger.rows(keys))
     if not studies or any(study not in rows for study in studies):
         raise StoreError(
             "the imaging stages of the store are not finished", "Call `datbatch run ARCHIVE COHORT` first."
@@ -293,7 +294,7 @@ def _add_group(store: Store, name: str, card: ModelCard) -> None:
 def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card: ModelCard) -> int:
     """Write the model's tables; what the sign of relevance means is learned from the validation studies' rows."""
     studies, group = store.studies, f"relevance/{name}"
-    rows = [row for key in keys for row in ledger.read(key) or ()]
+    rows = list(ledger.rows(keys))
     # The split stands beside the model: a later split of a grown cohort is another.
     split = json.loads((models_path(store.path) / name / SPLIT_FILE).read_text(encoding="utf-8"))
     columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)
@@ -324,4 +325,4 @@ def _show(progress: Progress, workspace: Path) -> None:
         note = f"loss {last['train_loss']:.3f}"
         if last["validation_loss"] is not None:
             note += f", validation {last['validation_loss']:.3f} ({100 * last['validation_accuracy']:.0f} % right)"
-        progress.advance(state["epochs"] - progress.done, note=note)
+        progress.reach(state["epochs"], note=note)

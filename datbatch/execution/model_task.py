@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -31,6 +30,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.files import write_whole
 from datbatch.imaging import hottest_region_masks, region_masks
 from datbatch.relevance import (
     explain_batch,
@@ -65,11 +65,10 @@ def train_on_worker(task: TrainTask) -> dict[str, Any]:
     """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card."""
     images = VolumeReader(task.store, schema.UPTAKE.name)
     task.workspace.mkdir(parents=True, exist_ok=True)
-    epochs: list[dict[str, Any]] = []
 
-    def note(epoch: Epoch, total: int) -> None:
-        epochs.append(asdict(epoch))
-        _write_json(task.workspace / HISTORY_FILE, {"epochs": epoch.epoch, "of": total, "last": asdict(epoch)})
+    def note(epoch: Epoch, _: int) -> None:
+        state = {"epochs": epoch.epoch, "last": asdict(epoch)}
+        write_whole(task.workspace / HISTORY_FILE, json.dumps(state).encode())
 
     threads = os.cpu_count() or 1
     trained = train_network(
@@ -231,16 +230,10 @@ def _propagate(
 
 def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig) -> npt.NDArray[np.float64]:
     """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
-    large = hottest_region_masks()
-    sought = np.stack([large.get(name, mask) for name, mask in zip(schema.REGIONS, region_masks(), strict=True)])
     axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
     sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}
     regional = region_statistics(relevance, region_masks(), axes, **sizes)
-    regional[:, HOTTEST] = region_statistics(relevance, sought, axes, **sizes)[:, HOTTEST]
+    for name, mask in hottest_region_masks().items():
+        in_large_region = region_statistics(relevance, mask[None], axes, **sizes)
+        regional[schema.REGIONS.index(name), HOTTEST] = in_large_region[0, HOTTEST]
     return regional
-
-
-def _write_json(path: Path, value: Any) -> None:
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    aside.write_text(json.dumps(value), encoding="utf-8")
-    aside.replace(path)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from datbatch.archive import Manifest
 from datbatch.config import Config
 from datbatch.errors import MissingFilesError, StoreError
+from datbatch.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ def write_origin(cohort: Path, origin: Origin, manifest: Manifest) -> None:
         "participants": None if origin.participants is None else str(origin.participants.absolute()),
         "config": origin.config.to_dict(),
     }
-    _write_private(origin_path(cohort), content)
-    _write_private(manifest_path(cohort), manifest.to_dict())
+    write_whole(origin_path(cohort), json.dumps(content, indent=1).encode(), private=True)
+    write_whole(manifest_path(cohort), json.dumps(manifest.to_dict(), indent=1).encode(), private=True)
 
 
 def read_origin(cohort: Path) -> Origin:
@@ -78,10 +76,3 @@ def keep_vanished(manifest: Manifest, cohort: Path) -> Manifest:
         for entry in manifest.entries
     )
     return replace(manifest, entries=entries)
-
-
-def _write_private(path: Path, content: dict[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1)
-    aside.replace(path)

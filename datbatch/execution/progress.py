@@ -53,6 +53,11 @@ class Progress:
             self._shown = now
             self._write(self.line(now - self._start, note))
 
+    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Tell how many items have ended, of how many where that was not known at the start."""
+        self._total = self._total if total is None else total
+        self.advance(done - self.done, note=note)
+
     def line(self, seconds: float, note: str = "") -> str:
         """Describe the state after a number of seconds."""
         rate = self.done / seconds if seconds > 0 else 0.0

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.errors import by_code
-from datbatch.execution.model_task import explain_volumes, load_model_once
+from datbatch.execution.model_task import ExplainedVolume, explain_volumes, load_model_once
 from datbatch.execution.stages import image_study
 
 
 @dataclass(frozen=True)
-class StudyExplanation:
+class StudyExplanation(ExplainedVolume):
     """Everything about one study.
 
     Attributes
@@ -52,15 +52,8 @@ class StudyExplanation:
     """
 
     uptake: npt.NDArray[np.float32]
-    relevance: npt.NDArray[np.float32]
     mirrored: bool
     specific_binding_ratio: npt.NDArray[np.float64]
-    regional: npt.NDArray[np.float64]
-    probability: float
-    log_odds: float
-    predicted: str
-    inconsistent: bool
-    orientation: int
     template_to_study: npt.NDArray[np.float64]
     quality: dict[str, float]
     counts: float
@@ -146,18 +139,12 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     explained = explain_volumes([imaged.uptake], loaded, config.explain)[0]
     registered, quantified = imaged.rows["register"].values, last.values
     return StudyExplanation(
+        **vars(explained),
         uptake=imaged.uptake,
-        relevance=explained.relevance,
         mirrored=quantified["mirrored"],
         specific_binding_ratio=np.array(
             [np.nan if v is None else v for v in quantified["specific_binding_ratio"]], dtype=np.float64
         ),
-        regional=explained.regional,
-        probability=explained.probability,
-        log_odds=explained.log_odds,
-        predicted=explained.predicted,
-        inconsistent=explained.inconsistent,
-        orientation=explained.orientation,
         template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
         quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
         counts=imaged.rows["reconstruct"].values["counts"],

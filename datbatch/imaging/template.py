@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from datbatch.cohort import schema
 from datbatch.errors import EmptyVolumeError, NormalisationError
+from datbatch.files import write_whole
 from datbatch.imaging.atlas import region_masks
 from datbatch.imaging.quantify import scale_to_reference
 from datbatch.imaging.register import register_affine
@@ -81,7 +82,7 @@ def write_template(template: Volume, path: Path) -> None:
     image.header["sform_code"] = image.header["qform_code"] = 4
     buffer = io.BytesIO()
     image.to_stream(buffer)
-    path.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=9, mtime=0))
+    write_whole(path, gzip.compress(buffer.getvalue(), compresslevel=9, mtime=0))
 
 
 def build_template(

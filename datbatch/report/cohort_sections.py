@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from datbatch.archive.codes import explain_code
 from datbatch.classifier.evaluate import wilson
 from datbatch.cohort import schema
 from datbatch.config import digest
@@ -13,7 +14,7 @@ from datbatch.report.classification import NEAR_MM, peaks_near_striatum, perform
 from datbatch.report.contents import Contents
 from datbatch.report.hypertext import Child, Html, element, join, picture, table
 from datbatch.report.methods import REFERENCES, classifier_text, imaging_text, run_config
-from datbatch.report.tables import SET_NAMES, AgeCell, by_site, demographics, explain_code
+from datbatch.report.tables import SET_NAMES, AgeCell, by_site, demographics
 from datbatch.report.wording import Numbering, interval, number, percent
 
 LISTED_FAILURES = 1000

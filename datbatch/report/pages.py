@@ -7,10 +7,10 @@ from pathlib import Path
 
 import xarray as xr
 
+from datbatch.files import write_whole
 from datbatch.report import cohort_sections, performance_sections, relevance_sections
 from datbatch.report.contents import Contents, gather
 from datbatch.report.figures import Convention
-from datbatch.report.files import write_whole
 from datbatch.report.hypertext import Child, Html, element, join
 from datbatch.report.style import CSS
 from datbatch.report.wording import Numbering

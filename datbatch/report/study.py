@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from datbatch.files import write_whole
 from datbatch.report.figures import (
     TEXT,
     Convention,
@@ -21,7 +22,6 @@ from datbatch.report.figures import (
     transaxial_plane,
     uptake_limits,
 )
-from datbatch.report.files import write_whole
 
 HEIGHTS_MM = (-4.0, 2.0, 8.0)
 """Slices through the putamen and the caudate nucleus."""

@@ -7,6 +7,7 @@ in the archive; `<archive>.truth.csv` stands beside it and is never read by the 
 from __future__ import annotations
 
 import csv
+import io
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from datbatch.cohort.schema import NEGATIVE, POSITIVE, READS
 from datbatch.errors import ArchiveError
+from datbatch.files import write_whole
 from datbatch.simulation.defects import Defect, defect_of, one_head, write_defective
 from datbatch.simulation.nuclear_medicine import StudyHeader, study_header, write_study
 from datbatch.simulation.phantom import SIDES
@@ -297,9 +299,8 @@ def _truth_row(plan: PlannedStudy, defects: bool, reads: dict[str, str]) -> dict
 def _write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     """Write a CSV, whole or not at all."""
     listed = list(rows)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, fieldnames=list(listed[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(listed)
+    write_whole(path, text.getvalue().encode())

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 from datbatch.errors import by_code
 from datbatch.report.classification import (
@@ -19,7 +20,7 @@ from datbatch.report.classification import (
     read_model,
     reader_agreement,
 )
-from datbatch.report.tables import by_site, count_flow, demographics, explain_code, json_attribute, read_studies
+from datbatch.report.tables import by_site, count_flow, demographics, json_attribute, read_studies
 from tests.report.synthetic import TEST_SET, WHOLE, Synthetic, build_cohort
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
     """Write a file as a whole or not at all; its folder is made.
 
     Parameters
@@ -16,6 +16,8 @@ def write_whole(path: Path, content: bytes) -> Path:
         File to write or replace.
     content : bytes
         What it shall hold.
+    private : bool
+        Whether it is for its owner alone (mode 0600), because it may lead to a person.
 
     Returns
     -------
@@ -27,10 +29,13 @@ def write_whole(path: Path, content: bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-        # mkstemp makes files for the owner alone; a report is as readable as the user's other files.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if not private:
+            # mkstemp makes files for the owner alone; a report is as readable as the user's other files.
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(temporary).chmod(0o666 & ~mask)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
