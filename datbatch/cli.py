@@ -50,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "".join(f"{path}: " for path in getattr(options, "dicom", ())[:1])
         print(f"datbatch: {where}{error.reason} [{error.code}]\n  What to do: {error.advice}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_ERROR
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if options.json:
+            print(json.dumps({"error": "system", "reason": reason, "remedy": "Mend it, then call again."}))
+        print(f"datbatch: {error.filename or ''}: {reason} [system]", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         print(
             "\ndatbatch: interrupted; what is done is kept. Call the same command again to resume.",

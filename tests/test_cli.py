@@ -61,3 +61,11 @@ def test_the_file_that_cannot_be_read_is_named_on_the_terminal(
     file.write_text("no image")
     assert main(["study", str(file), "--model", str(model)]) == 1
     assert str(file) in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert main(["simulate", str(tmp_path / "file" / "archive"), "--studies", "1", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"] == "system"
+    assert "Not a directory" in shown.err
