@@ -62,6 +62,8 @@ class QuantifyConfig:
     """Volume of the hottest voxels that stand for a putamen."""
     caudate_hottest_ml: float = 5.0
     """Volume of the hottest voxels that stand for a caudate nucleus."""
+    striatum_ml: float = 11.2
+    """Anatomical volume of one striatum, to which the counts of the large volume are referred."""
 
 
 @dataclass(frozen=True)

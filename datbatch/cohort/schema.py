@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 SPACING_MM = 2.0
 SHAPE = (91, 109, 63)
@@ -51,6 +51,26 @@ REGIONS = (
     "reference",
 )
 """Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
+
+DEFINITIONS = ("hottest_voxels", "fixed_regions", "large_volume")
+"""Names along `definition`: ways to say how much of the tracer is bound in a striatal region."""
+BACKGROUNDS = ("reference", "occipital", "whole_brain")
+"""Names along `background`: regions of `REGIONS` whose uptake counts as not bound."""
+STRUCTURES = ("putamen", "caudate", "striatum")
+"""Names along `structure`; the striatum is putamen and caudate together."""
+STRIATAL = tuple(f"{structure}_{side}" for structure in STRUCTURES for side in SIDES)
+"""Names along `striatal`."""
+BINDING_LABELS = {
+    "definition": DEFINITIONS,
+    "background": BACKGROUNDS,
+    "striatal": STRIATAL,
+    "structure": STRUCTURES,
+    "side": SIDES,
+}
+"""Names along the dimensions of the binding ratios, by dimension."""
+DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL = "definitions-disagree", "region-cut", "reference-unusual"
+QUANTIFICATION_FLAGS = (DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL)
+"""Codes of `quantification_flags`."""
 
 STATISTICS = (
     "mean",
@@ -152,6 +172,36 @@ STUDY_TABLE = (
         ("study", "region"),
         "float64",
         "hottest voxels (striatal regions) or mean (others), less reference, over reference",
+        source="quantify",
+    ),
+    Variable(
+        "binding_ratio",
+        ("study", "definition", "background", "striatal"),
+        "float64",
+        "specific binding ratio by every definition and background",
+        source="quantify",
+    ),
+    Variable(
+        "asymmetry_index",
+        ("study", "definition", "structure"),
+        "float64",
+        "contralateral less ipsilateral binding ratio over their mean, background reference",
+        "%",
+        source="quantify",
+    ),
+    Variable(
+        "putamen_to_caudate_ratio",
+        ("study", "definition", "side"),
+        "float64",
+        "binding ratio of the putamen over that of the caudate, background reference",
+        source="quantify",
+    ),
+    Variable(
+        "quantification_flags",
+        ("study",),
+        "str",
+        "codes of what was unusual about the binding ratios, separated by spaces",
+        coordinate=True,
         source="quantify",
     ),
 )

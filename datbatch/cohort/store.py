@@ -36,6 +36,7 @@ _FIXED_SIZES = {
     "region": len(schema.REGIONS),
     "statistic": len(schema.STATISTICS),
     "read": len(schema.READS),
+    **{name: len(labels) for name, labels in schema.BINDING_LABELS.items()},
     "to": 4,
     "from": 4,
 }
@@ -334,6 +335,8 @@ def _write_labels(root: zarr.Group) -> None:
         _write_coordinate(root, name, schema.coordinates_mm(axis), f"MNI, growing to {direction}", units="mm")
     _write_coordinate(root, "region", np.asarray(schema.REGIONS, dtype=object), "")
     _write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
+    for name, labels in schema.BINDING_LABELS.items():
+        _write_coordinate(root, name, np.asarray(labels, dtype=object), "")
 
 
 def _write_coordinate(

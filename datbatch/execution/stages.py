@@ -69,7 +69,7 @@ IMAGING = (
         upstream=("reconstruct",),
         parameters=lambda c: {"template": _template_digest(), **vars(c.register)},
     ),
-    Stage("quantify", version=1, upstream=("register",), parameters=lambda c: dict(vars(c.quantify))),
+    Stage("quantify", version=2, upstream=("register",), parameters=lambda c: dict(vars(c.quantify))),
 )
 """The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
 
@@ -219,8 +219,17 @@ def _quantification_values(result: Quantification) -> dict[str, Any]:
     return {
         "reference_value": result.reference_value,
         "mirrored": bool(result.mirrored),
-        "specific_binding_ratio": [_finite(v) for v in result.specific_binding_ratio],
+        "specific_binding_ratio": _finite_list(result.specific_binding_ratio),
+        "binding_ratio": _finite_list(result.binding.binding_ratio),
+        "asymmetry_index": _finite_list(result.binding.asymmetry_index),
+        "putamen_to_caudate_ratio": _finite_list(result.binding.putamen_to_caudate_ratio),
+        "quantification_flags": " ".join(result.flags),
     }
+
+
+def _finite_list(values: npt.NDArray[np.float64]) -> list[Any]:
+    """Give nested lists of a table's values, with None for NaN."""
+    return [_finite(v) if values.ndim == 1 else _finite_list(v) for v in values]
 
 
 def _finite(value: float) -> float | None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.errors import by_code
 from datbatch.execution.model_task import ExplainedVolume, explain_volumes, load_model_once
 from datbatch.execution.stages import image_study
+from datbatch.imaging import Binding
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class StudyExplanation(ExplainedVolume):
         Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
+    binding : Binding
+        Binding ratios by all definitions and backgrounds, asymmetry indices, putamen-to-caudate ratios.
+    quantification_flags : tuple of str
+        Codes of what was unusual about them; `explain_code` tells their meaning.
     regional : ndarray, shape (region, statistic), float64
         Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`.
     probability, log_odds : float
@@ -54,6 +60,8 @@ class StudyExplanation(ExplainedVolume):
     uptake: npt.NDArray[np.float32]
     mirrored: bool
     specific_binding_ratio: npt.NDArray[np.float64]
+    binding: Binding
+    quantification_flags: tuple[str, ...]
     template_to_study: npt.NDArray[np.float64]
     quality: dict[str, float]
     counts: float
@@ -88,6 +96,18 @@ class StudyExplanation(ExplainedVolume):
                 }
                 for index, name in enumerate(schema.REGIONS)
             },
+            "binding": {
+                definition: {
+                    "binding_ratio": {
+                        background: _numbers(schema.STRIATAL, self.binding.binding_ratio[index, position])
+                        for position, background in enumerate(schema.BACKGROUNDS)
+                    },
+                    "asymmetry_index": _numbers(schema.STRUCTURES, self.binding.asymmetry_index[index]),
+                    "putamen_to_caudate_ratio": _numbers(schema.SIDES, self.binding.putamen_to_caudate_ratio[index]),
+                }
+                for index, definition in enumerate(schema.DEFINITIONS)
+            },
+            "quantification_flags": list(self.quantification_flags),
             "quality": self.quality,
             "seconds": self.seconds,
         }
@@ -105,8 +125,25 @@ class StudyExplanation(ExplainedVolume):
             binding = self.specific_binding_ratio[index]
             relevance = self.orientation * self.regional[index, hottest]
             lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
+        lines += self._binding_lines()
         lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
         return "\n".join(lines)
+
+    def _binding_lines(self) -> list[str]:
+        """Show the definitions of binding side by side, with the asymmetry, against the reference region."""
+        width = 1 + max(len(name) for name in schema.DEFINITIONS)
+        lines = [f"{'binding ratio':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
+        for index, name in enumerate(schema.STRIATAL):
+            if not name.startswith("caudate"):
+                lines.append(
+                    f"{name:<24} {self.side(name):<6}" + _cells(self.binding.binding_ratio[:, 0, index], width, ".2f")
+                )
+        for index, name in enumerate(schema.STRUCTURES):
+            if name != "caudate":
+                cells = _cells(self.binding.asymmetry_index[:, index], width, ".0f")
+                lines.append(f"{f'asymmetry of {name}, %':<31}{cells}")
+        lines += [f"{code}: {explain_code(code)[0]}" for code in self.quantification_flags]
+        return lines
 
 
 def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Config | None = None) -> StudyExplanation:
@@ -142,14 +179,28 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
         **vars(explained),
         uptake=imaged.uptake,
         mirrored=quantified["mirrored"],
-        specific_binding_ratio=np.array(
-            [np.nan if v is None else v for v in quantified["specific_binding_ratio"]], dtype=np.float64
+        specific_binding_ratio=np.array(quantified["specific_binding_ratio"], dtype=np.float64),
+        binding=Binding(
+            *(
+                np.array(quantified[name], dtype=np.float64)
+                for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
+            )
         ),
+        quantification_flags=tuple(quantified["quantification_flags"].split()),
         template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
         quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
         counts=imaged.rows["reconstruct"].values["counts"],
         seconds=imaged.seconds,
     )
+
+
+def _cells(values: npt.NDArray[np.float64], width: int, form: str) -> str:
+    """Write one line of a table, a dash where there is no value."""
+    return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
+
+
+def _numbers(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in zip(names, values, strict=True)}
 
 
 def _number(value: float) -> float | None:

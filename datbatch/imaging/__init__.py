@@ -1,7 +1,9 @@
 """Per-study numerics, pure, numpy in and numpy out: reconstruct, register, resample, quantify; regions and template."""
 
-from datbatch.imaging.atlas import hottest_region_masks, label_volume, region_masks
+from datbatch.imaging.agreement import binding_flags
+from datbatch.imaging.atlas import hottest_region_masks, label_volume, large_volume_masks, region_masks
 from datbatch.imaging.backprojection import filtered_back_projection, iradon
+from datbatch.imaging.binding import Binding, measure_binding
 from datbatch.imaging.quantify import (
     Quantification,
     hottest_voxels_mean,
@@ -16,16 +18,20 @@ from datbatch.imaging.template import build_template, load_template, read_templa
 from datbatch.imaging.volume import Volume
 
 __all__ = [
+    "Binding",
     "Quantification",
     "Registration",
     "Volume",
+    "binding_flags",
     "build_template",
     "filtered_back_projection",
     "hottest_region_masks",
     "hottest_voxels_mean",
     "iradon",
     "label_volume",
+    "large_volume_masks",
     "load_template",
+    "measure_binding",
     "mirror",
     "quantify",
     "read_template",

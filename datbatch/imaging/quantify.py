@@ -11,10 +11,10 @@ import numpy.typing as npt
 from datbatch.cohort import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
+from datbatch.imaging.agreement import binding_flags
 from datbatch.imaging.atlas import hottest_region_masks, region_masks
+from datbatch.imaging.binding import VOXEL_VOLUME_ML, Binding, mean_of_hottest, measure_binding
 from datbatch.imaging.resample import mirror, require_image
-
-VOXEL_VOLUME_ML = schema.SPACING_MM**3 / 1000.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,18 @@ class Quantification:
         Whether left and right were exchanged.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
+    binding : Binding
+        The binding ratios by all definitions and backgrounds, in the mirrored frame.
+    flags : tuple of str
+        Codes out of `schema.QUANTIFICATION_FLAGS`.
     """
 
     uptake: npt.NDArray[np.float32]
     reference_value: float
     mirrored: bool
     specific_binding_ratio: npt.NDArray[np.float64]
+    binding: Binding
+    flags: tuple[str, ...]
 
 
 def reference_level(
@@ -123,13 +129,7 @@ def hottest_voxels_mean(
         raise EmptyVolumeError("the region for the hottest voxels is empty")
     if not (volume_ml > 0 and voxel_volume_ml > 0):
         raise EmptyVolumeError("the volumes for the hottest voxels must be positive")
-    wanted = min(volume_ml / voxel_volume_ml, float(inside.size))
-    whole = int(wanted)
-    hottest = np.sort(inside)[::-1]
-    total = float(hottest[:whole].sum())
-    if whole < inside.size:
-        total += (wanted - whole) * float(hottest[whole])
-    return total / wanted
+    return mean_of_hottest(inside, volume_ml / voxel_volume_ml)
 
 
 def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
@@ -149,8 +149,9 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Qua
     """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
 
     Striatal regions: mean of the hottest voxels in large unilateral regions; others: mean of the region; each less
-    the reference level, over it. Voxels outside the field of view (exactly 0) take no part in regions that are
-    averaged nor in the reference level; a region wholly outside has the ratio NaN.
+    the reference level, over it; beside it all definitions of `measure_binding`. Voxels outside the field of view
+    (exactly 0) take no part in regions that are averaged nor in the reference level; a region wholly outside has the
+    ratio NaN.
 
     Parameters
     ----------
@@ -182,7 +183,8 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Qua
     if mirrored:
         uptake = mirror(uptake)
         ratios = _binding_ratios(uptake, config)
-    return Quantification(uptake, level, mirrored, ratios)
+    binding = measure_binding(uptake, config)
+    return Quantification(uptake, level, mirrored, ratios, binding, binding_flags(uptake, binding))
 
 
 def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig) -> npt.NDArray[np.float64]:

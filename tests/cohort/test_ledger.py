@@ -76,6 +76,16 @@ def test_folding_is_independent_of_the_order_of_rows() -> None:
         assert list(columns["mirrored"]) == [False, True, False]
 
 
+def test_nested_values_fold_with_nan_for_null() -> None:
+    table = {v.name: v for v in schema.STUDY_TABLE}
+    index = [[1.0, None, 3.0], [None, 5.0, 6.0], [None, None, 9.0]]
+    columns = value_columns(
+        [table["asymmetry_index"]], ["sa", "sb"], [Row("sb", schema.DONE, values={"asymmetry_index": index})]
+    )
+    np.testing.assert_array_equal(columns["asymmetry_index"][1], np.array(index, dtype=float))
+    assert np.isnan(columns["asymmetry_index"][0]).all()
+
+
 def test_a_study_without_a_row_is_pending() -> None:
     columns = outcome_columns(["sa", "sb", "sc"], ROWS)
     assert list(columns["status"]) == ["done", "failed", "pending"]

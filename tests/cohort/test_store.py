@@ -62,6 +62,22 @@ def test_what_is_written_reads_back_bit_by_bit(store: Store, volumes: np.ndarray
         np.testing.assert_array_equal(reader[index], volumes[index])
 
 
+def test_binding_ratios_are_chosen_by_the_names_of_their_dimensions(store: Store) -> None:
+    shape = (len(STUDIES), len(schema.DEFINITIONS), len(schema.BACKGROUNDS), len(schema.STRIATAL))
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    store.write_table({"binding_ratio": values})
+    cohort = open_cohort(store.path)
+    name = "striatum_contralateral"
+    chosen = cohort.binding_ratio.sel(definition="large_volume", background="occipital", striatal=name, study="sb")
+    assert float(chosen) == values[1, 2, 1, schema.STRIATAL.index(name)]
+    for dimension, labels in schema.BINDING_LABELS.items():
+        assert tuple(cohort[dimension].values) == labels
+    assert cohort.asymmetry_index.dims == ("study", "definition", "structure")
+    assert cohort.putamen_to_caudate_ratio.dims == ("study", "definition", "side")
+    assert np.isnan(cohort.asymmetry_index.sel(structure="putamen")).all()
+    assert "quantification_flags" in cohort.coords
+
+
 def test_the_hash_of_a_study_without_result_is_empty(store: Store, volumes: np.ndarray) -> None:
     assert store.write_volumes("uptake", 0, volumes[:2]) == [volume_sha256(volumes[0]), ""]
 

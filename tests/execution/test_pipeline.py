@@ -54,6 +54,21 @@ def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort: Path) -> None:
     assert lower[negative].mean() > lower[~negative].mean() + 0.3
 
 
+def test_every_definition_of_binding_tells_the_classes_apart(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
+    negative = (done.label == "negative").values
+    for definition in schema.DEFINITIONS:
+        ratio = done.binding_ratio.sel(definition=definition, striatal="striatum_ipsilateral")
+        for background in schema.BACKGROUNDS:
+            values = ratio.sel(background=background).values
+            assert np.nanmean(values[negative]) > np.nanmean(values[~negative])
+    paper = done.binding_ratio.sel(definition="hottest_voxels", background="reference", striatal="putamen_ipsilateral")
+    np.testing.assert_array_equal(paper.values, done.specific_binding_ratio.sel(region="putamen_ipsilateral").values)
+    for flags in done.quantification_flags.values:
+        assert set(flags.split()) <= set(schema.QUANTIFICATION_FLAGS)
+
+
 def test_relevance_stands_beside_uptake_on_the_same_grid(cohort: Path) -> None:
     tree = xarray.open_datatree(cohort, engine="zarr")
     (model,) = tree["relevance"].children
@@ -259,6 +274,13 @@ def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list
     assert answer["probability_positive"] == pytest.approx(float(stored.probability), rel=1e-4)
     ratio = tree.to_dataset().specific_binding_ratio.sel(study=name, region="putamen_ipsilateral")
     assert answer["regions"]["putamen_ipsilateral"]["specific_binding_ratio"] == pytest.approx(float(ratio), rel=1e-9)
+    large = tree.to_dataset().sel(study=name, definition="large_volume", striatal="striatum_ipsilateral")
+    shown = answer["binding"]["large_volume"]
+    assert shown["binding_ratio"]["occipital"]["striatum_ipsilateral"] == pytest.approx(
+        float(large.binding_ratio.sel(background="occipital")), rel=1e-9
+    )
+    assert shown["binding_ratio"]["reference"]["putamen_ipsilateral"] is None
+    assert answer["quantification_flags"] == str(large.quantification_flags.values).split()
 
 
 def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort: Path) -> None:
