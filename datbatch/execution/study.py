@@ -132,7 +132,7 @@ class StudyExplanation(ExplainedVolume):
     def _binding_lines(self) -> list[str]:
         """Show the definitions of binding side by side, with the asymmetry, against the reference region."""
         width = 1 + max(len(name) for name in schema.DEFINITIONS)
-        lines = [f"{'binding ratio':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
+        lines = [f"{'SBR by definition':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
         for index, name in enumerate(schema.STRIATAL):
             if not name.startswith("caudate"):
                 lines.append(

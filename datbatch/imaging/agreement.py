@@ -22,7 +22,7 @@ from the latter stays in the former, but attenuation lowers the former's backgro
 CUT_SHARE = 0.05
 """Share of a region outside the field of view from which it counts as cut."""
 BACKGROUND_LIMIT = 0.15
-"""Occipital over whole-brain mean less 1: -0.03 to 0.10 in simulated studies without attenuation correction."""
+"""Occipital over whole-brain mean less 1 in simulated studies: -0.03 to 0.10; attenuation corrected, -0.12 to 0.02."""
 
 
 def binding_flags(

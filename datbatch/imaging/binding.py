@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datbatch.cohort import schema
 from datbatch.config import QuantifyConfig
-from datbatch.errors import EmptyVolumeError, GridMismatchError
+from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.binding_regions import SEEN_SHARE, BindingRegions, Region, analytic_binding_regions
 
 VOXEL_VOLUME_ML = schema.SPACING_MM**3 / 1000.0
@@ -81,12 +81,17 @@ def measure_binding(
         When the volume is on another grid.
     EmptyVolumeError
         When it holds values that are not finite.
+    ConfigurationError
+        When a volume of the parameters is not positive.
     """
     if uptake.shape != schema.SHAPE:
         raise GridMismatchError(f"a volume of shape {uptake.shape} is not on the grid {schema.SHAPE}")
     flat = np.ascontiguousarray(uptake).ravel()
     if not np.isfinite(flat.sum(dtype=np.float64)):
         raise EmptyVolumeError("the volume holds values that are not finite")
+    for key in ("putamen_hottest_ml", "caudate_hottest_ml", "striatum_ml"):
+        if not getattr(config, key) > 0:
+            raise ConfigurationError(f"quantify.{key} must be positive")
     regions = regions if regions is not None else analytic_binding_regions()
     levels = {name: region.mean(flat) for name, region in regions.backgrounds.items()}
     large_levels = {name: region.mean(flat) for name, region in regions.large_backgrounds.items()}
@@ -157,9 +162,10 @@ def _hottest_means(regions: BindingRegions, flat: npt.NDArray[np.float32], confi
     volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
     means = {}
     for name, region in regions.hottest.items():
-        values = np.asarray(region.values(flat), np.float64)
-        mean = mean_of_hottest(values, volumes_ml[name.split("_")[0]] / VOXEL_VOLUME_ML)
-        means[name] = mean if regions.fixed[name].seen(flat) >= SEEN_SHARE else np.nan
+        means[name] = np.nan
+        if regions.fixed[name].seen(flat) >= SEEN_SHARE:
+            values = np.asarray(region.values(flat), np.float64)
+            means[name] = mean_of_hottest(values, volumes_ml[name.split("_")[0]] / VOXEL_VOLUME_ML)
     for side in schema.SIDES:
         total = sum(volumes_ml[name] * means[f"{name}_{side}"] for name in volumes_ml)
         means[f"striatum_{side}"] = total / sum(volumes_ml.values())

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from datbatch.cohort import schema
 from datbatch.config import QuantifyConfig
-from datbatch.errors import EmptyVolumeError, GridMismatchError
+from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging import (
     hottest_region_masks,
     large_volume_masks,
@@ -198,6 +198,8 @@ def test_an_image_that_is_no_image_is_refused() -> None:
         measure_binding(np.ones((3, 4, 5), np.float32), CONFIG)
     with pytest.raises(EmptyVolumeError):
         measure_binding(np.full(schema.SHAPE, np.nan, np.float32), CONFIG)
+    with pytest.raises(ConfigurationError, match="striatum_ml"):
+        measure_binding(np.ones(schema.SHAPE, np.float32), QuantifyConfig(striatum_ml=0.0))
     empty = measure_binding(np.zeros(schema.SHAPE, np.float32), CONFIG)
     negative = measure_binding(np.full(schema.SHAPE, -1.0, np.float32), CONFIG)
     assert np.isnan(empty.binding_ratio).all()
