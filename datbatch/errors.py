@@ -238,6 +238,20 @@ class DivergedError(DatbatchError):
     remedy = "Lower the learning rate or look at the named studies."
 
 
+class NormalRangeError(DatbatchError):
+    """The normal studies of the training split do not suffice for a normal range."""
+
+    code = "normals-insufficient"
+    remedy = "Label more normal studies, or switch off what they lack: norms.use_age, norms.use_sex, norms.use_site."
+
+
+class RecoveryTableError(DatbatchError):
+    """The table of phantom recovery factors cannot be read or used."""
+
+    code = "recovery-invalid"
+    remedy = "Give a CSV with the columns scanner (or site), definition, recovery and, if known, sd."
+
+
 class NoAcceleratorError(DatbatchError):
     """No worker of the cluster offers the accelerator resource."""
 

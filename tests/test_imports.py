@@ -15,6 +15,7 @@ LEVELS = [
     {"config", "files"},
     {"cohort.schema"},
     {"archive", "imaging", "simulation", "classifier", "relevance"},
+    {"norms"},
     {"cohort"},
     {"execution"},
     {"report"},
@@ -24,7 +25,7 @@ LEVELS = [
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {"zarr": {"cohort/store.py"}, "distributed": {"execution/driver.py"}}
-ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance"}
+ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms"}
 FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
 
 

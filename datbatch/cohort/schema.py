@@ -261,3 +261,41 @@ RELEVANCE_TABLE = (
 
 The regional table is not called `region`: a variable of that name would hide the labels of the inherited dimension.
 """
+
+
+NORMAL_RANGE = "normal_range"
+"""Name of the group that says what is normal; no variable of the root may be called like it."""
+
+MEASURES = (
+    *(f"{definition} {striatal}" for definition in DEFINITIONS for striatal in STRIATAL),
+    *(f"asymmetry {definition} {structure}" for definition in DEFINITIONS for structure in STRUCTURES),
+    *(f"putamen_to_caudate {definition} {side}" for definition in DEFINITIONS for side in SIDES),
+)
+"""Names along `measure`: binding ratios (background: reference), then asymmetry indices, then ratios of structures."""
+
+NORMAL_RANGE_TABLE = (
+    Variable("z_score", ("study", "measure"), "float64", "value less expected, over prediction sd", source="norms"),
+    Variable("expected", ("study", "measure"), "float64", "normal value at the study's age, sex, site", source="norms"),
+    Variable("lower", ("study", "measure"), "float64", "lower end of the 95 % prediction interval", source="norms"),
+    Variable("upper", ("study", "measure"), "float64", "upper end of the 95 % prediction interval", source="norms"),
+    Variable("harmonised", ("study", "measure"), "float64", "value without the effect of its site", source="norms"),
+    Variable("recovered", ("study", "measure"), "float64", "value over the camera's phantom recovery", source="norms"),
+    Variable("recovered_sd", ("study", "measure"), "float64", "sd of it that the recovery's sd makes", source="norms"),
+    Variable(
+        "split",
+        ("study",),
+        "str",
+        "train, validation, test or empty, when the normal range was fitted",
+        coordinate=True,
+        source="norms",
+    ),
+    Variable(
+        "warnings",
+        ("study",),
+        "str",
+        "codes of what limits the comparison, separated by spaces",
+        coordinate=True,
+        source="norms",
+    ),
+)
+"""Tables of the group `normal_range`."""

@@ -7,7 +7,7 @@ import pytest
 
 from datbatch.cohort import schema
 
-ALL = (*schema.STUDY_TABLE, *schema.RELEVANCE_TABLE, schema.UPTAKE, schema.RELEVANCE_MAP)
+ALL = (*schema.STUDY_TABLE, *schema.RELEVANCE_TABLE, *schema.NORMAL_RANGE_TABLE, schema.UPTAKE, schema.RELEVANCE_MAP)
 
 
 def test_the_grid_is_symmetric_so_that_mirroring_is_exact() -> None:
@@ -33,3 +33,12 @@ def test_no_variable_hides_a_dimension() -> None:
 @pytest.mark.parametrize("variable", ALL, ids=lambda v: v.name)
 def test_every_text_is_a_coordinate(variable: schema.Variable) -> None:
     assert variable.coordinate or variable.dtype != "str"
+
+
+def test_no_variable_of_the_root_is_called_like_a_group() -> None:
+    root = {variable.name for variable in (*schema.STUDY_TABLE, schema.UPTAKE)}
+    assert not root & {"relevance", schema.NORMAL_RANGE}
+
+
+def test_measures_have_names_of_their_own() -> None:
+    assert len(set(schema.MEASURES)) == len(schema.MEASURES)

@@ -1,0 +1,82 @@
+"""Age and sex as columns of a linear model, centred on the studies that it is fitted to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+DECADE_YEARS = 10.0
+FEMALE, MALE = "F", "M"
+AGE, SEX = "age_per_decade", "male_less_female"
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """Which covariates a model has, and where their zero lies.
+
+    A covariate that a study lacks is set to the mean, so that the study is compared with the average person; how much
+    wider its interval must be follows from `variance`.
+    """
+
+    terms: tuple[str, ...]
+    mean: npt.NDArray[np.float64]
+    """Mean over the studies of the fit, shape (term,): age in years, share of men."""
+    variance: npt.NDArray[np.float64]
+    """Variance of the columns over the studies of the fit, shape (term,)."""
+
+    def columns(
+        self, age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Give the columns of studies and what is missing in them.
+
+        Parameters
+        ----------
+        age_years : ndarray, shape (study,), float64
+            Age; NaN where unknown.
+        sex : ndarray of str, shape (study,)
+            F or M; anything else counts as unknown.
+
+        Returns
+        -------
+        columns : ndarray, shape (study, term), float64
+            Decades from the mean age; 1 less the share of men for men, its negative for women; 0 where missing.
+        missing : ndarray, shape (study, term), bool
+        """
+        raw = _raw(self.terms, age_years, sex)
+        missing = np.isnan(raw)
+        return np.where(missing, 0.0, (raw - self.mean) / _units(self.terms)), missing
+
+
+def fit_covariates(
+    age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_], *, use_age: bool, use_sex: bool
+) -> tuple[Covariates, npt.NDArray[np.bool_]]:
+    """Choose the covariates and centre them on the studies that state them all.
+
+    Returns
+    -------
+    covariates : Covariates
+    complete : ndarray, shape (study,), bool
+        The studies that state every covariate; the others can take no part in a fit.
+    """
+    terms = (AGE,) * use_age + (SEX,) * use_sex
+    raw = _raw(terms, age_years, sex)
+    complete = np.asarray(np.isfinite(raw).all(axis=1))
+    known = raw[complete]
+    if not len(known):
+        nothing = np.zeros(len(terms))
+        return Covariates(terms, nothing, nothing), complete
+    return Covariates(terms, known.mean(axis=0), (known / _units(terms)).var(axis=0)), complete
+
+
+def _raw(
+    terms: tuple[str, ...], age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_]
+) -> npt.NDArray[np.float64]:
+    male = np.where(sex == MALE, 1.0, np.where(sex == FEMALE, 0.0, np.nan))
+    columns = {AGE: np.asarray(age_years, dtype=np.float64), SEX: male}
+    return np.stack([columns[term] for term in terms], axis=1) if terms else np.empty((len(male), 0))
+
+
+def _units(terms: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    return np.array([DECADE_YEARS if term == AGE else 1.0 for term in terms])

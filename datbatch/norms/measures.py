@@ -1,0 +1,44 @@
+"""The measures that have a normal range, as one table."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.cohort.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
+
+_SIZES = tuple(len(DEFINITIONS) * len(names) for names in (STRIATAL, STRUCTURES, SIDES))
+_STARTS = np.cumsum((0, *_SIZES))
+FAMILIES = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(_STARTS))
+"""Where binding ratios, asymmetry indices and ratios of structures stand in `MEASURES`."""
+BINDING_RATIOS = FAMILIES[0]
+
+DEFINITION_OF = tuple(next(d for d in DEFINITIONS if d in name.split()) for name in MEASURES)
+"""The definition of region that each measure rests on."""
+
+
+def measures(
+    binding_ratio: npt.NDArray[np.float64],
+    asymmetry_index: npt.NDArray[np.float64],
+    putamen_to_caudate_ratio: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Bring the store's tables of semi-quantification together, in the order of `schema.MEASURES`.
+
+    Parameters
+    ----------
+    binding_ratio : ndarray, shape (study, definition, background, striatal), float64
+        Only the ratios to the reference region are taken.
+    asymmetry_index : ndarray, shape (study, definition, structure), float64
+    putamen_to_caudate_ratio : ndarray, shape (study, definition, side), float64
+
+    Returns
+    -------
+    ndarray, shape (study, measure), float64
+        NaN where a table has no finite value.
+    """
+    ratios = binding_ratio[:, :, BACKGROUNDS.index("reference")]
+    tables = (ratios, asymmetry_index, putamen_to_caudate_ratio)
+    values = np.concatenate([table.reshape(len(table), -1) for table in tables], axis=1)
+    return np.where(np.isfinite(values), values, np.nan)

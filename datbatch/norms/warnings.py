@@ -1,0 +1,49 @@
+"""What limits the comparison of a study with the normal range: stable codes, each with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+WARNINGS = {
+    "age-missing": "no age: compared with the mean age of the normals, with a wider interval",
+    "age-extrapolated": "younger or older than every normal study of the fit",
+    "sex-missing": "no sex: compared with the mean of both, with a wider interval",
+    "sex-without-normals": "no normal study of this sex took part in the fit",
+    "site-missing": "no site: compared with the mean of the sites, with a wider interval",
+    "site-without-normals": "the site has no normal study: compared with the mean of the sites, with a wider interval",
+    "site-few-normals": "the site has fewer than 3 normal studies: compared as one that has none",
+    "class-without-normals": "no normal study has this scanner and pixel size",
+    "site-not-harmonised": "the site has too few normal training studies: its values stand as they were measured",
+    "recovery-missing": "the table of recovery factors lacks this camera: no corrected values",
+}
+"""Codes in the order in which they are listed."""
+
+
+def join_warnings(found: Mapping[str, npt.NDArray[np.bool_]], studies: int) -> npt.NDArray[np.object_]:
+    """Write the codes that concern each study, separated by spaces; empty where none does.
+
+    Parameters
+    ----------
+    found : mapping of str to ndarray, shape (study,), bool
+        By code.
+    studies : int
+        How many studies there are.
+    """
+    codes = [code for code in WARNINGS if code in found]
+    flags = np.zeros((studies, len(codes)), dtype=bool)
+    for position, code in enumerate(codes):
+        flags[:, position] = found[code]
+    patterns, which = np.unique(flags, axis=0, return_inverse=True)
+    texts = [" ".join(code for code, set_ in zip(codes, p, strict=True) if set_) for p in patterns]
+    return np.array(texts, dtype=object)[which.ravel()] if studies else np.array([], dtype=object)
+
+
+def reconstruction_class(scanner: npt.NDArray[np.str_], pixel_size_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
+    """Name what makes studies of one store comparable: the camera and its pixel size, to 0.1 mm.
+
+    All else of the reconstruction is the same for every study of a store.
+    """
+    return np.char.add(np.char.add(scanner.astype(str), " "), np.char.mod("%.1f", pixel_size_mm))
