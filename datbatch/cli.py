@@ -103,6 +103,12 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "run":
             _cluster_options(command)
 
+    norms = _command(
+        commands, "norms", _norms, "normal range, corrected recovery, harmonised sites", "datbatch norms cohort.zarr"
+    )
+    norms.add_argument("cohort", type=Path)
+    _config_option(norms)
+
     train = _command(commands, "train", _train, "split the cohort and train the network", "datbatch train cohort.zarr")
     train.add_argument("cohort", type=Path)
     train.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
@@ -287,6 +293,13 @@ def _outcome(ran: RunSummary) -> str:
     return "\n".join(lines)
 
 
+def _norms(options: argparse.Namespace) -> Answer:
+    from datbatch.execution.norms_run import fit_norms
+
+    norms = fit_norms(options.cohort, _config(options))
+    return Answer(f"{norms.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(norms))
+
+
 def _train(options: argparse.Namespace) -> Answer:
     from datbatch.execution.model_run import train_model
 
@@ -339,6 +352,10 @@ def _status(options: argparse.Namespace) -> Answer:
     state = cohort_state(options.cohort)
     lines = [", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
     lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
+    if state.normal_range:
+        lines.append(
+            "normal range" + (" (of earlier tables: call `datbatch norms`)" if state.normal_range_stale else "")
+        )
     lines += [f"model {name}" for name in state.models]
     return Answer("\n".join(lines), dataclasses.asdict(state))
 

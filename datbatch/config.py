@@ -115,11 +115,29 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True)
+class NormsConfig:
+    """The normal range, corrected recovery and harmonisation."""
+
+    use_age: bool = True
+    """Whether the normal range depends on age."""
+    use_sex: bool = True
+    """Whether it depends on sex."""
+    use_site: bool = True
+    """Whether each site has a deviation of its own."""
+    recovery: str = ""
+    """Path of the table of phantom recovery factors (see `norms.read_recovery`); none by default."""
+
+
+@dataclass(frozen=True)
 class StoreConfig:
     """Layout of the cohort store; fixed when it is made."""
 
     granule_studies: int = 32
     """Studies of one granule: one task, one shard, one ledger object."""
+
+
+PATH_KEYS = (("norms", "recovery"),)
+"""Parameters that are paths; what is stored instead is the digest of the file."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +151,7 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    norms: NormsConfig = field(default_factory=NormsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
 
     @classmethod
@@ -163,6 +182,13 @@ class Config:
         """Give the parameters as nested dictionaries."""
         return dataclasses.asdict(self)
 
+    def to_stored_dict(self) -> dict[str, Any]:
+        """Give the parameters without paths, which may hold names: for stores and models, which may be passed on."""
+        given = self.to_dict()
+        for section, key in PATH_KEYS:
+            del given[section][key]
+        return given
+
 
 def _section(kind: type[Any], name: str, values: Any) -> Any:
     if not isinstance(values, dict):
@@ -177,7 +203,9 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
                 raise ConfigurationError(
                     f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
                 )
-        elif isinstance(value, bool) or not isinstance(value, (int, float) if hint is float else hint):
+        elif isinstance(value, bool) != (hint is bool) or not isinstance(
+            value, (int, float) if hint is float else hint
+        ):
             raise ConfigurationError(f"{name}.{key} must be of type {hint.__name__}, not {value!r}")
         elif isinstance(value, (int, float)) and value < 0:
             raise ConfigurationError(f"{name}.{key} must not be negative, not {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.config import Config, StoreConfig, TrainConfig
+from datbatch.errors import NormalRangeError
 from datbatch.execution.imaging_run import RunSummary, run_imaging
 from datbatch.execution.model_run import ExplainSummary, TrainSummary, explain_cohort, train_model
+from datbatch.execution.norms_run import NormsSummary, fit_norms
 from datbatch.execution.progress import Progress
 from datbatch.report import write_report
 from datbatch.simulation import simulate_archive
@@ -34,6 +37,8 @@ class Demo:
     example: Path
     """File of a study that went well, to try `datbatch study` on."""
     ran: RunSummary
+    norms: NormsSummary | None
+    """None where the demo has too few normal studies."""
     trained: TrainSummary
     explained: ExplainSummary
 
@@ -59,17 +64,28 @@ def run_demo(
 
     archive, cohort = folder / "archive", folder / "cohort.zarr"
     folder.mkdir(parents=True, exist_ok=True)
-    say("1/5 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
+    say("1/6 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
     simulate_with_progress(archive, studies, seed=SEED, defects=True, workers=workers, quiet=quiet)
-    say("2/5 read, reconstruct, normalise, quantify, store")
+    say("2/6 read, reconstruct, normalise, quantify, store")
     ran = run_imaging(archive, cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("3/5 train the network")
+    say("3/6 train the network")
     trained = train_model(cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("4/5 infer and explain")
+    say("4/6 normal range and harmonisation")
+    norms = _norms(cohort, say)
+    say("5/6 infer and explain")
     explained = explain_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
-    say("5/5 report")
+    say("6/6 report")
     report = write_report(open_cohort(cohort), folder / "report.html", model=trained.model)
-    return Demo(cohort, report, _first_study(archive, cohort), ran, trained, explained)
+    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained)
+
+
+def _norms(cohort: Path, say: Callable[[str], None]) -> NormsSummary | None:
+    try:
+        return fit_norms(cohort, CONFIG)
+    except NormalRangeError as error:
+        # A demo of few studies has few normals: all else can still be shown.
+        say(str(error))
+        return None
 
 
 def simulate_with_progress(

@@ -60,3 +60,19 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object])
     turned = dict(reversed(value.items()))
     assert canonical_json(value) == canonical_json(turned)
     assert digest(value) == digest(turned)
+
+
+def test_switches_are_switches_and_numbers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.toml"
+    path.write_text("[norms]\nuse_age = false\n")
+    assert Config.from_toml(path).norms.use_age is False
+    path.write_text("[norms]\nuse_age = 1\n")
+    with pytest.raises(ConfigurationError, match=r"norms\.use_age"):
+        Config.from_toml(path)
+
+
+def test_what_is_stored_of_the_parameters_holds_no_path() -> None:
+    config = Config.from_dict({"norms": {"recovery": "/home/Mr Smith/factors.csv"}})
+    assert "Smith" not in canonical_json(config.to_stored_dict())
+    assert Config.from_dict(config.to_stored_dict()) == Config()
+    assert Config.from_dict(config.to_dict()) == config

@@ -23,7 +23,8 @@ def open_cohort(path: str | Path) -> xarray.DataTree:
     -------
     xarray.DataTree
         Root: `uptake (study, x, y, z)` with coordinates in MNI mm, and the tables with one row per study. Groups
-        `relevance/<model>`: `map (study, x, y, z)` and `regional (study, region, statistic)`.
+        `relevance/<model>`: `map (study, x, y, z)` and `regional (study, region, statistic)`. Group
+        `normal_range`: `z_score (study, measure)` and what belongs to it.
 
     Raises
     ------

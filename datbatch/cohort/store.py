@@ -37,6 +37,7 @@ _FIXED_SIZES = {
     "statistic": len(schema.STATISTICS),
     "read": len(schema.READS),
     **{name: len(labels) for name, labels in schema.BINDING_LABELS.items()},
+    "measure": len(schema.MEASURES),
     "to": 4,
     "from": 4,
 }
@@ -123,7 +124,7 @@ class Store:
 
     def model_attributes(self, model: str) -> dict[str, Any]:
         """Give the attributes of a model's group."""
-        return dict(self._group(f"relevance/{model}").attrs)
+        return self.group_attributes(f"relevance/{model}")
 
     def grow(self, studies: Sequence[str]) -> None:
         """Extend every array to the given studies; the present ones must come first and in the same order.
@@ -150,6 +151,27 @@ class Store:
             statistic = np.asarray(schema.STATISTICS, dtype=object)
             _write_coordinate(group, "statistic", statistic, "")
         self.set_attributes(attributes, path)
+
+    @property
+    def has_normal_range(self) -> bool:
+        """Whether the group `normal_range` stands, with all its arrays: the last one is made last."""
+        return f"{schema.NORMAL_RANGE}/{schema.NORMAL_RANGE_TABLE[-1].name}" in self._root
+
+    def add_normal_range(self) -> None:
+        """Make the group `normal_range` where it is missing or half made, sized like the root."""
+        if not self.has_normal_range:
+            group = self._root.create_group(
+                schema.NORMAL_RANGE,
+                attributes={"coordinates": _coordinates(schema.NORMAL_RANGE_TABLE)},
+                overwrite=True,
+            )
+            _write_coordinate(group, "measure", np.asarray(schema.MEASURES, dtype=object), "")
+            for variable in schema.NORMAL_RANGE_TABLE:
+                _create_table(group, variable, len(self.studies))
+
+    def group_attributes(self, group: str) -> dict[str, Any]:
+        """Give the attributes of a group."""
+        return dict(self._group(group).attrs)
 
     def write_volumes(self, name: str, granule: int, values: npt.NDArray[np.float32]) -> list[str]:
         """Write the volumes of one granule with one aligned shard write.
@@ -202,6 +224,8 @@ class Store:
         groups: dict[str, tuple[schema.Variable, ...]] = {
             f"relevance/{model}": (*schema.RELEVANCE_TABLE, schema.RELEVANCE_MAP) for model in self.models
         }
+        if self.has_normal_range:
+            groups[schema.NORMAL_RANGE] = schema.NORMAL_RANGE_TABLE
         groups[""] = (schema.UPTAKE, *sorted(schema.STUDY_TABLE, key=lambda v: v.name == "study"))
         return groups
 

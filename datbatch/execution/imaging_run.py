@@ -27,6 +27,7 @@ from datbatch.execution.imaging_task import (
     image_granule,
     single_studies,
 )
+from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Origin, keep_vanished, write_origin
 from datbatch.execution.planning import ImagingPlan, plan_imaging
 from datbatch.execution.progress import Progress
@@ -156,6 +157,7 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
     store.write_table(outcome_columns(store.studies, [*final, *known]))
     scanners = {str(name) for name in store.read_table("scanner") if name}
     store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
+    mark_norms(store)
     store.consolidate()
 
 
@@ -206,7 +208,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
     store.set_attributes(
         {
-            "config": canonical_json(config.to_dict()),
+            "config": canonical_json(config.to_stored_dict()),
             "datbatch_version": __version__,
             "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},

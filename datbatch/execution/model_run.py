@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.classifier import assign_split, encode_labels
+from datbatch.classifier import encode_labels
 from datbatch.classifier.model import CARD_FILE, ModelCard
 from datbatch.cohort import schema
-from datbatch.cohort.fold import rows_by_study, value_columns
-from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.fold import value_columns
+from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
-from datbatch.errors import ModelError, StoreError, TrainingDataError
+from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
 from datbatch.execution.model_task import (
     HISTORY_FILE,
@@ -35,6 +35,7 @@ from datbatch.execution.model_task import (
 from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
+from datbatch.execution.training_set import quantified, training_set
 from datbatch.files import write_whole
 from datbatch.relevance import inconsistent, learn_orientation
 
@@ -119,13 +120,7 @@ class _Wanted:
 
 
 def _wanted_model(store: Store, config: Config) -> _Wanted:
-    studies, rows = _quantified(store)
-    labels = store.read_table("label")
-    # Only what has an image can train: the others count as unlabelled.
-    labels[[rows[study].status != schema.DONE for study in studies]] = ""
-    if not (labels != "").any():
-        raise TrainingDataError("no study of the store has both an image and a label")
-    split = assign_split(store.read_table("sex"), labels, store.read_table("age"), config.split)
+    studies, rows, labels, split = training_set(store, config.split)
     data = digest(
         [[s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)]
     )
@@ -235,10 +230,10 @@ def _explain_tasks(store: Store, config: Config, name: str) -> list[ExplainTask]
     cohort, folder = store.path.absolute(), (models_path(store.path) / name).absolute()
     card = _card(folder)
     value = _explain_digest(card, config)
-    studies, quantified = _quantified(store)
+    studies, done = quantified(store)
     tasks = []
     for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
-        rows = tuple(quantified[study] for study in studies[first : first + store.granule_studies])
+        rows = tuple(done[study] for study in studies[first : first + store.granule_studies])
         members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
         key = GranuleKey(f"explain/{name}", value, granule, members)
         tasks.append(ExplainTask(cohort, name, folder, card.weights_sha256, config.explain, key, first, rows))
@@ -256,25 +251,6 @@ def newest_model(store: Store) -> str:
     if not store.models:
         raise ModelError("the store has no trained model", "Call `datbatch train COHORT` first.")
     return max(store.models, key=lambda name: str(store.model_attributes(name)["created"]))
-
-
-def _quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
-    """Give the store's studies and their rows of the last imaging stage.
-
-    Raises
-    ------
-    StoreError
-        When imaging is not finished.
-    """
-    identity = store.attributes.get("stages", {}).get("quantify")
-    ledger, studies = Ledger(store.path), store.studies
-    keys = ledger.keys("quantify", identity["digest"]) if identity is not None else []
-    rows = rows_by_study(ledger.rows(keys))
-    if not studies or any(study not in rows for study in studies):
-        raise StoreError(
-            "the imaging stages of the store are not finished", "Call `datbatch run ARCHIVE COHORT` first."
-        )
-    return studies, rows
 
 
 def _card(folder: Path) -> ModelCard:

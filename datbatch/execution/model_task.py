@@ -79,7 +79,7 @@ def train_on_worker(task: TrainTask) -> dict[str, Any]:
     card = ModelCard(
         preset=task.config.train.preset,
         shape=schema.SHAPE,
-        config=task.config.to_dict(),
+        config=task.config.to_stored_dict(),
         data_digest=task.data_digest,
         history=tuple(asdict(epoch) for epoch in trained.history),
         metrics={name: _evaluate(trained.network, images, task, name) for name in ("validation", "test")},

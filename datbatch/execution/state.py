@@ -27,6 +27,10 @@ class CohortState:
     stages: dict[str, int]
     """Studies recorded in the ledger by stage, whatever their outcome."""
     models: list[str]
+    normal_range: bool
+    """Whether `datbatch norms` was called."""
+    normal_range_stale: bool
+    """Whether it was before the tables became what they are."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ def cohort_state(cohort: Path) -> CohortState:
     models = [
         name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
     ]
-    return CohortState(dict(Counter(store.read_table("status"))), stages, models)
+    normal_range = store.has_normal_range
+    stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale"))
+    return CohortState(dict(Counter(store.read_table("status"))), stages, models, normal_range, stale)
 
 
 def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:

@@ -1,0 +1,68 @@
+"""Which studies train: the one division of a cohort that the classifier and the normal range share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.classifier.split import assign_split
+from datbatch.cohort import schema
+from datbatch.cohort.fold import rows_by_study
+from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.store import Store
+from datbatch.config import SplitConfig
+from datbatch.errors import StoreError, TrainingDataError
+
+
+class TrainingSet(NamedTuple):
+    """A cohort's studies in the store's order, each with its part."""
+
+    studies: list[str]
+    rows: Mapping[str, Row]
+    """Of the last imaging stage."""
+    labels: npt.NDArray[Any]
+    """Empty too where a study has no image."""
+    split: npt.NDArray[np.str_]
+    """`train`, `validation`, `test`, or empty for a study without label."""
+
+
+def training_set(store: Store, config: SplitConfig) -> TrainingSet:
+    """Divide the labelled studies that have an image.
+
+    Raises
+    ------
+    StoreError
+        When imaging is not finished.
+    TrainingDataError
+        When the labelled studies do not suffice.
+    """
+    studies, rows = quantified(store)
+    labels = store.read_table("label")
+    # Only what has an image can train: the others count as unlabelled.
+    labels[[rows[study].status != schema.DONE for study in studies]] = ""
+    if not (labels != "").any():
+        raise TrainingDataError("no study of the store has both an image and a label")
+    split = assign_split(store.read_table("sex"), labels, store.read_table("age"), config)
+    return TrainingSet(studies, rows, labels, split)
+
+
+def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
+    """Give the store's studies and their rows of the last imaging stage.
+
+    Raises
+    ------
+    StoreError
+        When imaging is not finished.
+    """
+    identity = store.attributes.get("stages", {}).get("quantify")
+    ledger, studies = Ledger(store.path), store.studies
+    keys = ledger.keys("quantify", identity["digest"]) if identity is not None else []
+    rows = rows_by_study(ledger.rows(keys))
+    if not studies or any(study not in rows for study in studies):
+        raise StoreError(
+            "the imaging stages of the store are not finished", "Call `datbatch run ARCHIVE COHORT` first."
+        )
+    return studies, rows
