@@ -82,7 +82,9 @@ class NormsSummary:
         lines += [f"warnings, of {self.studies} studies"] if self.warnings else ["no warnings"]
         lines += [f"  {code:<22} {count:>6}  {WARNINGS[code]}" for code, count in self.warnings.items()]
         if self.without_range:
-            lines.append(f"no normal range, for want of values, for {', '.join(self.without_range)}")
+            lines.append(
+                f"{len(self.without_range)} measures have too few values for a normal range (--json names them)"
+            )
         return "\n".join(lines)
 
 
@@ -150,7 +152,7 @@ def fit_norms(cohort: Path, config: Config) -> NormsSummary:
     columns, fit, summary = compare(tables, split, config, recovery)
     store.add_normal_range()
     # A kill in the middle must not leave new rows under an old digest.
-    store.set_attributes({"digest": ""}, schema.NORMAL_RANGE)
+    store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
     store.write_table(columns, schema.NORMAL_RANGE)
     attributes = {
         "inputs": inputs,

@@ -60,7 +60,7 @@ def cohort_state(cohort: Path) -> CohortState:
         name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
     ]
     normal_range = store.has_normal_range
-    stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale"))
+    stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
     return CohortState(dict(Counter(store.read_table("status"))), stages, models, normal_range, stale)
 
 

@@ -120,7 +120,7 @@ def test_the_training_split_is_that_of_the_classifier(cohort: Path) -> None:
     np.testing.assert_array_equal(group(cohort).split.values, split)
 
 
-def test_no_value_or_label_outside_the_training_split_changes_the_fit(cohort: Path) -> None:
+def test_no_value_outside_the_training_split_changes_the_fit(cohort: Path) -> None:
     fit_norms(cohort, Config())
     before, store = group(cohort).load(), Store(cohort)
     outside = before.split.values != "train"

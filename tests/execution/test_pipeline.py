@@ -259,6 +259,11 @@ def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort: Path) -> 
     assert_same_content(imaging_content(own_cohort), content)
 
 
+def test_a_cohort_of_few_normals_has_no_normal_range_and_says_why(cohort: Path) -> None:
+    assert run_command("norms", cohort, expect=1)["error"] == "normals-insufficient"
+    assert run_command("status", cohort)["normal_range"] is False
+
+
 def test_status_counts_what_the_ledger_holds(cohort: Path) -> None:
     state = run_command("status", cohort)
     assert sum(state["studies"].values()) == len(Store(cohort).studies)

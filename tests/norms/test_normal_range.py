@@ -179,16 +179,17 @@ def test_too_few_normals_are_refused_with_what_they_lack() -> None:
 
 
 def test_a_measure_without_values_has_no_range_and_the_others_have() -> None:
-    normals = drawn(40, 4)
+    normals = drawn(40, 5)
     normals.values[:, 1] = np.nan
     normals.values[3:, 2] = np.nan
     normals.values[:, 3] = 1.0
+    normals.values[:, 4] = 0.1 * normals.age + (normals.site == "S1")
     model = fit_normal_range(*normals.columns)
     found = model.predict(*normals.columns)
     assert np.isfinite(found.z[:, 0]).all()
     assert np.isnan(found.z[:, 1:]).all()
-    assert list(model.normals) == [40, 0, 0, 0]
-    assert model.to_dict(("a", "b", "c", "d"))["measures"]["b"]["coefficient"] == [None] * 3
+    assert list(model.normals) == [40, 0, 0, 0, 0]
+    assert model.to_dict(("a", "b", "c", "d", "e"))["measures"]["b"]["coefficient"] == [None] * 3
 
 
 @given(st.floats(0.1, 10), st.floats(-5, 5))
