@@ -121,6 +121,20 @@ def fit_mixed_model(
     )
 
 
+def unknown_model(terms: int, sites: int) -> MixedModel:
+    """Stand for a measure that cannot be fitted: all NaN."""
+    return MixedModel(
+        coefficient=np.full(terms, np.nan),
+        covariance=np.full((terms, terms), np.nan),
+        residual_variance=np.nan,
+        site_variance=np.nan,
+        site_effect=np.full(sites, np.nan),
+        shrinkage=np.full(sites, np.nan),
+        site_columns=np.full((sites, terms), np.nan),
+        freedom=1,
+    )
+
+
 def _within_sites(
     values: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp]
 ) -> tuple[float, int]:

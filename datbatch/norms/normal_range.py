@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from datbatch.errors import NormalRangeError
 from datbatch.norms.covariates import AGE, SEX, Covariates, fit_covariates
-from datbatch.norms.mixed import MixedModel, fit_mixed_model
+from datbatch.norms.mixed import MixedModel, fit_mixed_model, unknown_model
 from datbatch.norms.outliers import is_outlier
 
 COVERAGE = 0.95
@@ -271,11 +271,15 @@ def _fit_measure(
         least = max(1e-12 * np.var(values[kept]), 1e-24 * np.mean(values[kept] ** 2))
         usable = model.residual_variance > least > 0
     if not usable:
-        model = _unknown(columns.shape[1], sites)
-    found, present = model.residual_variance, int((np.bincount(site[kept], minlength=sites) > 0).sum())
+        model = unknown_model(columns.shape[1], sites)
+    there = np.bincount(site[kept], minlength=sites) > 0
+    found, present = model.residual_variance, int(there.sum())
     # A model with one site has its deviation in the intercept: nothing of it is unknown there, everything elsewhere.
-    between = np.append(np.zeros(own.size) if present < 2 else (1 - model.shrinkage[own]) * model.site_variance, 0.0)
-    between[-1] = model.site_variance if use_site else 0.0
+    between = np.append((1 - model.shrinkage[own]) * model.site_variance, model.site_variance)
+    if present < 2:
+        between[:-1][there[own]] = 0.0
+    if not use_site:
+        between[:] = 0.0
     with np.errstate(invalid="ignore"):
         freedom = (found + between) ** 2 / (found**2 / model.freedom + between**2 / max(present - 1, 1))
     return _Measure(
@@ -292,19 +296,6 @@ def _fit_measure(
 def _freedom(columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp]) -> int:
     """Count what is left of the studies when each site and covariate has taken its share."""
     return int(len(columns) - (columns.shape[1] - 1) - np.unique(site).size)
-
-
-def _unknown(terms: int, sites: int) -> MixedModel:
-    return MixedModel(
-        coefficient=np.full(terms, np.nan),
-        covariance=np.full((terms, terms), np.nan),
-        residual_variance=np.nan,
-        site_variance=np.nan,
-        site_effect=np.full(sites, np.nan),
-        shrinkage=np.full(sites, np.nan),
-        site_columns=np.full((sites, terms), np.nan),
-        freedom=1,
-    )
 
 
 def _number(value: float) -> float | None:

@@ -152,6 +152,15 @@ def test_where_one_site_has_normals_another_one_gets_no_interval() -> None:
     assert list(found.warnings["site-without-normals"]) == [False, True]
 
 
+def test_a_measure_that_one_site_alone_has_gives_the_others_no_interval() -> None:
+    normals = drawn(60, 2, seed=12)
+    normals.values[normals.site != "S0", 1] = np.nan
+    found = fit_normal_range(*normals.columns).predict(
+        np.full((2, 2), 2.0), np.full(2, 65.0), np.full(2, "F"), np.array(["S0", "S1"])
+    )
+    np.testing.assert_array_equal(np.isfinite(found.z), [[True, True], [True, False]])
+
+
 def test_a_sex_without_normals_is_flagged() -> None:
     normals = drawn(30, 2, seed=9)
     normals.sex[:] = "M"
