@@ -96,6 +96,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "PatientOrientationCodeSequence": (0x00540410, "SQ"),
     "PatientOrientationModifierCodeSequence": (0x00540412, "SQ"),
     "PatientGantryRelationshipCodeSequence": (0x00540414, "SQ"),
+    "ExtendedOffsetTable": (0x7FE00001, "OV"),
 }
 """Keyword to tag and value representation of every element that is ever decoded."""
 
@@ -123,6 +124,8 @@ class PixelSpan:
     start: int
     length: int
     """Bytes of the value, all of them present."""
+    words: bool = False
+    """Whether they are written as words (value representation OW, or implicit)."""
     fragments: tuple[tuple[int, int], ...] | None = None
     """Start and length of each fragment where the pixels are encapsulated (the first is the offset table)."""
 
@@ -185,6 +188,19 @@ class Elements:
     def integer(self, keyword: str) -> int | None:
         """Give the first value of an element of whole numbers, or None."""
         return next(iter(self.integers(keyword)), None)
+
+    def wide_integers(self, keyword: str) -> tuple[int, ...]:
+        """Give the values of an element of 64-bit words.
+
+        Raises
+        ------
+        UnreadableDicomError
+            When its length is none of whole words.
+        """
+        value = self.raw.get(TAGS[keyword][0], b"")
+        if len(value) % 8:
+            raise UnreadableDicomError(f"{keyword} has an odd length")
+        return struct.unpack(f"{self.layout.order}{len(value) // 8}Q", value)
 
     def pointers(self, keyword: str) -> tuple[str, ...]:
         """Give the keywords of the tags that an element of tags names (an empty string for tags not in `TAGS`)."""
@@ -285,7 +301,7 @@ class Walk:
         if tag == _PIXEL_DATA and depth == 0:
             if self.pixels is not None:
                 raise UnreadableDicomError("PixelData occurs twice")
-            return self._pixel_data(at, length, end)
+            return self._pixel_data(at, length, end, words=vr in (b"OW", b""))
         if length == _UNDEFINED:
             if vr not in (b"SQ", b"UN", b""):
                 raise UnreadableDicomError("an element that is no sequence has no length")
@@ -346,11 +362,11 @@ class Walk:
             found.append(item)
         return found, at
 
-    def _pixel_data(self, at: int, length: int, end: int) -> int:
+    def _pixel_data(self, at: int, length: int, end: int, *, words: bool) -> int:
         if length != _UNDEFINED:
             if length > end - at:
                 raise TruncatedError(f"PixelData declares {length} bytes, the file holds {end - at}")
-            self.pixels = PixelSpan(at, length)
+            self.pixels = PixelSpan(at, length, words)
             return at + length
         start = at
         fragments: list[tuple[int, int]] = []
@@ -360,7 +376,7 @@ class Walk:
             tag, size = self._tag(at, little), self._long(at + 4, little)
             at += 8
             if tag == _SEQUENCE_END:
-                self.pixels = PixelSpan(start, at - start, tuple(fragments))
+                self.pixels = PixelSpan(start, at - start, words, tuple(fragments))
                 return at
             if tag != _ITEM:
                 raise UnreadableDicomError("encapsulated PixelData holds something else than fragments")

@@ -43,6 +43,11 @@ class Header:
         """How the elements are written."""
         return self.elements.layout
 
+    @property
+    def is_encapsulated(self) -> bool:
+        """Whether the transfer syntax stores pixels in fragments."""
+        return _ENCAPSULATED.fullmatch(self.transfer_syntax) is not None
+
 
 def read_bytes(path: Path) -> tuple[bytes, int]:
     """Read a regular file, of a very long one the beginning only.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from datbatch.archive.elements import Elements
+from datbatch.archive.encapsulated import LOSSLESS
 from datbatch.archive.header import Header
 from datbatch.errors import (
     DatbatchError,
@@ -16,13 +17,6 @@ from datbatch.errors import (
 
 NM_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-_LOSSLESS = (
-    "1.2.840.10008.1.2.4.57",  # JPEG lossless, process 14
-    "1.2.840.10008.1.2.4.70",  # JPEG lossless, process 14, first-order prediction
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless only
-    "1.2.840.10008.1.2.5",  # run length
-)
 _PLANAR = {
     "STATIC": "a planar static image",
     "DYNAMIC": "a planar dynamic series",
@@ -85,7 +79,7 @@ def _wrong_kind(elements: Elements) -> DatbatchError | None:
 
 def _lossy(header: Header) -> DatbatchError | None:
     compressed = header.transfer_syntax.startswith("1.2.840.10008.1.2.4.")
-    if compressed and header.transfer_syntax not in _LOSSLESS:
+    if compressed and header.transfer_syntax not in LOSSLESS:
         return LossyCompressionError("the transfer syntax allows loss")
     if header.elements.text("LossyImageCompression") == "01":
         return LossyCompressionError("LossyImageCompression says that the pixels lost information")

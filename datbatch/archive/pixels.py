@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.archive.elements import PixelSpan
+from datbatch.archive.encapsulated import decode_frame, frame_fragments
 from datbatch.archive.frames import Integers, frame_count
 from datbatch.archive.header import Header
 from datbatch.errors import (
@@ -23,6 +23,12 @@ from datbatch.errors import (
 MAX_PIXELS = 1 << 27
 MAX_SIDE = 2048
 _SIZE_MM = (0.5, 30.0)
+_MAX_GROWTH = 500
+_ANY_GROWTH_BYTES = 1 << 23
+"""Compressed counts grow by less, beyond a size that does no harm: memory must not follow what a header declares."""
+_SLOPE = (1e-6, 1e6)
+_MAX_COUNTS = 1e9
+"""Of a pixel: a camera cannot count so many."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class PixelFormat:
     pixel_size_mm: float
     slope: float
     intercept: float
+    swapped_bytes: bool = False
+    """Whether 8-bit pixels stand in big-endian words of two (PS3.5 8.2: value representation OW)."""
 
     @property
     def rescaled(self) -> bool:
@@ -80,14 +88,26 @@ def pixel_format(header: Header) -> PixelFormat:
         raise UnsupportedPixelsError(f"BitsStored is {stored} of {allocated}, HighBit {elements.integer('HighBit')}")
     dtype = np.dtype(f"{header.layout.order}{'i' if sign else 'u'}{allocated // 8}")
     slope, intercept = elements.number("RescaleSlope"), elements.number("RescaleIntercept")
-    if slope is not None and slope <= 0.0:
+    if slope is not None and not _SLOPE[0] <= slope <= _SLOPE[1]:
         raise UnsupportedPixelsError(f"RescaleSlope is {slope:g}")
+    if intercept is not None and abs(intercept) > _MAX_COUNTS:
+        raise UnsupportedPixelsError(f"RescaleIntercept is {intercept:g}")
     spacing = elements.numbers("PixelSpacing")
     if len(spacing) != 2 or not all(_SIZE_MM[0] <= size <= _SIZE_MM[1] for size in spacing):
         raise UnsupportedGeometryError("PixelSpacing is missing or absurd", "Export the study with its pixel spacing.")
+    if (header.pixels.fragments is not None) != header.is_encapsulated:
+        raise UnreadableDicomError("the transfer syntax and the encapsulation of PixelData contradict each other")
     _check_length(header.pixels, frames, frames * rows * columns * dtype.itemsize)
     return PixelFormat(
-        frames, rows, columns, dtype, stored, *spacing, 1.0 if slope is None else slope, intercept or 0.0
+        frames,
+        rows,
+        columns,
+        dtype,
+        stored,
+        *spacing,
+        1.0 if slope is None else slope,
+        intercept or 0.0,
+        dtype.itemsize == 1 and header.pixels.words and not header.layout.little,
     )
 
 
@@ -96,6 +116,8 @@ def _check_length(span: PixelSpan, frames: int, expected: int) -> None:
         fragments = len(span.fragments) - 1
         if fragments < frames:
             raise TruncatedError(f"{frames} frames are declared, {fragments} fragments are there")
+        if expected > max(_ANY_GROWTH_BYTES, _MAX_GROWTH * span.length):
+            raise UnreadableDicomError(f"{span.length} compressed bytes cannot hold {expected} bytes of counts")
         return
     present = span.length
     if present < expected:
@@ -124,20 +146,17 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
     Raises
     ------
     UnsupportedPixelsError
-        When no decoder reads them, values are negative, or exceed the declared bits.
-    UnreadableDicomError
-        When compressed pixels are corrupt.
+        When no decoder reads them, values are negative, absurd, or exceed the declared bits.
+    UnreadableDicomError, TruncatedError, LossyCompressionError
+        When compressed pixels are corrupt, cut, or lost information.
     """
     span = header.pixels
     if span is None:
         raise TruncatedError("the object has no PixelData")
     if span.fragments is None:
-        count = form.frames * form.rows * form.columns
-        everything = np.frombuffer(header.data, form.dtype, count, span.start)
-        everything = everything.reshape(form.frames, form.rows, form.columns)
+        chosen = _stored(header.data, span, form)[frames].astype(form.dtype.newbyteorder("="))
     else:
-        everything = _decode(header, form)
-    chosen = everything[frames].astype(form.dtype.newbyteorder("="))
+        chosen = _decoded(header, span, form, frames)
     if form.dtype.kind == "i" and chosen.min(initial=0) < 0 and not form.rescaled:
         raise UnsupportedPixelsError("pixels are negative: not counts")
     limit = 1 << (form.bits_stored - (form.dtype.kind == "i"))
@@ -145,44 +164,29 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
         raise UnsupportedPixelsError(f"pixels exceed the {form.bits_stored} bits that are declared as stored")
     if not form.rescaled:
         return chosen.astype(chosen.dtype.str.replace("i", "u"))
-    counts = (chosen * form.slope + form.intercept).astype(np.float32)
-    if not np.isfinite(counts).all() or counts.min(initial=0.0) < 0.0:
-        raise UnsupportedPixelsError("rescaled pixels are negative or not finite: not counts")
-    return counts
+    counts = chosen * form.slope + form.intercept
+    if counts.min(initial=0.0) < 0.0 or counts.max(initial=0.0) > _MAX_COUNTS:
+        raise UnsupportedPixelsError("rescaled pixels are negative or absurdly large: not counts")
+    return counts.astype(np.float32)
 
 
-def _decode(header: Header, form: PixelFormat) -> npt.NDArray[Any]:
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import UID
+def _stored(data: bytes, span: PixelSpan, form: PixelFormat) -> npt.NDArray[Any]:
+    """Give all uncompressed frames of a file."""
+    count = form.frames * form.rows * form.columns
+    if form.swapped_bytes:
+        pairs = np.frombuffer(data, ">u2", span.length // 2, span.start)
+        data, start = pairs.astype("<u2").tobytes(), 0
+    else:
+        start = span.start
+    return np.frombuffer(data, form.dtype, count, start).reshape(form.frames, form.rows, form.columns)
 
-    span = header.pixels
-    try:
-        decoder = get_decoder(UID(header.transfer_syntax))
-    except NotImplementedError:
-        raise UnsupportedPixelsError("there is no decoder for the transfer syntax") from None
-    if span is None or not decoder.is_available:
-        raise UnsupportedPixelsError("no decoder for the transfer syntax is installed")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            decoded, _ = decoder.as_array(
-                header.data[span.start : span.start + span.length],
-                raw=True,
-                rows=form.rows,
-                columns=form.columns,
-                number_of_frames=form.frames,
-                samples_per_pixel=1,
-                photometric_interpretation="MONOCHROME2",
-                pixel_representation=int(form.dtype.kind == "i"),
-                bits_allocated=form.dtype.itemsize * 8,
-                bits_stored=form.bits_stored,
-                pixel_keyword="PixelData",
-            )
-    except Exception as error:
-        # Decoders raise whatever they like at corrupt streams; all of it means the same to the operator.
-        raise UnreadableDicomError(f"the compressed pixels are corrupt ({type(error).__name__})") from None
-    decoded = np.asarray(decoded)
-    expected = (form.frames, form.rows, form.columns)
-    if decoded.size != np.prod(expected) or decoded.dtype.itemsize != form.dtype.itemsize:
-        raise UnreadableDicomError("the compressed pixels are not of the declared size")
-    return decoded.reshape(expected)
+
+def _decoded(header: Header, span: PixelSpan, form: PixelFormat, frames: Integers) -> npt.NDArray[Any]:
+    """Decode the wanted frames of a file, no others."""
+    fragments = frame_fragments(span, header.elements, form.frames, header.data)
+    dtype = form.dtype.newbyteorder("=")
+    chosen = np.zeros((len(frames), form.rows, form.columns), dtype=dtype)
+    for place, frame in enumerate(frames):
+        stream = b"".join(header.data[start : start + length] for start, length in fragments[frame])
+        chosen[place] = decode_frame(stream, header.transfer_syntax, form.rows, form.columns, dtype)
+    return chosen

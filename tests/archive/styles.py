@@ -94,6 +94,9 @@ STYLES = (
     Style("big endian", (10.0, 190.0), "CW", syntax="big"),
     Style("deflated", syntax="deflated"),
     Style("run length", (90.0, 270.0), syntax="rle", rows=32, bins=48, row_mm=6.0, bin_mm=6.0),
+    Style("JPEG lossless", (90.0, 270.0), syntax="jpeg"),
+    Style("JPEG lossless, seven predictors and restarts", (10.0, 190.0), "CW", syntax="jpeg process 14"),
+    Style("JPEG 2000", (90.0, 270.0), syntax="jpeg 2000"),
     Style("8 bits", (90.0, 270.0), bits=8),
     Style("32 bits", (90.0, 270.0), bits=32),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from openjpeg.utils import encode_array
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders import RLELosslessEncoder
@@ -20,8 +21,14 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
+
+from tests.archive.encoders import by_others, jpeg_lossless
 
 NM = "1.2.840.10008.5.1.4.1.1.20"
 SYNTAXES = {
@@ -30,7 +37,12 @@ SYNTAXES = {
     "big": ExplicitVRBigEndian,
     "deflated": DeflatedExplicitVRLittleEndian,
     "rle": RLELossless,
+    "jpeg": JPEGLosslessSV1,
+    "jpeg process 14": JPEGLossless,
+    "jpeg ls": JPEGLSLossless,
+    "jpeg 2000": JPEG2000Lossless,
 }
+UNCOMPRESSED = ("explicit", "implicit", "big", "deflated")
 LEFT, FRONT_RIGHT, BACK = (70.0, 5.0, 20.0), (-35.0, -60.0, -15.0), (10.0, 50.0, 0.0)
 SOURCES = ((LEFT, 900.0), (FRONT_RIGHT, 500.0), (BACK, 300.0))
 SIGMA_MM = 7.0
@@ -186,22 +198,37 @@ def _pixels(ds: Dataset, style: Style, frames: list[tuple[int, int, int, int]]) 
         # Other windows show the mirrored, fainter head: reading them is noticed.
         image = image if lower <= 159.0 <= upper else image[::-1, ::-1] // 2
         images[place] = image[::-1, ::-1] if style.feet_up else image
-    if style.syntax == "rle":
-        options: dict[str, Any] = {
-            "rows": style.rows,
-            "columns": style.bins,
-            "samples_per_pixel": 1,
-            "bits_allocated": style.bits,
-            "bits_stored": style.bits,
-            "pixel_representation": 0,
-            "photometric_interpretation": "MONOCHROME2",
-            "number_of_frames": 1,
-        }
-        ds.PixelData = encapsulate([RLELosslessEncoder.encode(image.tobytes(), **options) for image in images])
-        ds["PixelData"].VR = "OB"
-    else:
+    if style.syntax in UNCOMPRESSED:
         ds.PixelData = images.tobytes()
         ds["PixelData"].VR = "OW"
+    else:
+        ds.PixelData = encapsulate([encoded(style, images, k) for k in range(len(images))])
+        ds["PixelData"].VR = "OB"
+
+
+def encoded(style: Style, images: np.ndarray, place: int) -> bytes:
+    """Give one frame in the style's compression."""
+    image = images[place]
+    if style.syntax == "jpeg":
+        return jpeg_lossless(image, bits=style.bits)
+    if style.syntax == "jpeg process 14":
+        return jpeg_lossless(image, predictor=1 + place % 7, bits=style.bits, restart_rows=place % 3)
+    if style.syntax == "jpeg 2000":
+        return bytes(encode_array(image, photometric_interpretation=2, use_mct=False))
+    if style.syntax == "jpeg ls":
+        # Streams of another encoder, of the projections of SMALL.
+        return by_others("charls_views")[place]
+    options: dict[str, Any] = {
+        "rows": style.rows,
+        "columns": style.bins,
+        "samples_per_pixel": 1,
+        "bits_allocated": style.bits,
+        "bits_stored": style.bits,
+        "pixel_representation": 0,
+        "photometric_interpretation": "MONOCHROME2",
+        "number_of_frames": 1,
+    }
+    return RLELosslessEncoder.encode(image.tobytes(), **options)
 
 
 def write(folder: Path, style: Style, *, study: str = "1.2.3") -> list[Path]:
