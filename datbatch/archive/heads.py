@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from datbatch.archive.elements import Elements
-from datbatch.archive.orientation import image_is_turned
+from datbatch.archive.orientation import MAX_TILT_DEG, check_view_names, image_is_turned
 from datbatch.errors import ContradictoryGeometryError, MissingAnglesError, UnsupportedGeometryError
 
 SAME_ANGLE_DEG = 0.5
 """Stated angles closer than this are the same (270.000009, 179.99)."""
-_NO_PARALLEL = ("FANB", "CONE", "PINH", "DIVG", "CVGB", "ASTG", "NONE")
+_NO_PARALLEL = ("FANB", "CONE", "PINH", "SLNT", "DIVG", "CVGB", "ASTG", "NONE")
+_NO_PARALLEL_NAMES = re.compile(r"FAN|CONE|PINH|SLANT|CONVERG|DIVERG", re.ASCII)
+_UNKNOWN_START_DEG = -1.0
+"""What some stations write for the start angle of their only head, and the true one into the rotation item."""
 
 
 def apart_deg(one: float, other: float) -> float:
@@ -27,6 +33,10 @@ class Detector:
     orientation: tuple[float, ...] = ()
     radii_mm: tuple[float, ...] = ()
     collimator: str = ""
+    grid: str = ""
+    """The vendor's name of the collimator."""
+    focal_mm: float = 0.0
+    tilt_deg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ def read_detectors(elements: Elements) -> tuple[Detector, ...]:
             item.numbers("ImageOrientationPatient"),
             item.numbers("RadialPosition"),
             item.text("CollimatorType").upper(),
+            item.text("CollimatorGridName").upper(),
+            item.number("FocalDistance") or 0.0,
+            item.number("GantryDetectorTilt") or 0.0,
         )
         for item in elements.items("DetectorInformationSequence")
     )
@@ -57,20 +70,33 @@ def read_detectors(elements: Elements) -> tuple[Detector, ...]:
     if whole and not any(detector.orientation for detector in found):
         if len(found) > 1:
             raise ContradictoryGeometryError("one ImageOrientationPatient is stated for several detectors")
-        only = found[0] if found else Detector()
-        return (Detector(only.start_deg, whole, only.radii_mm, only.collimator),)
+        return (replace(found[0] if found else Detector(), orientation=whole),)
+    if whole and not any(
+        np.allclose(whole, d.orientation, atol=0.02) for d in found if len(d.orientation) == len(whole)
+    ):
+        raise ContradictoryGeometryError(
+            "ImageOrientationPatient of the object and of its detector items contradict each other"
+        )
     return found
 
 
-def refuse_converging(detectors: tuple[Detector, ...]) -> None:
-    """Refuse collimators whose holes are not parallel: read as parallel, a fan beam is 1.5 times too large.
+def refuse_oblique(detectors: tuple[Detector, ...]) -> None:
+    """Refuse detectors whose rays are not parallel in planes across the axis: a fan beam is 1.5 times too large.
 
     Raises
     ------
     UnsupportedGeometryError
-        When a detector item names such a collimator.
+        When a detector item names such a collimator, or a tilt.
     """
     for detector in detectors:
+        if abs(detector.tilt_deg) > MAX_TILT_DEG:
+            raise UnsupportedGeometryError(
+                f"the detector is tilted by {detector.tilt_deg:g} degrees (GantryDetectorTilt)"
+            )
+        if detector.collimator != "PARA" and _NO_PARALLEL_NAMES.search(detector.grid):
+            raise UnsupportedGeometryError("CollimatorGridName is not of a parallel-hole collimator")
+        if detector.collimator != "PARA" and detector.focal_mm > 0.0:
+            raise UnsupportedGeometryError(f"FocalDistance is {detector.focal_mm:g} mm: the holes are not parallel")
         if detector.collimator in _NO_PARALLEL:
             raise UnsupportedGeometryError(f"the collimator is {detector.collimator}, not parallel-hole")
 
@@ -113,13 +139,17 @@ class Starts:
 
 
 def head_starts(
-    detectors: tuple[Detector, ...], rotations: tuple[Rotation, ...], present: tuple[int, ...], declared: int
+    detectors: tuple[Detector, ...],
+    rotations: tuple[Rotation, ...],
+    present: tuple[int, ...],
+    declared: int,
+    views: tuple[Elements, ...] = (),
 ) -> Starts:
     """Find where each detector that has frames starts.
 
-    A detector's own StartAngle goes before the rotation item's. Where no detector has one (or a single head has a
-    negative one, which some stations write for "unknown"), the first stands at the rotation item's, and the second of
-    two opposite it.
+    A detector's own StartAngle goes before the rotation item's. Where no detector has one (or a single head has -1,
+    which some stations write for "unknown"), the first stands at the rotation item's, and the second of two opposite;
+    whether the pixels agree is checked when they are read.
 
     Parameters
     ----------
@@ -129,6 +159,8 @@ def head_starts(
         Detector numbers that have frames.
     declared : int
         Detectors that the header declares, 0 if it does not.
+    views : tuple of Elements, optional
+        The detector items themselves, which may name the projection.
 
     Raises
     ------
@@ -140,7 +172,7 @@ def head_starts(
     items = {n: detectors[n - 1] if n <= len(detectors) else Detector() for n in present}
     rotation_start = rotations[0].start_deg
     own = {n: item.start_deg for n, item in items.items() if item.start_deg is not None}
-    if max(declared, len(present)) == 1 and rotation_start is not None and any(a < 0 for a in own.values()):
+    if max(declared, len(present)) == 1 and rotation_start is not None and _UNKNOWN_START_DEG in own.values():
         own = {}
     if own and len(own) < len(present):
         raise MissingAnglesError("StartAngle is stated for some detectors only")
@@ -158,6 +190,11 @@ def head_starts(
         own = _starts_from_rotation(rotation_start, present, max(declared, len(present)))
     turned = {n: image_is_turned(own[n], item.orientation) for n, item in items.items() if item.orientation}
     oriented = len(turned) == len(items)
+    if not oriented and any(turned.values()):
+        raise ContradictoryGeometryError("ImageOrientationPatient says feet up for one detector, nothing for another")
+    for n in items:
+        if n <= len(views):
+            check_view_names(views[n - 1], own[n])
     return Starts(own, {n: turned.get(n, False) for n in items}, stated, oriented)
 
 

@@ -7,6 +7,7 @@ its image's right is (-cos a, sin a, 0) and its image's down is (0, 0, -1) (DICO
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -15,15 +16,18 @@ from datbatch.errors import ContradictoryGeometryError, UnsupportedGeometryError
 
 AGREEMENT_DEG = 2.0
 """How far StartAngle and ImageOrientationPatient may be apart."""
-_TILT_DEG = 5.0
+MAX_TILT_DEG = 5.0
+"""Beyond this a detector does not see planes across the axis of rotation."""
+_LEAST_AGREEMENT = 0.25
+"""Cosine of the angle between two statements in plain words about one direction."""
 
 _CODES = {
     # SNOMED RT and CT codes of DICOM's context groups 19, 20 and 21
-    "F-10470": "headfirst",
-    "102540001": "headfirst",
-    "102540008": "headfirst",
-    "F-10480": "feetfirst",
-    "102541002": "feetfirst",
+    "F-10470": "head first",
+    "102540001": "head first",
+    "102540008": "head first",
+    "F-10480": "feet first",
+    "102541002": "feet first",
     "F-10340": "supine",
     "40199007": "supine",
     "F-10310": "prone",
@@ -33,8 +37,31 @@ _CODES = {
     "F-10319": "decubitus",
     "102535000": "decubitus",
     "102536004": "decubitus",
+    "F-10450": "recumbent",
+    "102538003": "recumbent",
+    "F-10440": "erect",
+    "10904000": "erect",
+    "F-10320": "erect",
 }
-_WORDS = ("headfirst", "feetfirst", "supine", "prone", "decubitus")
+_WORDS = {
+    "headfirst": "head first",
+    "headin": "head first",
+    "feetfirst": "feet first",
+    "footfirst": "feet first",
+    "feetin": "feet first",
+    "supine": "supine",
+    "prone": "prone",
+    "decubitus": "decubitus",
+    "recumbent": "recumbent",
+    "erect": "erect",
+    "standing": "erect",
+}
+_EXCLUSIVE = (("head first", "feet first"), ("supine", "prone", "decubitus"), ("recumbent", "erect"))
+_UNKNOWN = "in a position that is not known"
+_POSITION = re.compile(r"(HF|FF)(S|P|DR|DL)")
+_LETTERS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
+_VIEWS_DEG = {"posterior": 0.0, "left lateral": 90.0, "anterior": 180.0, "right lateral": 270.0}
+"""Angle of a detector that sees the patient from there."""
 
 
 def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
@@ -66,7 +93,7 @@ def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
     lengths = np.linalg.norm(right), np.linalg.norm(down)
     if min(lengths) < 0.99 or max(lengths) > 1.01 or abs(right @ down) > 0.02:
         raise ContradictoryGeometryError("ImageOrientationPatient is not a pair of perpendicular unit vectors")
-    if abs(down[2]) < math.cos(math.radians(_TILT_DEG)):
+    if abs(down[2]) < math.cos(math.radians(MAX_TILT_DEG)):
         raise UnsupportedGeometryError("the detector is tilted or turned (ImageOrientationPatient)")
     turned = bool(down[2] > 0)
     angle = math.radians(start_deg)
@@ -79,8 +106,58 @@ def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
     return turned
 
 
-def check_patient_pose(elements: Elements, oriented: bool) -> None:
+def check_row_and_column(letters: tuple[str, ...], angle_deg: float, turned: bool) -> None:
+    """Compare PatientOrientation, where it is stated, with the detector of the first frame.
+
+    Parameters
+    ----------
+    letters : tuple of str
+        Directions of the rows and of the columns, such as R and F; anything else is no statement.
+    angle_deg : float
+        Angle of the detector.
+    turned : bool
+        Whether its image stands feet up.
+
+    Raises
+    ------
+    ContradictoryGeometryError
+        When the image would be mirrored or turned by it.
+    """
+    if len(letters) != 2 or not all(each and set(each) <= set(_LETTERS) for each in letters):
+        return
+    angle, sign = math.radians(angle_deg), -1.0 if turned else 1.0
+    expected = ((-sign * math.cos(angle), sign * math.sin(angle), 0.0), (0.0, 0.0, -sign))
+    for each, direction, name in zip(letters, expected, ("rows", "columns"), strict=True):
+        stated = np.sum([_LETTERS[letter] for letter in each], axis=0)
+        length = float(np.linalg.norm(stated))
+        if length == 0.0 or stated @ direction / length < _LEAST_AGREEMENT:
+            other = "ImageOrientationPatient" if turned else f"StartAngle ({angle_deg % 360:g})"
+            raise ContradictoryGeometryError(f"PatientOrientation says that {name} run to {each}, against {other}")
+
+
+def check_view_names(item: Elements, start_deg: float) -> None:
+    """Compare a detector item's ViewCodeSequence, where it names a projection, with its start angle.
+
+    Raises
+    ------
+    ContradictoryGeometryError
+        When the named side is a quarter of a circle or more from the detector.
+    """
+    for code in item.items("ViewCodeSequence"):
+        # Cameras put free text here: only the plain names of projections are statements.
+        name = code.text("CodeMeaning").lower().removesuffix(" projection").removesuffix(" view")
+        stated = _VIEWS_DEG.get(name)
+        if stated is not None and math.cos(math.radians(stated - start_deg)) < _LEAST_AGREEMENT:
+            raise ContradictoryGeometryError(
+                f"StartAngle says {start_deg % 360:g} degrees, ViewCodeSequence says {name} ({stated:g})"
+            )
+
+
+def check_patient_pose(elements: Elements, oriented: bool) -> tuple[str, ...]:
     """Refuse patient positions of which no field says how the image lies.
+
+    Angles are the patient's by the standard, whatever the position; which way the image lies is only known from
+    ImageOrientationPatient, or by habit for patients who lie head first and supine.
 
     Parameters
     ----------
@@ -89,38 +166,59 @@ def check_patient_pose(elements: Elements, oriented: bool) -> None:
     oriented : bool
         Whether each detector has an ImageOrientationPatient that agrees with its angle: then nothing is left open.
 
+    Returns
+    -------
+    tuple of str
+        `patient-position-unstated` where no field says whether the head or the feet went first.
+
     Raises
     ------
     ContradictoryGeometryError
-        When PatientPosition and the code sequences contradict each other.
+        When two fields contradict each other.
     UnsupportedGeometryError
         When the patient did not lie head first and supine and there is no ImageOrientationPatient.
     """
-    position = elements.text("PatientPosition")
-    by_position = set()
-    if position[:2] in ("HF", "FF"):
-        by_position.add("headfirst" if position[0] == "H" else "feetfirst")
-        by_position.add({"S": "supine", "P": "prone"}.get(position[2:], "decubitus"))
-    codes = [*elements.items("PatientGantryRelationshipCodeSequence")]
-    for item in elements.items("PatientOrientationCodeSequence"):
-        codes += item.items("PatientOrientationModifierCodeSequence")
-    by_code = {_meaning(code) for code in codes} - {""}
-    for pair in (("headfirst", "feetfirst"), ("supine", "prone"), ("supine", "decubitus"), ("prone", "decubitus")):
-        if set(pair) <= by_position | by_code:
-            raise ContradictoryGeometryError(
-                f"PatientPosition and the patient orientation codes contradict each other ({pair[0]}, {pair[1]})"
-            )
-    unusual = (by_position | by_code) - {"headfirst", "supine"}
+    stated = _stated_positions(elements)
+    for group in _EXCLUSIVE:
+        said = [(field, value) for field, value in stated if value in group]
+        for field, value in said[1:]:
+            if value != said[0][1]:
+                raise ContradictoryGeometryError(f"{said[0][0]} says {said[0][1]}, {field} says {value}")
+    unusual = {value for _, value in stated} - {"head first", "supine", "recumbent"}
     if unusual and not oriented:
         raise UnsupportedGeometryError(
             f"the patient lay {', '.join(sorted(unusual))}, and no ImageOrientationPatient says how the images lie",
             "Export the study with the detectors' ImageOrientationPatient.",
         )
+    known = oriented or any(value in _EXCLUSIVE[0] for _, value in stated)
+    return () if known else ("patient-position-unstated",)
 
 
-def _meaning(code: Elements) -> str:
-    known = _CODES.get(code.text("CodeValue"))
-    if known is not None:
-        return known
-    text = code.text("CodeMeaning").lower().replace("-", "").replace(" ", "")
-    return next((word for word in _WORDS if word in text), "")
+def _stated_positions(elements: Elements) -> list[tuple[str, str]]:
+    """Give (field, value) of everything that the header says about the patient's position."""
+    found = []
+    position = elements.text("PatientPosition").upper()
+    match = _POSITION.fullmatch(position)
+    if match:
+        found.append(("PatientPosition", "head first" if match[1] == "HF" else "feet first"))
+        found.append(("PatientPosition", {"S": "supine", "P": "prone"}.get(match[2], "decubitus")))
+    elif position:
+        found.append(("PatientPosition", _UNKNOWN))
+    for item in elements.items("PatientOrientationCodeSequence"):
+        found += _meanings("PatientOrientationCodeSequence", (item,))
+        modifiers = item.items("PatientOrientationModifierCodeSequence")
+        found += _meanings("PatientOrientationModifierCodeSequence", modifiers)
+    name = "PatientGantryRelationshipCodeSequence"
+    return found + _meanings(name, elements.items(name))
+
+
+def _meanings(field: str, codes: tuple[Elements, ...]) -> list[tuple[str, str]]:
+    found = []
+    for code in codes:
+        value, text = code.text("CodeValue"), code.text("CodeMeaning")
+        plain = re.sub(r"[^a-z]", "", text.lower())
+        words = {meaning for word, meaning in _WORDS.items() if word in plain}
+        meanings = sorted({_CODES.get(value, "")} | words - {""})
+        known = [(field, meaning) for meaning in meanings if meaning]
+        found += known or ([(field, _UNKNOWN)] if value or text else [])
+    return found

@@ -12,7 +12,7 @@ from datbatch.archive.coverage import check_coverage, directions
 from datbatch.archive.elements import Elements
 from datbatch.archive.frames import FrameIndex, Integers, read_frame_index, refuse_gated
 from datbatch.archive.header import Header
-from datbatch.archive.heads import read_detectors, refuse_converging, rotation_start_is_ignored
+from datbatch.archive.heads import read_detectors, refuse_oblique, rotation_start_is_ignored
 from datbatch.archive.kinds import refusal
 from datbatch.archive.pixels import PixelFormat, pixel_format
 from datbatch.archive.views import FileViews, View, file_views
@@ -71,7 +71,7 @@ def plan_study(headers: Sequence[Header], photopeak_kev: float) -> StudyPlan:
         if refused is not None:
             raise refused
         refuse_gated(header.elements)
-        refuse_converging(read_detectors(header.elements))
+        refuse_oblique(read_detectors(header.elements))
     chosen, flags = _originals(_without_copies(headers))
     formats = tuple(pixel_format(header) for header in chosen)
     _check_together(chosen, formats)

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from datbatch.archive.acquisition import Acquisition, StudyFacts
 from datbatch.archive.facts import age_years, dose_facts, scanner_name, sex
 from datbatch.archive.header import read_header
+from datbatch.archive.opposition import check_second_head
 from datbatch.archive.pixels import read_frames
 from datbatch.archive.plan import StudyPlan, plan_study
+from datbatch.archive.views import START_ASSUMED
 from datbatch.config import ArchiveConfig
 from datbatch.errors import ArchiveError, NoCountsError
 
@@ -53,6 +55,7 @@ def read_study(paths: Sequence[str | Path] | str | Path, *, config: ArchiveConfi
     projections, flags = _projections(plan)
     radii = [[view.radius_mm for view in direction.views] for direction in plan.directions]
     elements = plan.headers[0].elements
+    dose, doubts = dose_facts([header.elements for header in plan.headers])
     form = plan.formats[0]
     facts = StudyFacts(
         sex=sex(elements),
@@ -61,8 +64,8 @@ def read_study(paths: Sequence[str | Path] | str | Path, *, config: ArchiveConfi
         detectors=plan.detectors,
         collimator=plan.collimator,
         window_kev=plan.window_kev,
-        flags=(*plan.flags, *flags),
-        extra=dict(dose_facts(elements)),
+        flags=(*plan.flags, *flags, *doubts),
+        extra=dict(dose),
     )
     return Acquisition(
         projections=projections,
@@ -81,6 +84,7 @@ def _projections(plan: StudyPlan) -> tuple[npt.NDArray[Any], list[str]]:
     shape = (len(plan.directions), form.rows, form.columns)
     total = np.zeros(shape, dtype=np.float64 if rescaled else np.int64)
     saturated = False
+    heads: dict[int, list[tuple[float, npt.NDArray[Any]]]] = {}
     for source, (header, each) in enumerate(zip(plan.headers, plan.formats, strict=True)):
         wanted = [
             (place, view)
@@ -93,9 +97,14 @@ def _projections(plan: StudyPlan) -> tuple[npt.NDArray[Any], list[str]]:
         frames = read_frames(header, each, np.array([view.frame for _, view in wanted]))
         saturated |= not each.rescaled and bool(frames.max() == (1 << each.bits_stored) - 1)
         for frame, (place, view) in zip(frames, wanted, strict=True):
-            total[place] += frame[::-1, ::-1] if view.turned else frame
+            upright = frame[::-1, ::-1] if view.turned else frame
+            total[place] += upright
+            if START_ASSUMED in plan.flags:
+                heads.setdefault(view.head[0], []).append((plan.directions[place].angle_deg, upright))
     if not total.any():
         raise NoCountsError("the photopeak frames hold no counts")
+    if heads:
+        check_second_head(*(heads[head] for head in sorted(heads)))
     flags = ["pixels-saturated"] if saturated else []
     if total.max() > _HOT_TIMES * max(float(np.percentile(total[::4], 99.0)), 1.0):
         flags.append("hot-spot")

@@ -20,9 +20,11 @@ from datbatch.archive.heads import (
     read_rotations,
     rotation_offset_deg,
 )
-from datbatch.archive.orientation import check_patient_pose
+from datbatch.archive.orientation import check_patient_pose, check_row_and_column
 from datbatch.errors import ContradictoryGeometryError, MissingAnglesError, MissingViewsError
 
+START_ASSUMED = "start-angle-from-rotation"
+"""Flag of studies whose second head is taken to stand opposite the first."""
 _RADIUS_MM = (50.0, 800.0)
 """Radii outside are place holders."""
 
@@ -92,9 +94,9 @@ def file_views(source: int, elements: Elements, index: FrameIndex, frames: Integ
     detector, rotation, number = index.detector[frames], index.rotation[frames], index.view[frames]
     present = tuple(int(n) for n in np.unique(detector))
     declared = declared_detectors(elements)
-    starts = head_starts(detectors, rotations, present, declared)
-    check_patient_pose(elements, starts.oriented)
-    flags = [] if starts.stated_deg or len(present) == 1 else ["start-angle-from-rotation"]
+    starts = head_starts(detectors, rotations, present, declared, elements.items("DetectorInformationSequence"))
+    flags = list(check_patient_pose(elements, starts.oriented))
+    flags += [] if starts.stated_deg or len(present) == 1 else [START_ASSUMED]
     flags += ["view-order-from-frames"] if index.view_from_order else []
     views: list[View] = []
     arcs: list[float] = []
@@ -127,6 +129,9 @@ def file_views(source: int, elements: Elements, index: FrameIndex, frames: Integ
                 )
                 for i, k in enumerate(mine)
             ]
+    earliest = min(views, key=lambda view: view.frame)
+    angle = earliest.start_deg if earliest.angle_deg is None else earliest.angle_deg
+    check_row_and_column(elements.texts("PatientOrientation"), angle, earliest.turned)
     counts = {int(turn): rotations[turn - 1].views or 0 for turn in np.unique(rotation)}
     return FileViews(
         tuple(views),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 from pydicom.dataset import Dataset
 
 from tests.archive.writer import Style
@@ -64,6 +67,59 @@ def one_head_in_name(ds: Dataset) -> None:
     ds.DetectorVector = [1] * len(ds.DetectorVector)
 
 
+def code(value: str, meaning: str = "") -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodeMeaning = value, meaning
+    return item
+
+
+def lying(position: str, gantry: str, modifier: str) -> Callable[[Dataset], None]:
+    """State the patient's position in all three fields."""
+
+    def edit(ds: Dataset) -> None:
+        ds.PatientPosition = position
+        item = code("F-10450", "recumbent")
+        item.PatientOrientationModifierCodeSequence = [code("", modifier)]
+        ds.PatientOrientationCodeSequence = [item]
+        ds.PatientGantryRelationshipCodeSequence = [code("", gantry)]
+
+    return edit
+
+
+def in_words(ds: Dataset) -> None:
+    """Say in words, too, which side each head sees and which way the image lies."""
+    lying("HFS", "headfirst", "supine")(ds)
+    ds.PatientOrientation = ["R", "F"]
+    for item, name in zip(ds.DetectorInformationSequence, ("Posterior", "Anterior projection"), strict=True):
+        item.ViewCodeSequence = [code("", name)]
+
+
+def free_text(ds: Dataset) -> None:
+    """Write what cameras write into fields for codes."""
+    for item in ds.DetectorInformationSequence:
+        item.ViewCodeSequence = [code("BRAIN D1", "BRAIN D1")]
+        item.CollimatorGridName, item.FocalDistance, item.GantryDetectorTilt = "@30429647", 0, 0
+    ds.PatientOrientation = ""
+
+
+def signed(ds: Dataset) -> None:
+    ds.PixelRepresentation = 1
+
+
+def twelve_bits(ds: Dataset) -> None:
+    ds.BitsStored, ds.HighBit = 12, 11
+
+
+def doubled(ds: Dataset) -> None:
+    """Store twice the counts, and say so."""
+    ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") * 2).tobytes()
+    ds.RescaleSlope, ds.RescaleIntercept = 0.5, 0
+
+
+def in_bytes(ds: Dataset) -> None:
+    ds["PixelData"].VR = "OB"
+
+
 PHOTO, SCATTER = (143.1, 174.9), (120.0, 140.0)
 STYLES = (
     Style("plain"),
@@ -99,4 +155,51 @@ STYLES = (
     Style("JPEG 2000", (90.0, 270.0), syntax="jpeg 2000"),
     Style("8 bits", (90.0, 270.0), bits=8),
     Style("32 bits", (90.0, 270.0), bits=32),
+    Style("32 bits, big endian, more rows than bins", (30.0, 210.0), bits=32, syntax="big", rows=72, bins=50),
+    Style("8 bits, big endian", (90.0, 270.0), bits=8, syntax="big", edit=in_bytes),
+    Style("signed", (90.0, 270.0), "CW", edit=signed),
+    Style("12 of 16 bits", (270.0, 90.0), edit=twelve_bits),
+    Style("rescaled", (90.0, 270.0), "CW", edit=doubled),
+    Style("two heads at right angles", (45.0, 135.0), views=30, arc_deg=90.0, orientation=True),
+    Style("two heads at right angles, clockwise", (300.0, 210.0), "CW", views=30, arc_deg=90.0, interleaved=True),
+    Style("two heads at 76 degrees, all round", (10.0, 86.0), views=90, arc_deg=360.0),
+    Style("three heads", (0.0, 120.0, 240.0), views=40, arc_deg=120.0),
+    Style("three heads, all round, clockwise", (250.5, 10.5, 130.5), "CW", views=60, arc_deg=360.0, interleaved=True),
+    Style("one head, from the right over the front to the left", (315.0,), "CW", views=64, arc_deg=180.0),
+    Style("one head, half a circle over the back", (225.0,), views=64, arc_deg=180.0, start_in="both"),
+    Style("head first, prone", (90.0, 270.0), orientation=True, edit=lying("HFP", "headfirst", "prone")),
+    Style("feet first", (44.0, 224.0), orientation=True, edit=lying("FFS", "feet-first", "Supine position")),
+    Style("feet first, feet up", (90.0, 270.0), "CW", orientation=True, feet_up=True, edit=lying("FFS", "feet in", "")),
+    Style("on the side", (0.0, 180.0), "CW", orientation=True, edit=lying("HFDL", "", "Left lateral decubitus")),
+    Style("in words, too", edit=in_words),
+    Style("free text where codes belong", (198.0, 18.0), "CW", edit=free_text),
+    Style(
+        "one file per window, one head each",
+        (90.0,),
+        "CW",
+        windows_kev=(SCATTER, PHOTO),
+        views=90,
+        arc_deg=360.0,
+        split="window",
+    ),
+    Style(
+        "one file per head, big endian, turned",
+        (270.0, 90.0),
+        syntax="big",
+        split="head",
+        orientation=True,
+        feet_up=True,
+    ),
+    Style(
+        "three windows, interleaved, oblong, clockwise",
+        (120.0, 300.0),
+        "CW",
+        interleaved=True,
+        unit_kev=0.01,
+        windows_kev=(SCATTER, (180.0, 220.0), PHOTO),
+        rows=40,
+        bins=72,
+        row_mm=5.5,
+        bin_mm=3.9,
+    ),
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from datbatch.archive import read_study
+from datbatch.archive import Acquisition
 from datbatch.imaging import reconstruct
 from tests.archive.styles import STYLES
-from tests.archive.writer import SOURCES, Style, write
+from tests.archive.writer import SOURCES, Style
 
 
 def centre_of_mass(values: np.ndarray, places: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -25,9 +25,9 @@ def centre_of_mass(values: np.ndarray, places: np.ndarray, start: np.ndarray) ->
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
 def test_sources_are_reconstructed_within_a_millimetre_and_a_half_left_on_the_left(
-    style: Style, tmp_path: Path
+    style: Style, acquired: Callable[[Style], Acquisition]
 ) -> None:
-    volume = reconstruct(read_study(write(tmp_path, style)))
+    volume = reconstruct(acquired(style))
     index = np.indices(volume.data.shape).reshape(3, -1)
     places = volume.affine[:3, :3] @ index + volume.affine[:3, 3:]
     values = volume.data.ravel().astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ def multiplicity(style: Style) -> int:
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
-def test_each_view_shows_the_sources_where_its_angle_says(style: Style, tmp_path: Path) -> None:
-    acquisition = read_study(write(tmp_path, style))
+def test_each_view_shows_the_sources_where_its_angle_says(
+    style: Style, acquired: Callable[[Style], Acquisition]
+) -> None:
+    acquisition = acquired(style)
     angles = expected_angles(style)
     np.testing.assert_allclose(acquisition.angles_deg, angles, atol=1e-2)
     assert (np.diff(acquisition.angles_deg) > 0).all()
