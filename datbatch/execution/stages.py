@@ -59,7 +59,7 @@ def _template_digest() -> str:
 IMAGING = (
     Stage(
         "reconstruct",
-        version=1,
+        version=2,
         upstream=(),
         parameters=lambda c: {"photopeak_kev": c.archive.photopeak_kev, **vars(c.reconstruct)},
     ),
