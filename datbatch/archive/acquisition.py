@@ -50,6 +50,10 @@ class Acquisition:
         Distance from the axis of rotation to the detector; NaN where the header has none.
     study : StudyFacts
         Identity-free facts.
+    head : ndarray, shape (view,), int32, or None
+        Number of the detector that took each view, from 0; None where frames were added or none is told.
+    moment : ndarray, shape (view,), int32, or None
+        Place in time of each view among those of its detector, from 0; None where frames were added or none is told.
     """
 
     projections: npt.NDArray[Any]
@@ -58,6 +62,8 @@ class Acquisition:
     row_size_mm: float
     radius_mm: npt.NDArray[np.float64]
     study: StudyFacts = field(default_factory=StudyFacts)
+    head: npt.NDArray[np.int32] | None = None
+    moment: npt.NDArray[np.int32] | None = None
 
     @property
     def counts(self) -> float:

@@ -74,7 +74,25 @@ def read_study(paths: Sequence[str | Path] | str | Path, *, config: ArchiveConfi
         row_size_mm=form.row_size_mm,
         radius_mm=np.array([np.mean(stated) for stated in radii]),
         study=facts,
+        **_times(plan),
     )
+
+
+def _times(plan: StudyPlan) -> dict[str, npt.NDArray[np.int32]]:
+    """Tell which detector took each view and when, unless heads or rotations were added in one direction."""
+    firsts = [direction.views[0] for direction in plan.directions]
+    added = any(len({(v.head, v.rotation) for v in direction.views}) > 1 for direction in plan.directions)
+    places = [(view.head, view.rotation, view.number) for view in firsts]
+    heads = sorted({view.head for view in firsts})
+    # Views that state their own angle look like one detector each.
+    single = any(sum(view.head == head for view in firsts) == 1 for head in heads)
+    if added or single or len(set(places)) < len(places):
+        return {}
+    order = {place: n for head in heads for n, place in enumerate(sorted(p for p in places if p[0] == head))}
+    return {
+        "head": np.array([heads.index(view.head) for view in firsts], dtype=np.int32),
+        "moment": np.array([order[place] for place in places], dtype=np.int32),
+    }
 
 
 def _projections(plan: StudyPlan) -> tuple[npt.NDArray[Any], list[str]]:

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from datbatch.archive import Acquisition, read_study
 from datbatch.errors import NoPhotopeakError
-from tests.archive.styles import STYLES
+from tests.archive.styles import STYLES, own_angles
 from tests.archive.writer import Style, dataset, frames_of, project, write
 
 
@@ -39,6 +39,24 @@ def test_each_view_shows_the_sources_where_its_angle_says(
     for angle, image in zip(angles, acquisition.projections, strict=True):
         truth = times * project(float(angle), style.rows, style.bins, style.row_mm, style.bin_mm)
         assert np.abs(image - truth).max() < 0.5 * multiplicity(style) + 1.0
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_detector_and_moment_of_each_view_lead_back_to_its_angle(style: Style, tmp_path: Path) -> None:
+    acquisition = read_study(write(tmp_path, style))
+    if multiplicity(style) > 1 or style.edit is own_angles:
+        assert acquisition.head is None
+        assert acquisition.moment is None
+        return
+    assert acquisition.head is not None
+    assert acquisition.moment is not None
+    for head in range(acquisition.head.max() + 1):
+        mine = np.flatnonzero(acquisition.head == head)
+        mine = mine[np.argsort(acquisition.moment[mine])]
+        assert acquisition.moment[mine].tolist() == list(range(mine.size))
+        steps = np.mod(np.diff(acquisition.angles_deg[mine]), 360.0)
+        expected = style.arc_deg / style.views
+        np.testing.assert_allclose(steps, 360.0 - expected if style.direction == "CW" else expected, atol=0.01)
 
 
 def test_a_source_on_the_patients_left_is_seen_left_from_behind_and_right_from_the_front(tmp_path: Path) -> None:
