@@ -109,15 +109,18 @@ def truth_of(subject: Subject) -> Truth:
     )
 
 
-def subject_phantom(subject: Subject) -> Phantom:
-    """Give the object that the subject's site sees."""
+def subject_phantom(subject: Subject, displacement_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Phantom:
+    """Give the object that the subject's site sees, displaced in RAS mm."""
     matrix = template_to_study(subject)
+    matrix[:3, 3] += np.asarray(displacement_mm)
     middle = subject.pose.centre_mm[2] + matrix[2, 3] - subject.pose.matrix()[2, 3]
     grid = object_grid(site_named(subject.site).camera, middle + HEAD_LOW_MM, middle + HEAD_HIGH_MM)
     return build_phantom(anatomy(subject), matrix, grid)
 
 
-def acquire(subject: Subject, site: Site | None = None) -> SimulatedStudy:
+def acquire(
+    subject: Subject, site: Site | None = None, path_mm: npt.NDArray[np.float64] | None = None
+) -> SimulatedStudy:
     """Take the subject's projections.
 
     Parameters
@@ -126,6 +129,8 @@ def acquire(subject: Subject, site: Site | None = None) -> SimulatedStudy:
         From `draw_subject`, or a variant of it.
     site : Site, optional
         A variant (of convention or camera) of the subject's site; that site itself when not given.
+    path_mm : ndarray, shape (moment, 3), float64, optional
+        Displacement of the subject, RAS, while each detector takes its first, second ... view; none when not given.
 
     Returns
     -------
@@ -134,7 +139,8 @@ def acquire(subject: Subject, site: Site | None = None) -> SimulatedStudy:
     """
     site = site if site is not None else site_named(subject.site)
     angles = view_angles(site.convention)
-    primary, blurred = expected_projections(subject_phantom(subject), angles, subject.radius_mm, site.camera)
+    path = np.zeros((site.convention.views_per_head, 3)) if path_mm is None else path_mm
+    primary, blurred = _expected_along(subject, site, angles, path)
     expected = primary + site.camera.scatter_ratio * blurred
     scale = subject.expected_counts / expected.sum()
     rng = stream(subject.seed, subject.index, NOISE)
@@ -153,6 +159,21 @@ def acquire(subject: Subject, site: Site | None = None) -> SimulatedStudy:
         radius_mm=subject.radius_mm,
         truth=truth_of(subject),
     )
+
+
+def _expected_along(
+    subject: Subject, site: Site, angles_deg: npt.NDArray[np.float64], path_mm: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the mean counts, unscattered and scattered, of a subject who moves along a path."""
+    camera = site.camera
+    images = np.empty((2, len(angles_deg), camera.rows, camera.bins))
+    places, place = np.unique(path_mm, axis=0, return_inverse=True)
+    of_view = np.tile(place.reshape(-1), site.convention.heads)
+    for number, displacement in enumerate(places):
+        seen = of_view == number
+        phantom = subject_phantom(subject, displacement)
+        images[:, seen] = expected_projections(phantom, angles_deg[seen], subject.radius_mm, camera)
+    return images[0], images[1]
 
 
 def simulate_study(index: int, *, seed: int = 0) -> SimulatedStudy:
