@@ -37,6 +37,38 @@ class ReconstructConfig:
 
 
 @dataclass(frozen=True)
+class QualityConfig:
+    """Limits beyond which a study's projections are flagged.
+
+    Activity and delay follow the guideline of EANM and SNMMI (Morbelli et al. Eur J Nucl Med Mol Imaging
+    2020;47:1885-1912) for [123I]FP-CIT: 111 to 185 MBq, imaging 3 to 6 h after injection; with room for usual practice.
+    """
+
+    motion_limit_mm: float = 2.0
+    """Distance between two positions of the head during the acquisition."""
+    centre_of_rotation_limit_mm: float = 1.0
+    """Offset of the axis of rotation from the middle of the matrix."""
+    count_jump_limit: float = 0.10
+    """Step of the counts between neighbouring views, as a fraction."""
+    edge_limit: float = 0.25
+    """Counts of the first or last rows, as a share of a row through the head, from which on the head is cut."""
+    head_length_mm: float = 150.0
+    """Length from the vertex within which the field of view must not end: down to the cerebellum."""
+    side_limit: float = 0.10
+    """Counts at the side of the matrix, as a share of the fullest bin, from which on the head is cut."""
+    minimum_counts: float = 1.0e6
+    """Sum of all projections."""
+    minimum_delay_min: float = 165.0
+    """Shortest usual delay from injection to acquisition."""
+    maximum_delay_min: float = 375.0
+    """Longest usual delay from injection to acquisition."""
+    minimum_activity_mbq: float = 100.0
+    """Least usual injected activity."""
+    maximum_activity_mbq: float = 250.0
+    """Most usual injected activity."""
+
+
+@dataclass(frozen=True)
 class RegisterConfig:
     """Affine normalisation to the template in MNI space."""
 
@@ -146,6 +178,7 @@ class Config:
 
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     register: RegisterConfig = field(default_factory=RegisterConfig)
     quantify: QuantifyConfig = field(default_factory=QuantifyConfig)
     split: SplitConfig = field(default_factory=SplitConfig)

@@ -147,6 +147,13 @@ class NoCountsError(DatbatchError):
     remedy = "Check the export; the photopeak frames are empty."
 
 
+class InvalidProjectionsError(DatbatchError):
+    """Projections hold negative values, values that are not finite, or nothing."""
+
+    code = "projections-invalid"
+    remedy = "Export the raw projections again; counts are finite and not negative."
+
+
 class MissingFilesError(DatbatchError):
     """The study's files were in the archive once and are gone."""
 

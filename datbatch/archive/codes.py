@@ -14,7 +14,20 @@ _REMEDIES = {
 }
 """What can be done about the decisions of `archive.inclusion`, which are no errors."""
 
-_BINDING_FLAGS = {
+_FLAGS = {
+    "count-jump": ("The counts jump between neighbouring views.", "Look at the projections; reject bad views."),
+    "views-repeated": ("The same view is there more than once.", "Export the projections again."),
+    "motion": ("The head moved during the acquisition.", "Look at the projections; correct the motion or repeat."),
+    "centre-of-rotation": (
+        "The axis of rotation does not project to the middle of the matrix.",
+        "Let the camera's centre of rotation be calibrated.",
+    ),
+    "cut-top": ("The field of view leaves out the top of the head.", "Read with care what the slices above show."),
+    "cut-base": ("The field of view ends within the brain's base.", "Beware of occipital and cerebellar references."),
+    "cut-side": ("The head is wider than the field of view.", "Repeat with a smaller zoom; the image has artefacts."),
+    "low-counts": ("The projections hold fewer counts than usual.", "Read with care; check activity and duration."),
+    "delay-unusual": ("The time from injection to imaging is unusual.", "Check the times in the header."),
+    "activity-unusual": ("The injected activity is unusual.", "Check the activity and its unit in the header."),
     schema.DEFINITIONS_DISAGREE: (
         "Two definitions of binding name different sides as the lower one, or give levels that cannot belong to one "
         "striatum.",
@@ -29,7 +42,9 @@ _BINDING_FLAGS = {
         "Look for an occipital lesion, activity in the sinuses, or a failed normalisation before any ratio is used.",
     ),
 }
-"""Flags of `quantification_flags`: the study is done, its values are to be looked at."""
+"""What `flags` says of the projections and `quantification_flags` of the binding ratios: the study is done, look at it.
+
+`views-missing` is an error's code, too, and explained there."""
 
 _OTHER_CODES = {
     "hidden": ("Its name begins with a dot, or a system made it.", "None."),
@@ -45,8 +60,8 @@ def explain_code(code: str) -> tuple[str, str]:
     """Give meaning and remedy of a code of the store."""
     if code in EXCLUSIONS:
         return EXCLUSIONS[code][0].upper() + EXCLUSIONS[code][1:] + ".", _REMEDIES.get(code, "None.")
-    if code in _BINDING_FLAGS:
-        return _BINDING_FLAGS[code]
+    if code in _FLAGS:
+        return _FLAGS[code]
     if code in _OTHER_CODES:
         return _OTHER_CODES[code]
     kind = errors.by_code().get(code)

@@ -88,6 +88,10 @@ STATISTICS = (
 )
 """Names along `statistic`: of relevance in one region; positions in MNI mm; a mass sums the magnitudes of one sign."""
 
+ANGLE_SECTOR_DEG = 6.0
+ANGLES_DEG = tuple(ANGLE_SECTOR_DEG * (sector + 0.5) for sector in range(60))
+"""Values along `angle`: middle of each sector of the detector's angle, 0 at the patient's back, growing to the left."""
+
 SIMULATED = "Simulated"
 """Word that every simulated scanner bears in its name, so that reports can say what the studies are."""
 
@@ -135,6 +139,50 @@ STUDY_TABLE = (
     Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
     Variable("views", ("study",), "int32", "projections read", source="reconstruct"),
     Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
+    Variable(
+        "counts_by_angle",
+        ("study", "angle"),
+        "float32",
+        "mean counts of a view by the detector's angle",
+        "counts",
+        source="reconstruct",
+    ),
+    Variable(
+        "count_jump",
+        ("study",),
+        "float64",
+        "largest step of the counts between neighbouring views, as a fraction; 0 where noise explains all",
+        "1",
+        source="reconstruct",
+    ),
+    Variable("missing_views", ("study",), "int32", "views that the regular sampling lacks", source="reconstruct"),
+    Variable("repeated_views", ("study",), "int32", "views that are there twice", source="reconstruct"),
+    Variable(
+        "motion_mm",
+        ("study",),
+        "float64",
+        "largest distance between two positions of the head during the acquisition",
+        "mm",
+        source="reconstruct",
+    ),
+    Variable("motion_axial_mm", ("study",), "float64", "motion along the axis of rotation", "mm", source="reconstruct"),
+    Variable(
+        "motion_transaxial_mm", ("study",), "float64", "motion across the axis of rotation", "mm", source="reconstruct"
+    ),
+    Variable(
+        "centre_of_rotation_mm",
+        ("study",),
+        "float64",
+        "where the axis of rotation projects to, from the middle of the matrix",
+        "mm",
+        source="reconstruct",
+    ),
+    Variable("radius_mm", ("study",), "float64", "mean radius of rotation", "mm", source="reconstruct"),
+    Variable("seconds_per_view", ("study",), "float64", "duration of a view", "s", source="reconstruct"),
+    Variable("injected_activity_mbq", ("study",), "float64", "injected activity", "MBq", source="reconstruct"),
+    Variable(
+        "injection_delay_min", ("study",), "float64", "from injection to acquisition", "min", source="reconstruct"
+    ),
     Variable(
         "flags",
         ("study",),

@@ -4,6 +4,7 @@ from datbatch.imaging.agreement import binding_flags
 from datbatch.imaging.atlas import hottest_region_masks, label_volume, large_volume_masks, region_masks
 from datbatch.imaging.backprojection import filtered_back_projection, iradon
 from datbatch.imaging.binding import Binding, measure_binding
+from datbatch.imaging.projection_quality import ProjectionQuality, assess_projections
 from datbatch.imaging.quantify import (
     Quantification,
     hottest_voxels_mean,
@@ -19,9 +20,11 @@ from datbatch.imaging.volume import Volume
 
 __all__ = [
     "Binding",
+    "ProjectionQuality",
     "Quantification",
     "Registration",
     "Volume",
+    "assess_projections",
     "binding_flags",
     "build_template",
     "filtered_back_projection",

@@ -1,0 +1,74 @@
+"""Where the head lies in the field of view, told by the counts: which rows are head, and what is cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+SMOOTHING_SIGMA_MM = 4.0
+PLATEAU_PERCENTILE = 80.0
+"""Percentile of the rows' counts that stands for a row through the head."""
+VERTEX_SHARE = 0.25
+"""The head begins where a row first has this share of the plateau."""
+ABOVE_MM, HEAD_MM = 20.0, 170.0
+"""Rows from so far above the vertex to so far below it are the head; what follows need not move with it."""
+EDGE_PIXELS = 2
+VIEWS_PERCENTILE = 90.0
+"""A head too wide is cut in some views only."""
+
+
+@dataclass(frozen=True)
+class HeadExtent:
+    """What of the head is seen.
+
+    Attributes
+    ----------
+    rows : slice
+        Rows of the head.
+    seen_mm : float
+        From the vertex, or the first row where it is cut, to the last row.
+    top_share, base_share : float
+        Counts of the first and last rows over those of a row through the head.
+    side_share : float
+        Counts of the bins at either edge over those of the fullest bin, in the head's rows of the views with most.
+    """
+
+    rows: slice
+    seen_mm: float
+    top_share: float
+    base_share: float
+    side_share: float
+
+
+def head_extent(projections: npt.NDArray[Any], axial: npt.NDArray[np.float64], row_size_mm: float) -> HeadExtent:
+    """Find the head.
+
+    Parameters
+    ----------
+    projections : ndarray, shape (view, row, bin)
+        Counts, not all zero; row 0 is the patient's head side.
+    axial : ndarray, shape (view, row), float64
+        Their sum over the bins.
+    row_size_mm : float
+        Size of a row.
+    """
+    profile = gaussian_filter1d(axial.sum(axis=0), SMOOTHING_SIGMA_MM / row_size_mm, mode="nearest")
+    rows = profile.size
+    plateau = max(float(np.percentile(profile, PLATEAU_PERCENTILE)), np.finfo(np.float64).tiny)
+    vertex = int(np.argmax(profile > VERTEX_SHARE * plateau))
+    first = max(vertex - round(ABOVE_MM / row_size_mm), 0)
+    last = min(vertex + round(HEAD_MM / row_size_mm), rows)
+    across = projections[:, vertex:last].sum(axis=1, dtype=np.float64)
+    edges = np.maximum(across[:, :EDGE_PIXELS].mean(axis=1), across[:, -EDGE_PIXELS:].mean(axis=1))
+    fullest = np.maximum(across.max(axis=1), 1.0)
+    return HeadExtent(
+        rows=slice(first, last),
+        seen_mm=(rows - vertex) * row_size_mm,
+        top_share=float(profile[:EDGE_PIXELS].mean() / plateau),
+        base_share=float(profile[-EDGE_PIXELS:].mean() / plateau),
+        side_share=float(np.percentile(edges / fullest, VIEWS_PERCENTILE)),
+    )
