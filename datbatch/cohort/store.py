@@ -38,6 +38,7 @@ _FIXED_SIZES = {
     "read": len(schema.READS),
     **{name: len(labels) for name, labels in schema.BINDING_LABELS.items()},
     "measure": len(schema.MEASURES),
+    "angle": len(schema.ANGLES_DEG),
     "to": 4,
     "from": 4,
 }
@@ -361,6 +362,9 @@ def _write_labels(root: zarr.Group) -> None:
     _write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
     for name, labels in schema.BINDING_LABELS.items():
         _write_coordinate(root, name, np.asarray(labels, dtype=object), "")
+    _write_coordinate(
+        root, "angle", np.asarray(schema.ANGLES_DEG), "of the detector, 0 at the back, growing to the left", "degrees"
+    )
 
 
 def _write_coordinate(

@@ -21,9 +21,11 @@ from datbatch.cohort.ledger import Row
 from datbatch.config import Config, digest
 from datbatch.errors import DatbatchError, InternalError, NormalisationError
 from datbatch.imaging import (
+    ProjectionQuality,
     Quantification,
     Registration,
     Volume,
+    assess_projections,
     load_template,
     quantify,
     reconstruct,
@@ -61,7 +63,7 @@ IMAGING = (
         "reconstruct",
         version=2,
         upstream=(),
-        parameters=lambda c: {"photopeak_kev": c.archive.photopeak_kev, **vars(c.reconstruct)},
+        parameters=lambda c: {"photopeak_kev": c.archive.photopeak_kev, **vars(c.reconstruct), **vars(c.quality)},
     ),
     Stage(
         "register",
@@ -163,7 +165,10 @@ def image_study(
             acquisition = read_study(files, config=config.archive)
         with clock("reconstruct"):
             volume = reconstruct(acquisition, **vars(config.reconstruct))
-        rows.setdefault(stage, Row(study, schema.DONE, values=_acquisition_values(acquisition)))
+        if stage not in rows:
+            with clock("assess"):
+                quality = assess_projections(acquisition, config.quality)
+            rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality))
         stage = "register"
         if stage not in rows:
             with clock("register"):
@@ -191,13 +196,17 @@ def image_study(
     return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds)
 
 
-def _acquisition_values(acquisition: Acquisition) -> dict[str, Any]:
-    return {
+def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:
+    measured = {name: _finite(value) for name, value in vars(quality).items() if isinstance(value, float)}
+    return measured | {
         "scanner": acquisition.study.scanner,
         "counts": acquisition.counts,
         "views": len(acquisition.angles_deg),
         "pixel_size_mm": acquisition.pixel_size_mm,
-        "flags": " ".join(acquisition.study.flags),
+        "counts_by_angle": [_finite(value) for value in quality.counts_by_angle],
+        "missing_views": quality.missing_views,
+        "repeated_views": quality.repeated_views,
+        "flags": " ".join(dict.fromkeys((*acquisition.study.flags, *quality.flags))),
     }
 
 

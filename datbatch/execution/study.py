@@ -53,6 +53,10 @@ class StudyExplanation(ExplainedVolume):
         Scores of the normalisation.
     counts : float
         Sum of the projections.
+    motion_mm : float
+        Largest distance between two positions of the head during the acquisition; NaN where not known.
+    flags : tuple of str
+        Codes of what was unusual.
     seconds : dict of str to float
         Wall time by step.
     """
@@ -65,6 +69,8 @@ class StudyExplanation(ExplainedVolume):
     template_to_study: npt.NDArray[np.float64]
     quality: dict[str, float]
     counts: float
+    motion_mm: float
+    flags: tuple[str, ...]
     seconds: dict[str, float]
 
     def side(self, region: str) -> str:
@@ -85,6 +91,8 @@ class StudyExplanation(ExplainedVolume):
             "orientation": self.orientation,
             "mirrored": self.mirrored,
             "counts": self.counts,
+            "motion_mm": _number(self.motion_mm),
+            "flags": list(self.flags),
             "regions": {
                 name: {
                     "side": self.side(name),
@@ -127,6 +135,8 @@ class StudyExplanation(ExplainedVolume):
             lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
         lines += self._binding_lines()
         lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
+        motion = f"motion {self.motion_mm:.1f} mm" if np.isfinite(self.motion_mm) else "motion not known"
+        lines.append(f"{motion}, flags: {', '.join(self.flags) or 'none'}")
         return "\n".join(lines)
 
     def _binding_lines(self) -> list[str]:
@@ -174,7 +184,8 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     if imaged.uptake is None:
         raise by_code()[last.code](last.reason)
     explained = explain_volumes([imaged.uptake], loaded, config.explain)[0]
-    registered, quantified = imaged.rows["register"].values, last.values
+    acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
+    motion_mm = acquired["motion_mm"]
     return StudyExplanation(
         **vars(explained),
         uptake=imaged.uptake,
@@ -189,7 +200,9 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
         quantification_flags=tuple(quantified["quantification_flags"].split()),
         template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
         quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
-        counts=imaged.rows["reconstruct"].values["counts"],
+        counts=acquired["counts"],
+        motion_mm=np.nan if motion_mm is None else motion_mm,
+        flags=tuple(acquired["flags"].split()),
         seconds=imaged.seconds,
     )
 

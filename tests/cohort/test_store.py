@@ -97,6 +97,17 @@ def test_a_grown_store_keeps_its_studies_and_pads_with_pending(store: Store, vol
     assert [str(s) for s in store.read_table("site")] == ["A", "B", "A", ""]
 
 
+def test_the_detectors_angles_are_coordinates(store: Store) -> None:
+    counts = np.full((3, len(schema.ANGLES_DEG)), np.nan, dtype=np.float32)
+    counts[1, 15] = 7.0
+    store.write_table({"counts_by_angle": counts})
+    cohort = open_cohort(store.path)
+    assert float(cohort.counts_by_angle.sel(study="sb").sel(angle=92.0, method="nearest")) == 7.0
+    assert cohort.angle.attrs["units"] == "degrees"
+    assert schema.ANGLES_DEG[0] == 3.0
+    assert schema.ANGLES_DEG[-1] == 357.0
+
+
 def test_the_order_of_studies_is_never_changed(store: Store) -> None:
     with pytest.raises(StoreError, match="order"):
         store.grow(["sb", "sa", "sc"])
