@@ -23,7 +23,8 @@ AXIAL_COURSE_MM = (0.6, 0.5, 0.12, 0.08, 0.03, 0.03)
 ACROSS_COURSE_MM = (30.0, 2.0, 0.5, 0.3, 0.12, 0.06)
 """Spread of the cosine and sine coefficients of each harmonic of the smooth course, as attenuation and depth make it.
 
-Twice what simulated heads of all poses show; it tells a slow drift from attenuation, and steadies arcs of 180 degrees.
+Two to three times the root mean square over simulated heads of all poses. It tells a slow drift from attenuation, and
+steadies arcs of 180 degrees.
 """
 COURSE_ERROR_MM = 0.05
 """What the smooth course may miss in a view."""
@@ -52,7 +53,7 @@ class Positions:
     Attributes
     ----------
     mm : ndarray, shape (view,)
-        Position; what it is zero at does not matter.
+        Along the rows or the bins.
     sigma_mm : ndarray, shape (view,)
         Standard deviation by counting noise; infinite where a view has no counts.
     """

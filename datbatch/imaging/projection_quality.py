@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -162,7 +162,7 @@ def assess_projections(acquisition: RecordedProjections, config: QualityConfig =
         seconds_per_view=float(stated.get("frame_duration_ms", np.nan)) / 1000.0,
         flags=(),
     )
-    return ProjectionQuality(**vars(quality) | {"flags": _flags(quality, float(counts.sum()), extent, config)})
+    return replace(quality, flags=_flags(quality, float(counts.sum()), extent, config))
 
 
 def counts_by_angle(counts: FloatArray, angles_deg: FloatArray) -> npt.NDArray[np.float32]:

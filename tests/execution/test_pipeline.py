@@ -69,6 +69,23 @@ def test_every_definition_of_binding_tells_the_classes_apart(cohort: Path) -> No
         assert set(flags.split()) <= set(schema.QUANTIFICATION_FLAGS)
 
 
+def test_the_quality_of_the_projections_stands_beside_each_study(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    done = tree.dataset.isel(study=(tree.status == schema.DONE).values)
+    by_angle = done.counts_by_angle.values
+    assert np.isfinite(by_angle).all()
+    np.testing.assert_allclose(2.0 * by_angle.sum(axis=1), done.counts.values, rtol=1e-6)
+    assert (done.missing_views == 0).all()
+    assert (done.repeated_views == 0).all()
+    assert (done.motion_mm < 1.0).all()
+    assert (abs(done.centre_of_rotation_mm) < 0.5).all()
+    assert set(done.injected_activity_mbq.values) == {185.0}
+    assert np.isnan(done.radius_mm.values[done.site == "C"]).all()
+    assert (done.radius_mm.values[done.site == "A"] > 120.0).all()
+    flagged = " ".join(done.flags.values).split()
+    assert {"motion", "views-missing", "centre-of-rotation", "count-jump"}.isdisjoint(flagged)
+
+
 def test_relevance_stands_beside_uptake_on_the_same_grid(cohort: Path) -> None:
     tree = xarray.open_datatree(cohort, engine="zarr")
     (model,) = tree["relevance"].children
@@ -277,6 +294,8 @@ def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list
     answer = run_command("study", *some_study, "--model", model)
     stored = tree[f"relevance/{model.name}"].to_dataset().sel(study=name)
     assert answer["probability_positive"] == pytest.approx(float(stored.probability), rel=1e-4)
+    assert answer["motion_mm"] == pytest.approx(float(tree.to_dataset().motion_mm.sel(study=name)))
+    assert answer["flags"] == str(tree.to_dataset().flags.sel(study=name).values).split()
     ratio = tree.to_dataset().specific_binding_ratio.sel(study=name, region="putamen_ipsilateral")
     assert answer["regions"]["putamen_ipsilateral"]["specific_binding_ratio"] == pytest.approx(float(ratio), rel=1e-9)
     large = tree.to_dataset().sel(study=name, definition="large_volume", striatal="striatum_ipsilateral")
