@@ -15,6 +15,30 @@ _REMEDIES = {
 """What can be done about the decisions of `archive.inclusion`, which are no errors."""
 
 _FLAGS = {
+    "rotation-start-ignored": (
+        "The rotation's start angle is not the detector's.",
+        "None; the detector's holds.",
+    ),
+    "start-angle-from-rotation": ("No detector states its start angle.", "None; it follows from the rotation's."),
+    "step-from-arc": ("The angular step is not stated.", "None; it follows from arc and views."),
+    "view-order-from-frames": ("The angular view vector tells nothing.", "None; views are in the order of frames."),
+    "arc-partial": ("The views cover neither 180 nor 360 degrees.", "Beware of artefacts; look for missing files."),
+    "windows-summed": ("The photopeak has several ranges, which were added.", "None."),
+    "rotations-summed": (
+        "Several rotations were added.",
+        "None; motion between them is not looked for.",
+    ),
+    "heads-summed": ("Heads that saw the same angles were added.", "None; motion between them is not looked for."),
+    "derived-left-out": ("Derived objects stand beside the original ones.", "None; the original ones were read."),
+    "modality-not-nm": ("The modality is not NM though the class is.", "Correct the header if it matters to others."),
+    "collimator-unknown": ("The collimator is not stated; parallel holes were taken for granted.", "Check the camera."),
+    "continuous-motion": ("The detectors moved while they counted.", "None; angles are those of the middle of a view."),
+    "patient-position-unstated": ("The patient's position is not stated; head first supine was taken.", "Check it."),
+    "pixels-saturated": ("Pixels stand at the largest value that they can hold.", "Look at the projections."),
+    "hot-spot": ("A point is far hotter than the head: a marker, or contamination.", "Look at the projections."),
+    "injected-activity-implausible": ("The stated activity cannot be; it was left out.", "Check it and its unit."),
+    "delay-implausible": ("The stated times contradict each other; no delay was derived.", "Check the times."),
+    "frame-duration-differs": ("Files state other durations of a view; none was kept.", "Check the durations."),
     "count-jump": ("The counts jump between neighbouring views.", "Look at the projections; reject bad views."),
     "views-repeated": ("The same view is there more than once.", "Export the projections again."),
     "motion": ("The head moved during the acquisition.", "Look at the projections; correct the motion or repeat."),
@@ -42,7 +66,7 @@ _FLAGS = {
         "Look for an occipital lesion, activity in the sinuses, or a failed normalisation before any ratio is used.",
     ),
 }
-"""What `flags` says of the projections and `quantification_flags` of the binding ratios: the study is done, look at it.
+"""What `flags` says of header and projections, and `quantification_flags` of the binding ratios: nothing failed.
 
 `views-missing` is an error's code, too, and explained there."""
 
