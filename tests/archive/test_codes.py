@@ -1,0 +1,32 @@
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import datbatch
+from datbatch.archive.codes import explain_code
+from datbatch.cohort import schema
+
+PACKAGE = Path(datbatch.__file__).parent
+OTHER_WORDS = {"shepp-logan", "ram-lak", "utf-8", "utf-8-sig"}
+
+
+def spelled_codes(folder: str) -> set[str]:
+    """Every literal of a package that looks like a code: lower-case words with hyphens."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (PACKAGE / folder).rglob("*.py"))
+    constants = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return {c for c in constants if isinstance(c, str) and re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", c)} - OTHER_WORDS
+
+
+@pytest.mark.parametrize("folder", ["archive", "imaging"])
+def test_every_code_that_a_study_can_bear_is_explained(folder: str) -> None:
+    for code in spelled_codes(folder):
+        assert "does not know" not in explain_code(code)[0], code
+
+
+@pytest.mark.parametrize("code", schema.QUANTIFICATION_FLAGS)
+def test_flags_of_the_binding_ratios_are_explained(code: str) -> None:
+    meaning, remedy = explain_code(code)
+    assert meaning.endswith(".")
+    assert remedy.endswith(".")
