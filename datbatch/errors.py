@@ -189,6 +189,13 @@ class EmptyVolumeError(DatbatchError):
     remedy = "Check the projections of the study."
 
 
+class BodyContourError(DatbatchError):
+    """The outline of the head, which attenuation correction needs, was not found in the image."""
+
+    code = "contour-missing"
+    remedy = 'Look at the study, or set reconstruct.attenuation = "none".'
+
+
 class NormalisationError(DatbatchError):
     """The study could not be brought into the template's space."""
 
@@ -264,6 +271,13 @@ class NoAcceleratorError(DatbatchError):
 
     code = "accelerator-missing"
     remedy = 'Start workers with `dask worker ADDRESS --resources "accelerator=1"`.'
+
+
+class MissingDeviceError(DatbatchError):
+    """The graphics processor that the parameters ask for is not there."""
+
+    code = "device-missing"
+    remedy = 'Set reconstruct.device = "cpu", or run where PyTorch sees a graphics processor.'
 
 
 class WorkerLostError(DatbatchError):

@@ -2,8 +2,9 @@
 
 from datbatch.imaging.agreement import binding_flags
 from datbatch.imaging.atlas import hottest_region_masks, label_volume, large_volume_masks, region_masks
-from datbatch.imaging.backprojection import filtered_back_projection, iradon
+from datbatch.imaging.backprojection import filtered_back_projection
 from datbatch.imaging.binding import Binding, measure_binding
+from datbatch.imaging.inverse_radon import iradon
 from datbatch.imaging.projection_quality import ProjectionQuality, assess_projections
 from datbatch.imaging.quantify import (
     Quantification,

@@ -1,29 +1,37 @@
-"""Filtered back-projection of parallel projections: a whole study at once, and MATLAB's `iradon`."""
+"""Filtered back-projection of parallel projections, all slices of a study at once."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, get_args
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-from scipy.interpolate import PchipInterpolator
 
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
+from datbatch.imaging.accelerated import filter_and_accumulate
 from datbatch.imaging.filters import FilterName, frequency_response, padded_length
 
 SAME_DIRECTION_DEG = 1e-3
 """Views closer than this (also seen from the opposite side) count as one direction: under 0.002 bins at the rim."""
+
+Device = Literal["cpu", "cuda"]
 
 _FloatArray = npt.NDArray[np.float32]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _accumulate(
-    filtered: _FloatArray, cosines: npt.NDArray[np.float64], sines: npt.NDArray[np.float64], image: _FloatArray
+    filtered: _FloatArray,
+    cosines: npt.NDArray[np.float64],
+    sines: npt.NDArray[np.float64],
+    first: int,
+    step: int,
+    image: _FloatArray,
 ) -> None:
-    """Add every view, linearly interpolated, to the pixels inside the field of view.
+    """Add every view, linearly interpolated, to the pixels inside the field of view, in every `step`-th plane of x.
 
     filtered (view, bin, slice), image (x, y, slice). The slice axis is innermost, so one pair of weights serves a
     vector of slices; two views are taken at a time, which halves the traffic to the accumulator.
@@ -31,7 +39,7 @@ def _accumulate(
     views, bins, slices = filtered.shape
     centre = (bins - 1) / 2.0
     total = np.empty(slices, np.float32)
-    for i in range(bins):
+    for i in range(first, bins, step):
         x = i - centre
         for j in range(bins):
             y = j - centre
@@ -47,20 +55,18 @@ def _accumulate(
                 right_v = np.float32(v - b)
                 left_u = np.float32(1.0) - right_u
                 left_v = np.float32(1.0) - right_v
-                first, first_next = filtered[view, a], filtered[view, a + 1]
-                second, second_next = filtered[view + 1, b], filtered[view + 1, b + 1]
+                one, one_next = filtered[view, a], filtered[view, a + 1]
+                two, two_next = filtered[view + 1, b], filtered[view + 1, b + 1]
                 for k in range(slices):
-                    total[k] += (left_u * first[k] + right_u * first_next[k]) + (
-                        left_v * second[k] + right_v * second_next[k]
-                    )
+                    total[k] += (left_u * one[k] + right_u * one_next[k]) + (left_v * two[k] + right_v * two_next[k])
             if views % 2:
                 u = min(max(x * cosines[views - 1] - y * sines[views - 1] + centre, 0.0), bins - 1.0)
                 a = min(int(u), bins - 2)
                 right_u = np.float32(u - a)
                 left_u = np.float32(1.0) - right_u
-                first, first_next = filtered[views - 1, a], filtered[views - 1, a + 1]
+                one, one_next = filtered[views - 1, a], filtered[views - 1, a + 1]
                 for k in range(slices):
-                    total[k] += left_u * first[k] + right_u * first_next[k]
+                    total[k] += left_u * one[k] + right_u * one_next[k]
             for k in range(slices):
                 image[i, j, k] = total[k]
 
@@ -107,6 +113,12 @@ def angular_weights(direction_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return weights
 
 
+def view_weights(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Give each view's share of the image; views of one direction share its angle, and the sum is one."""
+    direction_deg, member, _ = merge_directions(angles_deg)
+    return (angular_weights(direction_deg) / np.bincount(member))[member] / np.pi
+
+
 def back_project(
     projections: npt.NDArray[Any],
     angles_deg: npt.NDArray[np.float64],
@@ -114,36 +126,59 @@ def back_project(
     pixel_size_mm: float,
     cutoff_per_cm: float,
     filter: FilterName,  # noqa: A002
+    threads: int = 1,
+    device: Device = "cpu",
 ) -> npt.NDArray[np.float32]:
     """Reconstruct all slices: projections (view, row, bin) to an image (x, y, row); see `filtered_back_projection`."""
-    if projections.ndim != 3 or projections.shape[0] != len(angles_deg):
-        raise GridMismatchError(
-            f"projections of shape {projections.shape} do not fit {len(angles_deg)} angles as (view, row, bin)"
-        )
-    if min(projections.shape) < 1 or projections.shape[2] < 2:
-        raise EmptyVolumeError(f"projections of shape {projections.shape} hold no image")
-    if not pixel_size_mm > 0:
-        raise GridMismatchError(f"the pixel size must be positive, not {pixel_size_mm!r} mm")
+    _check(projections, angles_deg, pixel_size_mm, threads, device)
     _, rows, bins = projections.shape
-    direction_deg, member, reversed_bins = merge_directions(np.asarray(angles_deg, np.float64))
+    direction_deg, member, reversed_bins = merge_directions(angles_deg)
     merged = np.zeros((direction_deg.size, rows, bins), np.float32)
     for view, (direction, backwards) in enumerate(zip(member, reversed_bins, strict=True)):
         merged[direction] += projections[view, :, ::-1] if backwards else projections[view]
     if not np.isfinite(merged).all():
         raise EmptyVolumeError("the projections hold values that are not finite")
-    length = padded_length(bins)
     nyquist_per_cm = 5.0 / pixel_size_mm
-    response = frequency_response(filter, length, cutoff_per_cm / nyquist_per_cm)
+    response = frequency_response(filter, padded_length(bins), cutoff_per_cm / nyquist_per_cm).astype(np.float32)
     # The response is twice the ramp, hence the half; several views of one direction are averaged.
-    share = angular_weights(direction_deg) / (2.0 * np.bincount(member))
-    spectrum = scipy.fft.rfft(merged, n=length, axis=-1)
-    spectrum *= response.astype(np.float32)
-    spectrum *= share.astype(np.float32)[:, None, None]
-    filtered = scipy.fft.irfft(spectrum, n=length, axis=-1)[..., :bins]
-    image = np.zeros((bins, bins, rows), np.float32)
+    share = (angular_weights(direction_deg) / (2.0 * np.bincount(member))).astype(np.float32)
     radians = np.deg2rad(direction_deg)
-    _accumulate(np.ascontiguousarray(filtered.transpose(0, 2, 1), np.float32), np.cos(radians), np.sin(radians), image)
+    if device == "cuda":
+        return filter_and_accumulate(merged, radians, response, share, device=device)
+    spectrum = scipy.fft.rfft(merged, n=padded_length(bins), axis=-1)
+    spectrum *= response
+    spectrum *= share[:, None, None]
+    filtered = scipy.fft.irfft(spectrum, n=padded_length(bins), axis=-1)[..., :bins]
+    filtered = np.ascontiguousarray(filtered.transpose(0, 2, 1), np.float32)
+    image = np.zeros((bins, bins, rows), np.float32)
+    cosines, sines = np.cos(radians), np.sin(radians)
+    if threads == 1:
+        _accumulate(filtered, cosines, sines, 0, 1, image)
+        return image
+    with ThreadPoolExecutor(threads) as pool:
+        # Every pixel is summed by one thread, in the order of the views: the same bits for any number of threads.
+        list(pool.map(lambda first: _accumulate(filtered, cosines, sines, first, threads, image), range(threads)))
     return image
+
+
+def _check(
+    projections: npt.NDArray[Any], angles_deg: npt.NDArray[np.float64], pixel_size_mm: float, threads: int, device: str
+) -> None:
+    if projections.ndim != 3 or angles_deg.shape != projections.shape[:1]:
+        raise GridMismatchError(
+            f"projections of shape {projections.shape} do not fit angles of shape {angles_deg.shape} "
+            "as (view, row, bin)"
+        )
+    if min(projections.shape) < 1 or projections.shape[2] < 2:
+        raise EmptyVolumeError(f"projections of shape {projections.shape} hold no image")
+    if not np.isfinite(angles_deg).all():
+        raise GridMismatchError("the angles of the views are not all finite")
+    if not 0 < pixel_size_mm < np.inf:
+        raise GridMismatchError(f"the pixel size must be positive, not {pixel_size_mm!r} mm")
+    if threads < 1:
+        raise ConfigurationError(f"there must be at least one thread, not {threads!r}")
+    if device not in get_args(Device):
+        raise ConfigurationError(f"unknown device {device!r}; known are {', '.join(get_args(Device))}")
 
 
 def filtered_back_projection(
@@ -153,12 +188,15 @@ def filtered_back_projection(
     pixel_size_mm: float,
     cutoff_per_cm: float = 1.25,
     filter: FilterName = "shepp-logan",  # noqa: A002
+    threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """Reconstruct all slices of a study at once.
 
     f(x, y) = sum over directions of w_a Q_a(x cos a - y sin a), where Q_a is the filtered projection and the weights
-    w_a are the angular gaps (they sum to pi); Kak and Slaney 1988, eq. 3.34 to 3.36, linear interpolation. Values
-    are counts per pixel: a slice sums to the counts of one view. Negative values are kept.
+    w_a are the angular gaps (they sum to pi); Kak and Slaney 1988, eq. 3.34 to 3.36, linear interpolation. The image is
+    linear in the projections, and negative values are kept. Values are counts per pixel: a slice of an object inside
+    the field of view sums to the counts of one view, the closer the more directions there are (60 directions: within
+    1 % for a disc of 4 pixels radius, within 0.2 % from 10 pixels on).
 
     Parameters
     ----------
@@ -172,6 +210,8 @@ def filtered_back_projection(
         Frequency above which the filter is zero, in cycles/cm. Above the Nyquist frequency nothing is cut.
     filter : str
         Window multiplied with the ramp.
+    threads : int
+        Threads that share the image; any number gives the same bits. One inside a worker that has one core.
 
     Returns
     -------
@@ -184,9 +224,9 @@ def filtered_back_projection(
     EmptyVolumeError
         When projections are empty or hold values that are not finite.
     GridMismatchError
-        When angles and projections don't fit or the pixel size is not positive.
+        When angles and projections don't fit, angles are not finite, or the pixel size is not positive.
     ConfigurationError
-        When the filter is unknown or the cutoff is not positive.
+        When the filter is unknown, or the cutoff or the number of threads is not positive.
     """
     image = back_project(
         np.asarray(projections),
@@ -194,108 +234,6 @@ def filtered_back_projection(
         pixel_size_mm=pixel_size_mm,
         cutoff_per_cm=cutoff_per_cm,
         filter=filter,
+        threads=threads,
     )
     return image.transpose(2, 1, 0)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _spread(
-    filtered: npt.NDArray[np.float64],
-    cosines: npt.NDArray[np.float64],
-    sines: npt.NDArray[np.float64],
-    nearest: bool,
-    image: npt.NDArray[np.float64],
-) -> None:
-    """Add filtered (view, bin) to image (row, column) with MATLAB's origins; samples outside count as zero."""
-    views, bins = filtered.shape
-    size = image.shape[0]
-    middle = (size + 1) // 2 - 1
-    centre = bins // 2
-    for row in range(size):
-        y = middle - row
-        for column in range(size):
-            x = column - middle
-            total = 0.0
-            for view in range(views):
-                t = x * cosines[view] + y * sines[view]
-                if nearest:
-                    below = int(np.floor(abs(t) + 0.5))
-                    below = centre + (below if t >= 0 else -below)
-                    if 0 <= below < bins:
-                        total += filtered[view, below]
-                else:
-                    floor = np.floor(t)
-                    below = centre + int(floor)
-                    if 0 <= below < bins:
-                        total += (floor + 1.0 - t) * filtered[view, below]
-                    if 0 <= below + 1 < bins:
-                        total += (t - floor) * filtered[view, below + 1]
-            image[row, column] = total
-
-
-def iradon(
-    sinogram: npt.NDArray[Any],
-    theta_deg: npt.NDArray[Any],
-    *,
-    filter: FilterName = "ram-lak",  # noqa: A002
-    frequency_scaling: float = 1.0,
-    output_size: int | None = None,
-    interpolation: Literal["nearest", "linear", "cubic"] = "linear",
-) -> npt.NDArray[np.float64]:
-    """Invert a Radon transform as MATLAB's `iradon` does, number by number.
-
-    The image is pi / (2 views) times the sum of the filtered projections at t = x cos theta + y sin theta, where x
-    grows along the columns and y against the rows. The origin of the image is pixel floor((n + 1) / 2), counted from
-    1; that of the projections is bin floor(bins / 2), counted from 0. `cubic` is shape-preserving (pchip).
-    Views are weighted equally, as there; `filtered_back_projection` is what weights by the angular gaps.
-
-    Parameters
-    ----------
-    sinogram : ndarray, shape (bin, view)
-        One projection a column.
-    theta_deg : ndarray, shape (view,)
-        Angles in degrees, counter-clockwise.
-    filter : str
-        Window multiplied with the ramp; `none` for plain back-projection.
-    frequency_scaling : float
-        Cutoff as a fraction of the Nyquist frequency.
-    output_size : int, optional
-        Rows and columns of the image; 2 floor(bins / (2 sqrt 2)) when not given.
-    interpolation : str
-        Between bins.
-
-    Returns
-    -------
-    ndarray, shape (output_size, output_size), float64
-
-    Raises
-    ------
-    ConfigurationError
-        When angles and sinogram don't fit or an option is unknown.
-    """
-    columns = np.asarray(sinogram, np.float64)
-    radians = np.deg2rad(np.atleast_1d(np.asarray(theta_deg, np.float64)))
-    if columns.ndim != 2 or radians.ndim != 1 or columns.shape[1] != radians.size:
-        raise ConfigurationError(f"a sinogram of shape {columns.shape} does not fit {radians.size} angles")
-    if interpolation not in ("nearest", "linear", "cubic"):
-        raise ConfigurationError(f"unknown interpolation {interpolation!r}; known are nearest, linear, cubic")
-    bins, views = columns.shape
-    size = 2 * int(bins / (2.0 * np.sqrt(2.0))) if output_size is None else output_size
-    length = padded_length(bins)
-    if filter == "none":
-        filtered = np.ascontiguousarray(columns.T)
-    else:
-        response = frequency_response(filter, length, frequency_scaling)
-        filtered = np.fft.irfft(np.fft.rfft(columns.T, n=length) * response, n=length)[:, :bins].copy()
-    image = np.zeros((size, size))
-    if interpolation == "cubic":
-        middle = (size + 1) // 2 - 1
-        x = np.arange(size)[None, :] - middle
-        y = middle - np.arange(size)[:, None]
-        for row, angle in zip(filtered, radians, strict=True):
-            curve = PchipInterpolator(np.arange(bins) - bins // 2, row, extrapolate=False)
-            image += np.nan_to_num(curve(x * np.cos(angle) + y * np.sin(angle)), nan=0.0)
-    else:
-        _spread(filtered, np.cos(radians), np.sin(radians), interpolation == "nearest", image)
-    image *= np.pi / (2.0 * views)
-    return image

@@ -74,18 +74,66 @@ def filter_columns(sinogram: np.ndarray, name: str, scaling: float) -> np.ndarra
     return np.fft.ifft(spectrum, axis=0).real[: sinogram.shape[0]]
 
 
+def shape_preserving_slopes(values: np.ndarray) -> np.ndarray:
+    """Slopes at equidistant knots after Fritsch and Carlson 1980, as in MATLAB's `pchip`."""
+    steps = np.diff(values)
+    if steps.size == 1:
+        return np.repeat(steps, 2)
+    slopes = np.zeros(values.size)
+    for k in range(1, steps.size):
+        if steps[k - 1] * steps[k] > 0:
+            slopes[k] = 2 / (1 / steps[k - 1] + 1 / steps[k])
+    for end, first, second in ((0, steps[0], steps[1]), (-1, steps[-1], steps[-2])):
+        slope = (3 * first - second) / 2
+        if slope * first <= 0:
+            slope = 0.0
+        elif first * second <= 0 and abs(slope) > abs(3 * first):
+            slope = 3 * first
+        slopes[end] = slope
+    return slopes
+
+
+def interpolate(values: np.ndarray, at: np.ndarray, kind: str) -> np.ndarray:
+    """Values between equidistant knots 0, 1, 2, ...; all of `at` lies between the first and the last."""
+    if kind == "nearest":
+        return values[np.floor(at + 0.5).astype(int)]
+    if kind == "linear":
+        return np.interp(at, np.arange(values.size), values)
+    left = np.clip(np.floor(at).astype(int), 0, values.size - 2)
+    s = at - left
+    slopes = shape_preserving_slopes(values)
+    return (
+        values[left] * (1 + 2 * s) * (1 - s) ** 2
+        + slopes[left] * s * (1 - s) ** 2
+        + values[left + 1] * s**2 * (3 - 2 * s)
+        + slopes[left + 1] * s**2 * (s - 1)
+    )
+
+
 def iradon(
-    sinogram: np.ndarray, theta_deg: np.ndarray, *, name: str = "ram-lak", scaling: float = 1.0, size: int
+    sinogram: np.ndarray,
+    theta_deg: np.ndarray,
+    *,
+    name: str = "ram-lak",
+    scaling: float = 1.0,
+    size: int,
+    interpolation: str = "linear",
 ) -> np.ndarray:
-    """MATLAB's `iradon` with linear interpolation, by numpy's `interp`; it pads filtered projections with zeros."""
-    filtered = np.pad(filter_columns(sinogram, name, scaling), ((1, 1), (0, 0)))
-    centre = (size + 1) // 2 - 1
-    x = np.arange(size)[None, :] - centre
-    y = centre - np.arange(size)[:, None]
-    bins = np.arange(-1, sinogram.shape[0] + 1) - sinogram.shape[0] // 2
+    """MATLAB's `iradon`, step by step: filter, pad with zeros to cover the diagonal, look up, add."""
+    bins = sinogram.shape[0]
+    filtered = filter_columns(sinogram, name, scaling)
+    missing = max(2 * int(np.ceil(size / np.sqrt(2))) + 1 - bins, 0)
+    front = int(np.ceil(missing / 2))
+    padded = np.pad(filtered, ((front, missing - front), (0, 0)))
+    # Counted from 1: the interpreted branch (interp1) and the compiled loop (linear, nearest) name their centres apart.
+    centre = int(np.ceil(bins / 2)) + front if interpolation == "cubic" else padded.shape[0] // 2 + 1
+    middle = (size + 1) // 2
+    x = np.arange(1, size + 1)[None, :] - middle
+    y = middle - np.arange(1, size + 1)[:, None]
     image = np.zeros((size, size))
     for k, angle in enumerate(np.deg2rad(theta_deg)):
-        image += np.interp(x * np.cos(angle) + y * np.sin(angle), bins, filtered[:, k], left=0, right=0)
+        t = x * np.cos(angle) + y * np.sin(angle)
+        image += interpolate(padded[:, k], t + (centre - 1), interpolation)
     return image * np.pi / (2 * len(theta_deg))
 
 
