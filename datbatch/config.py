@@ -34,6 +34,12 @@ class ReconstructConfig:
     """Window multiplied with the ramp."""
     cutoff_per_cm: float = 1.25
     """Frequency above which the filter is zero, in cycles/cm, whatever the pixel size."""
+    attenuation: Literal["none", "chang"] = "none"
+    """`none` (the paper), or `chang`: first-order correction for uniform attenuation within the outline of the head."""
+    attenuation_per_cm: float = 0.11
+    """Effective (broad-beam) attenuation coefficient of `chang`; scatter is not corrected."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where it is computed; the two agree to 1e-5 of the maximum, not bit by bit."""
 
 
 @dataclass(frozen=True)

@@ -58,12 +58,24 @@ def _template_digest() -> str:
     return digest([template.data.tobytes().hex(), template.affine.tolist()])
 
 
+def _reconstruct_parameters(config: Config) -> dict[str, Any]:
+    """Leave out what changes nothing as long as nothing is corrected: no study is done again for it."""
+    parameters = dict(vars(config.reconstruct))
+    if parameters["attenuation"] == "none":
+        del parameters["attenuation_per_cm"]
+    return parameters
+
+
 IMAGING = (
     Stage(
         "reconstruct",
         version=2,
         upstream=(),
-        parameters=lambda c: {"photopeak_kev": c.archive.photopeak_kev, **vars(c.reconstruct), **vars(c.quality)},
+        parameters=lambda c: {
+            "photopeak_kev": c.archive.photopeak_kev,
+            **_reconstruct_parameters(c),
+            **vars(c.quality),
+        },
     ),
     Stage(
         "register",

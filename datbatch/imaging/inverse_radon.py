@@ -92,7 +92,7 @@ def iradon(
     filter : str
         Window multiplied with the ramp; `none` for plain back-projection.
     frequency_scaling : float
-        Cutoff as a fraction of the Nyquist frequency.
+        Cutoff as a fraction of the Nyquist frequency. MATLAB takes up to 1; above, see `frequency_response`.
     output_size : int, optional
         Rows and columns of the image; 2 floor(bins / (2 sqrt 2)) when not given.
     interpolation : str

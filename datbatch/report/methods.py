@@ -69,7 +69,7 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         "whose header contradicted itself were refused.",
         "All studies were reconstructed in one automatic batch by filtered back-projection with "
         f"{_FILTERS[config.reconstruct.filter]} and a cutoff of {config.reconstruct.cutoff_per_cm:g} "
-        "cycles/cm, without correction for attenuation or scatter. Images were transformed (affine, 12 "
+        f"cycles/cm, {_attenuation(config)}. Images were transformed (affine, 12 "
         "parameters) into MNI space by least squares against an FP-CIT template (smoothing "
         f"{register.smoothing_fwhm_mm:g} mm, sampling {scale} mm) and resampled to "
         f"{' x '.join(map(str, schema.SHAPE))} voxels of {schema.SPACING_MM:g} mm. Normalisation counted as "
@@ -82,6 +82,15 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         f"and {quantify.caudate_hottest_ml:g} ml around the caudate nucleus. Images in which the putaminal "
         "ratio was lower on the right were mirrored, so that the side of lower binding (ipsilateral) lies "
         "at x < 0 in every study [1].",
+    )
+
+
+def _attenuation(config: Config) -> str:
+    if config.reconstruct.attenuation == "none":
+        return "without correction for attenuation or scatter"
+    return (
+        "with first-order Chang correction for uniform attenuation within an automatically found outline of the head "
+        f"({config.reconstruct.attenuation_per_cm:g}/cm) and without correction for scatter"
     )
 
 

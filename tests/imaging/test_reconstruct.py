@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from datbatch.archive.acquisition import Acquisition
-from datbatch.errors import EmptyVolumeError
+from datbatch.errors import (
+    BodyContourError,
+    ConfigurationError,
+    EmptyVolumeError,
+    GridMismatchError,
+    InvalidProjectionsError,
+)
 from datbatch.imaging import reconstruct
 
 SOURCES_RAS_MM = [(-48.0, 37.0, 22.0), (31.0, -55.0, -40.0), (0.0, 62.0, 5.0)]
@@ -74,3 +80,38 @@ def test_empty_projections_are_refused():
     holed[3, 4, 5] = np.nan
     with pytest.raises(EmptyVolumeError):
         reconstruct(replace(acquisition, projections=holed))
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    acquisition = point_acquisition(SOURCES_RAS_MM[1], np.arange(60) * 6.0)
+    assert reconstruct(acquisition, threads=3).data.tobytes() == reconstruct(acquisition).data.tobytes()
+
+
+def test_what_cannot_be_counts_is_refused_by_name():
+    acquisition = point_acquisition(SOURCES_RAS_MM[0], np.arange(12) * 30.0)
+    negative = acquisition.projections.astype(np.int32)
+    negative[3, 4, 5] = -1
+    with pytest.raises(InvalidProjectionsError):
+        reconstruct(replace(acquisition, projections=negative))
+    for useless in (np.full_like(acquisition.projections, 7), acquisition.projections[:0], np.full((12, 4, 8), np.inf)):
+        with pytest.raises(EmptyVolumeError):
+            reconstruct(replace(acquisition, projections=useless, angles_deg=acquisition.angles_deg[: len(useless)]))
+    for misfit in (
+        {"angles_deg": acquisition.angles_deg[:5]},
+        {"angles_deg": np.full(12, np.nan)},
+        {"pixel_size_mm": np.inf},
+        {"pixel_size_mm": np.nan},
+        {"row_size_mm": 0.0},
+        {"projections": acquisition.projections[0]},
+    ):
+        with pytest.raises(GridMismatchError):
+            reconstruct(replace(acquisition, **misfit))
+
+
+def test_unknown_options_and_a_point_without_a_head_are_refused_by_name():
+    acquisition = point_acquisition(SOURCES_RAS_MM[0], np.arange(12) * 30.0)
+    for options in ({"attenuation": "ct"}, {"filter": "butterworth"}, {"cutoff_per_cm": 0.0}, {"device": "tpu"}):
+        with pytest.raises(ConfigurationError):
+            reconstruct(acquisition, **options)
+    with pytest.raises(BodyContourError):
+        reconstruct(acquisition, attenuation="chang")
