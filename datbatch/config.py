@@ -78,6 +78,8 @@ class QualityConfig:
 class RegisterConfig:
     """Affine normalisation to the template in MNI space."""
 
+    template: str = ""
+    """NIfTI file in MNI mm that studies are normalised to; empty: the one that ships with the package."""
     smoothing_fwhm_mm: float = 8.0
     """Gaussian blur of the study before it is compared with the template."""
     coarse_sampling_mm: float = 8.0
@@ -94,6 +96,10 @@ class RegisterConfig:
 class QuantifyConfig:
     """Resampling, intensity scaling, binding ratios and mirroring."""
 
+    atlas: str = ""
+    """NIfTI file of labels on the store's grid or the full MNI grid of 2 mm; empty: the analytic atlas."""
+    atlas_labels: dict[str, list[int]] = field(default_factory=dict)
+    """Labels by structure, such as `putamen_left = [12]`; empty: of the table (.tsv or .json) beside the atlas."""
     reference_percentile: float = 75.0
     """Percentile of the reference region that intensities are divided by."""
     putamen_hottest_ml: float = 10.0
@@ -195,7 +201,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: Path) -> Config:
-        """Read parameters; what the file leaves out keeps its default.
+        """Read parameters; what the file leaves out keeps its default. Paths in it count from its folder.
 
         Raises
         ------
@@ -206,7 +212,13 @@ class Config:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"the parameter file cannot be read: {error}") from error
-        return cls.from_dict(given)
+        config = cls.from_dict(given)
+        register, quantify = config.register, config.quantify
+        return dataclasses.replace(
+            config,
+            register=dataclasses.replace(register, template=_beside(path, register.template)),
+            quantify=dataclasses.replace(quantify, atlas=_beside(path, quantify.atlas)),
+        )
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Config:
@@ -229,6 +241,10 @@ class Config:
         return given
 
 
+def _beside(path: Path, name: str) -> str:
+    return str((path.parent / name).absolute()) if name else ""
+
+
 def _section(kind: type[Any], name: str, values: Any) -> Any:
     if not isinstance(values, dict):
         raise ConfigurationError(f"[{name}] must be a section of keys")
@@ -242,6 +258,9 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
                 raise ConfigurationError(
                     f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
                 )
+        elif typing.get_origin(hint) is dict:
+            if not isinstance(value, dict) or not all(_whole_numbers(numbers) for numbers in value.values()):
+                raise ConfigurationError(f"{name}.{key} must give a list of whole numbers for each name")
         elif isinstance(value, bool) != (hint is bool) or not isinstance(
             value, (int, float) if hint is float else hint
         ):
@@ -249,6 +268,10 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
         elif isinstance(value, (int, float)) and value < 0:
             raise ConfigurationError(f"{name}.{key} must not be negative, not {value!r}")
     return kind(**{key: float(v) if hints[key] is float else v for key, v in values.items()})
+
+
+def _whole_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
 def canonical_json(value: Any) -> str:

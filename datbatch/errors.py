@@ -196,6 +196,20 @@ class BodyContourError(DatbatchError):
     remedy = 'Look at the study, or set reconstruct.attenuation = "none".'
 
 
+class TemplateError(EmptyVolumeError):
+    """The file given as template is no image of a brain in MNI space."""
+
+    code = "template-unusable"
+    remedy = "Give a three-dimensional NIfTI image in MNI millimetres that covers the brain."
+
+
+class AtlasError(DatbatchError):
+    """The file given as atlas is no image of labels, or labels or names are missing."""
+
+    code = "atlas-unusable"
+    remedy = "Give a NIfTI image of whole numbers and a name for each; `datbatch atlas FILE` writes an example."
+
+
 class NormalisationError(DatbatchError):
     """The study could not be brought into the template's space."""
 

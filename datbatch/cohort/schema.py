@@ -71,6 +71,9 @@ BINDING_LABELS = {
 DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL = "definitions-disagree", "region-cut", "reference-unusual"
 QUANTIFICATION_FLAGS = (DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL)
 """Codes of `quantification_flags`."""
+ATLAS_LABELS = (*REGIONS, "pallidum", "accumbens")
+"""Names of the values of `labels`, from 1. Pallidum and accumbens are no regions of their own, but the reference keeps
+from them as from putamen and caudate."""
 
 STATISTICS = (
     "mean",
@@ -105,7 +108,7 @@ class Variable:
 
     name: str
     dims: tuple[str, ...]
-    dtype: Literal["float32", "float64", "bool", "int32", "int64", "str"]
+    dtype: Literal["float32", "float64", "bool", "uint8", "int32", "int64", "str"]
     description: str
     units: str = ""
     coordinate: bool = False
@@ -114,7 +117,7 @@ class Variable:
     All texts are: they have no fill value for missing, so that `Dataset.where` must leave them alone.
     """
     source: str = "manifest"
-    """Who fills it: `manifest`, a stage's name, or `train`."""
+    """Who fills it: `manifest`, `run`, a stage's name, or `train`."""
 
 
 STUDY_TABLE = (
@@ -274,6 +277,9 @@ UPTAKE = Variable(
     "1",
     source="quantify",
 )
+
+ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", source="run")
+TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", source="run")
 
 RELEVANCE_MAP = Variable(
     "map", ("study", "x", "y", "z"), "float32", "layer-wise relevance of each voxel", "1", source="explain"

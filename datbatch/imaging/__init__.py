@@ -1,7 +1,16 @@
 """Per-study numerics, pure, numpy in and numpy out: reconstruct, register, resample, quantify; regions and template."""
 
 from datbatch.imaging.agreement import binding_flags
-from datbatch.imaging.atlas import hottest_region_masks, label_volume, large_volume_masks, region_masks
+from datbatch.imaging.atlas import (
+    Atlas,
+    analytic_atlas,
+    atlas_from_labels,
+    hottest_region_masks,
+    label_volume,
+    large_volume_masks,
+    region_masks,
+)
+from datbatch.imaging.atlas_file import read_atlas, write_labels
 from datbatch.imaging.backprojection import filtered_back_projection
 from datbatch.imaging.binding import Binding, measure_binding
 from datbatch.imaging.inverse_radon import iradon
@@ -16,16 +25,25 @@ from datbatch.imaging.quantify import (
 from datbatch.imaging.reconstruct import reconstruct
 from datbatch.imaging.register import Registration, register_affine
 from datbatch.imaging.resample import mirror, resample
-from datbatch.imaging.template import build_template, load_template, read_template, write_template
+from datbatch.imaging.template import (
+    build_template,
+    load_template,
+    read_template,
+    template_on_grid,
+    write_template,
+)
 from datbatch.imaging.volume import Volume
 
 __all__ = [
+    "Atlas",
     "Binding",
     "ProjectionQuality",
     "Quantification",
     "Registration",
     "Volume",
+    "analytic_atlas",
     "assess_projections",
+    "atlas_from_labels",
     "binding_flags",
     "build_template",
     "filtered_back_projection",
@@ -38,6 +56,7 @@ __all__ = [
     "measure_binding",
     "mirror",
     "quantify",
+    "read_atlas",
     "read_template",
     "reconstruct",
     "region_masks",
@@ -45,5 +64,7 @@ __all__ = [
     "resample",
     "scale_to_reference",
     "specific_binding_ratio",
+    "template_on_grid",
+    "write_labels",
     "write_template",
 ]

@@ -1,14 +1,18 @@
-"""Regions on the store's grid, from one table of analytic shapes, symmetric about the midline."""
+"""Regions on the store's grid, derived from one image of labels: the analytic shapes or a user's own atlas."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from datbatch.cohort import schema
+from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging.shapes import structure_mask
 
 _Mask = npt.NDArray[np.bool_]
@@ -26,10 +30,137 @@ LARGE_VOLUME_MARGIN_MM, RIM_MM = 18.0, 12.0
 """How far the large volume reaches beyond putamen and caudate, and how far its backgrounds keep from the outline of
 the brain. Blurred with 6 to 20 mm FWHM, 97 % of the specific counts stay inside the one; in the other the loss over
 the brain's edge stays so small that the ratio of the two hardly depends on resolution."""
+MIDLINE_STRUCTURES = ("thalamus", "ventricles", "brain_stem")
+STRUCTURES = ("putamen", "caudate", *MIDLINE_STRUCTURES, "accumbens", "pallidum", "occipital", "brain")
+"""What an atlas is drawn from. Where two structures claim a voxel, the first in this order has it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """The regions that a study is quantified with.
+
+    Attributes
+    ----------
+    masks : ndarray, shape (region, x, y, z), bool
+        In the order of `schema.REGIONS`; read-only.
+    hottest : mapping of str to ndarray, shape (x, y, z), bool
+        Large unilateral regions of the striatal regions; read-only.
+    labels : ndarray, shape (x, y, z), uint8
+        0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`; all else follows from it; read-only.
+    """
+
+    masks: _Mask
+    hottest: Mapping[str, _Mask]
+    labels: npt.NDArray[np.uint8]
+
+    @cached_property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the labels."""
+        return hashlib.sha256(np.ascontiguousarray(self.labels).tobytes()).hexdigest()[:16]
+
+    def mask(self, region: str) -> _Mask:
+        """Give one region by its name."""
+        return np.asarray(self.masks[schema.REGIONS.index(region)])
+
+
+@lru_cache(maxsize=1)
+def analytic_atlas() -> Atlas:
+    """Give the atlas that ships with the package, drawn from `shapes.shape_table`."""
+    axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
+    drawn = {name: structure_mask(name, axes) for name in STRUCTURES if name != "brain"}
+    drawn["putamen"], drawn["caudate"] = (_left(drawn[name]) for name in ("putamen", "caudate"))
+    cerebellum = _both(structure_mask("cerebellum", axes))
+    drawn["brain"] = _both(structure_mask("cerebrum", axes)) | cerebellum
+    for name, mask in drawn.items():
+        if name != "occipital":
+            drawn["brain"] = drawn["brain"] | mask
+    drawn["occipital"] = drawn["occipital"] & _both(drawn["brain"]) & ~cerebellum
+    return atlas_from_labels(symmetric_labels(drawn))
+
+
+def symmetric_labels(left: Mapping[str, _Mask]) -> npt.NDArray[np.uint8]:
+    """Draw structures and their mirror images into one image of labels.
+
+    The store's frame is mirrored, so that a region must not depend on the side. Putamen and caudate are drawn left of
+    the midline (x < 0) and mirrored; every other structure is joined with its own mirror image. Conflicts are settled
+    in the order of `STRUCTURES`.
+
+    Parameters
+    ----------
+    left : mapping of str to ndarray, shape `schema.SHAPE`, bool
+        By name of `STRUCTURES`; what is missing is left out.
+
+    Returns
+    -------
+    ndarray, shape `schema.SHAPE`, uint8
+        1 + the index in `schema.ATLAS_LABELS`, 0 outside the brain.
+    """
+    labels = np.zeros(schema.SHAPE, np.uint8)
+    for structure in reversed(STRUCTURES):
+        mask = left.get(structure)
+        if mask is None:
+            continue
+        if structure in ("putamen", "caudate"):
+            mask = _left(mask)
+            labels[mask] = _value(f"{structure}_ipsilateral")
+            labels[mask[::-1]] = _value(f"{structure}_contralateral")
+        else:
+            labels[_both(mask)] = _value("whole_brain" if structure == "brain" else structure)
+    return labels
+
+
+def atlas_from_labels(labels: npt.NDArray[np.uint8]) -> Atlas:
+    """Derive all regions from an image of labels.
+
+    `whole_brain` is what has a label. `reference` is the whole brain without striata (pallidum and accumbens among
+    them), thalamus, brain stem and ventricles, each with a margin; `occipital` keeps the same margins. Large regions:
+    a point within 8 mm of putamen or caudate of one side belongs to that which is nearer by 3 mm, and each structure
+    to its own region.
+
+    Parameters
+    ----------
+    labels : ndarray, shape `schema.SHAPE`, uint8
+        1 + the index in `schema.ATLAS_LABELS`, symmetric about the midline; `reference` and `whole_brain` are one.
+
+    Raises
+    ------
+    GridMismatchError
+        When the labels are on another grid.
+    AtlasError
+        When they are not symmetric, or a structure is missing.
+    """
+    if labels.shape != schema.SHAPE:
+        raise GridMismatchError(f"labels of shape {labels.shape} are not on the grid {schema.SHAPE}")
+    named = {name: labels == _value(name) for name in schema.ATLAS_LABELS}
+    if not all(np.array_equal(mask, named[_twin(name)][::-1]) for name, mask in named.items()):
+        raise AtlasError("the labels of the two sides are no mirror images")
+    brain = labels > 0
+    one_sided = {name: named[f"{name}_ipsilateral"] for name in ("putamen", "caudate")}
+    striata = _both(one_sided["putamen"] | one_sided["caudate"]) | named["accumbens"] | named["pallidum"]
+    spared = brain
+    others = np.any([named[name] for name in MIDLINE_STRUCTURES], axis=0)
+    if striata.any() and others.any():
+        spared = _within(striata, STRIATUM_MARGIN_MM) | _within(others, OTHER_MARGIN_MM)
+    regions = named | {
+        "occipital": named["occipital"] & ~spared,
+        "whole_brain": brain,
+        "reference": brain & ~spared,
+    }
+    missing = [name for name in schema.REGIONS if not regions[name].any()]
+    if missing:
+        raise AtlasError(f"the atlas has no voxel of {', '.join(missing)}")
+    masks = np.stack([regions[name] for name in schema.REGIONS])
+    large = _large_regions(one_sided, (schema.coordinates_mm(0) < -MIDLINE_GAP_MM)[:, None, None])
+    canonical = np.zeros(schema.SHAPE, np.uint8)
+    for name in ("whole_brain", "reference", "pallidum", "accumbens", *reversed(schema.REGIONS[:-2])):
+        canonical[regions[name]] = _value(name)
+    for array in (masks, canonical, *large.values()):
+        array.setflags(write=False)
+    return Atlas(masks, large, canonical)
 
 
 def region_masks() -> _Mask:
-    """Give every region on the store's grid, in the store's mirrored frame (ipsilateral = left = x < 0).
+    """Give every region of the analytic atlas, in the store's mirrored frame (ipsilateral = left = x < 0).
 
     Left and right regions are exact mirror images. `whole_brain` includes every other region; `reference` is the
     whole brain without striata, thalamus, brain stem and ventricles, each with a margin. Putamen, caudate, thalamus,
@@ -40,21 +171,21 @@ def region_masks() -> _Mask:
     ndarray, shape (region, x, y, z), bool
         In the order of `schema.REGIONS`; read-only.
     """
-    return _all_masks()[0]
+    return analytic_atlas().masks
 
 
-def hottest_region_masks() -> dict[str, _Mask]:
-    """Give the large unilateral regions in which the hottest voxels are sought, by name of the striatal region.
+def hottest_region_masks() -> Mapping[str, _Mask]:
+    """Give the large unilateral regions of the analytic atlas, in which the hottest voxels are sought.
 
     A point within 8 mm of putamen or caudate of one side belongs to that which is nearer by 3 mm, and each structure
     to its own region; no two regions share a voxel.
 
     Returns
     -------
-    dict of str to ndarray, shape (x, y, z), bool
-        Read-only.
+    mapping of str to ndarray, shape (x, y, z), bool
+        By name of the striatal region; read-only.
     """
-    return _all_masks()[1]
+    return analytic_atlas().hottest
 
 
 def large_volume_masks(masks: _Mask | None = None) -> dict[str, _Mask]:
@@ -96,7 +227,7 @@ def large_volume_masks(masks: _Mask | None = None) -> dict[str, _Mask]:
 
 
 def label_volume() -> npt.NDArray[np.uint8]:
-    """Give the regions as one label image: 0 outside the brain, else 1 + the index in `schema.REGIONS`.
+    """Give the analytic atlas as one label image: 0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`.
 
     Where regions overlap the first in that order counts, save that `whole_brain` is given only to what is neither
     another region nor reference.
@@ -104,48 +235,23 @@ def label_volume() -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray, shape `schema.SHAPE`, uint8
+        Read-only.
     """
-    masks = region_masks()
-    labels = np.zeros(schema.SHAPE, np.uint8)
-    for name in ("whole_brain", "reference", *reversed(schema.REGIONS[:-2])):
-        index = schema.REGIONS.index(name)
-        labels[masks[index]] = index + 1
-    return labels
+    return analytic_atlas().labels
 
 
-@lru_cache(maxsize=1)
-def _all_masks() -> tuple[_Mask, dict[str, _Mask]]:
-    axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
-    left = (axes[0] < 0)[:, None, None]
-    one_sided = {name: structure_mask(name, axes) & left for name in ("putamen", "caudate")}
-    one_sided["caudate"] &= ~one_sided["putamen"]
-    striatum = one_sided["putamen"] | one_sided["caudate"] | structure_mask("accumbens", axes)
-    striatum |= structure_mask("pallidum", axes)
-    striata = _both(striatum)
-    taken = _both(one_sided["putamen"] | one_sided["caudate"])
-    midline = {}
-    for name in ("thalamus", "ventricles", "brain_stem"):
-        midline[name] = _both(structure_mask(name, axes)) & ~taken
-        taken = taken | midline[name]
-    cerebellum = _both(structure_mask("cerebellum", axes))
-    brain = _both(structure_mask("cerebrum", axes)) | cerebellum | striata | taken
-    spared = _within(striata, STRIATUM_MARGIN_MM) | _within(
-        midline["thalamus"] | midline["ventricles"] | midline["brain_stem"], OTHER_MARGIN_MM
-    )
-    regions = {
-        **{f"{name}_ipsilateral": mask for name, mask in one_sided.items()},
-        **{f"{name}_contralateral": mask[::-1] for name, mask in one_sided.items()},
-        **midline,
-        "occipital": _both(structure_mask("occipital", axes)) & brain & ~cerebellum & ~spared,
-        "whole_brain": brain,
-        "reference": brain & ~spared,
-    }
-    masks = np.stack([regions[name] for name in schema.REGIONS])
-    masks.setflags(write=False)
-    large = _large_regions(one_sided, (axes[0] < -MIDLINE_GAP_MM)[:, None, None])
-    for mask in large.values():
-        mask.setflags(write=False)
-    return masks, large
+def _value(name: str) -> int:
+    return schema.ATLAS_LABELS.index(name) + 1
+
+
+def _twin(name: str) -> str:
+    """Name the region on the other side; one that lies on both is its own."""
+    structure, _, side = name.rpartition("_")
+    return f"{structure}_{schema.SIDES[1 - schema.SIDES.index(side)]}" if side in schema.SIDES else name
+
+
+def _left(mask: _Mask) -> _Mask:
+    return np.asarray(mask & (schema.coordinates_mm(0) < 0)[:, None, None], bool)
 
 
 def _large_regions(one_sided: dict[str, _Mask], side: _Mask) -> dict[str, _Mask]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort import schema
-from datbatch.imaging.atlas import hottest_region_masks, large_volume_masks, region_masks
+from datbatch.imaging.atlas import Atlas, analytic_atlas, large_volume_masks
 
 _Indices = npt.NDArray[np.intp]
 _Mask = npt.NDArray[np.bool_]
@@ -74,14 +75,14 @@ class BindingRegions:
     large_backgrounds: dict[str, Region]
 
 
-def binding_regions(masks: _Mask, hottest: dict[str, _Mask]) -> BindingRegions:
+def binding_regions(masks: _Mask, hottest: Mapping[str, _Mask]) -> BindingRegions:
     """Prepare the regions of an atlas that is symmetric about the midline.
 
     Parameters
     ----------
     masks : ndarray, shape (region, x, y, z), bool
         In the order of `schema.REGIONS`.
-    hottest : dict of str to ndarray, shape (x, y, z), bool
+    hottest : mapping of str to ndarray, shape (x, y, z), bool
         Large unilateral regions by name of the striatal region.
     """
     named: dict[str, _Mask] = dict(zip(schema.REGIONS, masks, strict=True))
@@ -96,10 +97,15 @@ def binding_regions(masks: _Mask, hottest: dict[str, _Mask]) -> BindingRegions:
     )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
+def atlas_binding_regions(atlas: Atlas) -> BindingRegions:
+    """Give the regions of an atlas, prepared once."""
+    return binding_regions(atlas.masks, atlas.hottest)
+
+
 def analytic_binding_regions() -> BindingRegions:
     """Give the regions of the analytic atlas."""
-    return binding_regions(region_masks(), hottest_region_masks())
+    return atlas_binding_regions(analytic_atlas())
 
 
 def _pairs(masks: dict[str, _Mask]) -> dict[str, Region]:

@@ -12,8 +12,9 @@ from datbatch.cohort import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging.agreement import binding_flags
-from datbatch.imaging.atlas import hottest_region_masks, region_masks
+from datbatch.imaging.atlas import Atlas, analytic_atlas
 from datbatch.imaging.binding import VOXEL_VOLUME_ML, Binding, mean_of_hottest, measure_binding
+from datbatch.imaging.binding_regions import atlas_binding_regions
 from datbatch.imaging.resample import mirror, require_image
 
 
@@ -145,7 +146,7 @@ def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
     return (region_mean - reference_mean) / reference_mean
 
 
-def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Quantification:
+def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None) -> Quantification:
     """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
 
     Striatal regions: mean of the hottest voxels in large unilateral regions; others: mean of the region; each less
@@ -159,6 +160,8 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Qua
         Study on the store's grid, in counts.
     config : QuantifyConfig
         Percentile and volumes.
+    atlas : Atlas, optional
+        Regions; the analytic atlas by default.
 
     Raises
     ------
@@ -172,31 +175,30 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig) -> Qua
     if normalised.shape != schema.SHAPE:
         raise GridMismatchError(f"a volume of shape {normalised.shape} is not on the grid {schema.SHAPE}")
     require_image(normalised)
-    seen = normalised != 0
-    masks = region_masks()
-    reference = masks[schema.REGIONS.index("reference")] & seen
+    atlas = atlas if atlas is not None else analytic_atlas()
+    reference = atlas.mask("reference") & (normalised != 0)
     level = reference_level(normalised, reference, config.reference_percentile)
     uptake = np.asarray(np.asarray(normalised, np.float64) / level, np.float32)
-    ratios = _binding_ratios(uptake, config)
+    ratios = _binding_ratios(uptake, config, atlas)
     left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)
     mirrored = right < left
     if mirrored:
         uptake = mirror(uptake)
-        ratios = _binding_ratios(uptake, config)
-    binding = measure_binding(uptake, config)
-    return Quantification(uptake, level, mirrored, ratios, binding, binding_flags(uptake, binding))
+        ratios = _binding_ratios(uptake, config, atlas)
+    regions = atlas_binding_regions(atlas)
+    binding = measure_binding(uptake, config, regions)
+    return Quantification(uptake, level, mirrored, ratios, binding, binding_flags(uptake, binding, regions))
 
 
-def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig) -> npt.NDArray[np.float64]:
+def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas) -> npt.NDArray[np.float64]:
     """Give the ratios (region,) of a scaled volume, whose reference level is 1; the ipsilateral side is left."""
     volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
-    hottest = hottest_region_masks()
     ratios = np.full(len(schema.REGIONS), np.nan)
-    for index, (name, mask) in enumerate(zip(schema.REGIONS, region_masks(), strict=True)):
-        if name in hottest:
+    for index, (name, mask) in enumerate(zip(schema.REGIONS, atlas.masks, strict=True)):
+        if name in atlas.hottest:
             mean = hottest_voxels_mean(
                 uptake,
-                hottest[name],
+                atlas.hottest[name],
                 volume_ml=volumes_ml[name.split("_")[0]],
                 voxel_volume_ml=VOXEL_VOLUME_ML,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +98,7 @@ def register_affine(
     affine: npt.NDArray[np.float64],
     template: npt.NDArray[np.float32],
     template_affine: npt.NDArray[np.float64],
-    **options: float,
+    **options: Any,
 ) -> Registration:
     """Find the affine from the template's space to the study.
 
@@ -118,8 +119,8 @@ def register_affine(
         Template.
     template_affine : ndarray, shape (4, 4)
         Its voxel index to mm, RAS.
-    **options : float
-        Fields of `RegisterConfig`.
+    **options
+        Fields of `RegisterConfig`, save `template`.
 
     Returns
     -------

@@ -1,10 +1,9 @@
-"""The template in MNI space: the one that ships with the package, and how to build another."""
+"""The template in MNI space: the one that ships with the package, a user's own, and how to build another."""
 
 from __future__ import annotations
 
-import gzip
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -13,19 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort import schema
-from datbatch.errors import EmptyVolumeError, NormalisationError
-from datbatch.files import write_whole
+from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging.atlas import region_masks
+from datbatch.imaging.nifti import read_nifti, write_nifti
 from datbatch.imaging.quantify import scale_to_reference
-from datbatch.imaging.register import register_affine
+from datbatch.imaging.register import Registration, register_affine
 from datbatch.imaging.resample import inverse, resample
 from datbatch.imaging.volume import Volume
 
-_Pose = npt.NDArray[np.float64]
+Pose = npt.NDArray[np.float64]
 """Template mm to study mm, shape (4, 4)."""
 _SHIPPED = "data/template.nii.gz"
 _HIGHEST_INTEGER = 4095
 """Stored values are integers up to this: finer than the template's own noise, and small when compressed."""
+LEAST_COVERAGE = 0.95
+"""Share of the brain that a template must cover: what it leaves out cannot guide the registration."""
 
 
 @lru_cache(maxsize=1)
@@ -42,59 +43,184 @@ def load_template() -> Volume:
 
 
 def read_template(path: Path) -> Volume:
-    """Read a template from a NIfTI file.
+    """Read a template from a NIfTI file, on its own grid.
 
     Raises
     ------
-    EmptyVolumeError
-        When the file cannot be read, is not three-dimensional, or is empty.
+    TemplateError
+        When the file cannot be read, is not three-dimensional, is empty or not finite, or does not say where it lies.
     """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        data = np.ascontiguousarray(image.get_fdata(dtype=np.float32))
-    except (OSError, ValueError, EOFError, ImageFileError) as error:
-        raise EmptyVolumeError(f"the template cannot be read ({type(error).__name__})") from error
-    if data.ndim != 3 or not np.isfinite(data).all() or data.min() == data.max():
-        raise EmptyVolumeError(f"the template of shape {data.shape} is no finite, three-dimensional image")
+    data, affine = read_nifti(path, np.float32, TemplateError)
     data.setflags(write=False)
-    return Volume(data, np.asarray(image.affine, np.float64))
+    return Volume(data, affine)
+
+
+def template_on_grid(template: Volume) -> Volume:
+    """Bring a user's own template to the store's grid by trilinear interpolation; one that is on it stays as it is.
+
+    Parameters
+    ----------
+    template : Volume
+        In MNI mm, on any grid that covers the brain.
+
+    Returns
+    -------
+    Volume
+        Shape `schema.SHAPE`; 0 outside the template's field of view; read-only.
+
+    Raises
+    ------
+    TemplateError
+        When it covers less than 95 % of the brain, or is empty there.
+    """
+    grid, brain = schema.grid_affine(), region_masks()[schema.REGIONS.index("whole_brain")]
+    to_index = inverse(template.affine) @ grid
+    index = np.argwhere(brain) @ to_index[:3, :3].T + to_index[:3, 3]
+    covered = float(((index >= 0) & (index <= np.array(template.data.shape) - 1)).all(axis=1).mean())
+    if covered < LEAST_COVERAGE:
+        raise TemplateError(f"the template covers {covered:.0%} of the brain in MNI space")
+    data = template.data
+    if data.shape != schema.SHAPE or not np.allclose(template.affine, grid, atol=1e-6):
+        data = resample(template, np.eye(4), grid, schema.SHAPE)
+    if not data[brain].max() > max(float(data[brain].min()), 0.0):
+        raise TemplateError("the template has no uptake in the brain")
+    data.setflags(write=False)
+    return Volume(data, grid)
 
 
 def write_template(template: Volume, path: Path) -> None:
-    """Write a template as compressed NIfTI of 16-bit integers; equal templates give equal bytes.
+    """Write a template as NIfTI of 16-bit integers; equal templates give equal bytes.
 
     Parameters
     ----------
     template : Volume
         Image in MNI space.
     path : Path
-        File name ending in `.nii.gz`.
+        File name ending in `.nii.gz` or `.nii`.
     """
-    import nibabel
-
     slope = float(template.data.max()) / _HIGHEST_INTEGER
-    image = nibabel.Nifti1Image(np.rint(template.data / slope).astype(np.int16), template.affine)
-    image.header.set_slope_inter(slope, 0.0)
-    image.header.set_xyzt_units("mm")
-    image.header["sform_code"] = image.header["qform_code"] = 4
-    buffer = io.BytesIO()
-    image.to_stream(buffer)
-    write_whole(path, gzip.compress(buffer.getvalue(), compresslevel=9, mtime=0))
+    write_nifti(path, np.rint(template.data / slope).astype(np.int16), template.affine, slope)
+
+
+@dataclass(frozen=True)
+class Round:
+    """How far one round of building a template went: small figures in the last one mean that it has converged."""
+
+    number: int
+    studies: int
+    """Studies that could be registered."""
+    change: float
+    """Root-mean-square change of the template, in units of the reference level."""
+    movement_mm: float | None
+    """Mean distance that the brains' points moved since the round before; None in the first."""
+
+
+@dataclass(frozen=True)
+class GroupTemplate:
+    """A template that is being built.
+
+    Attributes
+    ----------
+    template : Volume
+        As it is now.
+    first : mapping of int to ndarray, shape (4, 4)
+        Pose of each study against the start, by the study's index; empty before the first round.
+    poses : mapping of int to ndarray, shape (4, 4)
+        Poses of the last round.
+    rounds : tuple of Round
+        Done so far.
+    """
+
+    template: Volume
+    first: Mapping[int, Pose]
+    poses: Mapping[int, Pose]
+    rounds: tuple[Round, ...] = ()
+
+
+def start_template(start: Volume) -> GroupTemplate:
+    """Begin with a template in MNI space that covers the store's grid: a normal study, or an earlier template."""
+    grid = schema.grid_affine()
+    return GroupTemplate(Volume(_scaled(resample(start, np.eye(4), grid, schema.SHAPE)), grid), {}, {})
+
+
+def next_round(
+    group: GroupTemplate,
+    studies: Sequence[int],
+    register: Callable[[Volume, Sequence[int]], Mapping[int, Pose]],
+    average: Callable[[Mapping[int, Pose]], PosedSum],
+) -> GroupTemplate:
+    """Register all studies to the template and replace it by their mean.
+
+    What all studies move on average since they were registered to the start is taken out, so that the mean cannot
+    drift away from MNI space, nor grow or shrink. The mean over the studies is far surer than one registration of the
+    template to the start.
+
+    Parameters
+    ----------
+    group : GroupTemplate
+        What the round before left.
+    studies : sequence of int
+        Indices of the studies.
+    register : callable
+        Registers studies to a template; leaves out those where it fails.
+    average : callable
+        Sums the studies in these poses.
+
+    Raises
+    ------
+    NormalisationError
+        When no study could be registered.
+    """
+    poses = dict(register(group.template, list(group.first) or studies))
+    if not poses:
+        raise NormalisationError("no study could be registered to the template", "Give normal studies of whole heads.")
+    first = group.first or poses
+    if group.first:
+        drift = np.mean([inverse(first[index]) @ pose for index, pose in poses.items()], axis=0)
+        poses = {index: pose @ inverse(drift) for index, pose in poses.items()}
+    posed = average(poses)
+    mean = _scaled((posed.total / np.maximum(posed.count, 1)).astype(np.float32))
+    change = float(np.sqrt(np.mean((mean - group.template.data) ** 2, dtype=np.float64)))
+    done = Round(len(group.rounds) + 1, len(poses), change, _movement_mm(group.poses, poses))
+    return GroupTemplate(Volume(mean, group.template.affine), first, poses, (*group.rounds, done))
+
+
+@dataclass(frozen=True)
+class PosedSum:
+    """Sum of studies in the template's space.
+
+    Attributes
+    ----------
+    total : ndarray, shape `schema.SHAPE`, float64
+        Of the studies, each scaled to its reference level.
+    count : ndarray, shape `schema.SHAPE`, int32
+        Studies that saw the voxel; one outside a study's field of view doesn't count.
+    """
+
+    total: npt.NDArray[np.float64]
+    count: npt.NDArray[np.int32]
+
+    @classmethod
+    def nothing(cls) -> PosedSum:
+        """Give the sum of no study."""
+        return cls(np.zeros(schema.SHAPE), np.zeros(schema.SHAPE, np.int32))
+
+    def plus(self, volume: Volume, pose: Pose) -> PosedSum:
+        """Add one study."""
+        study = resample(volume, pose, schema.grid_affine(), schema.SHAPE)
+        return PosedSum(self.total + _scaled(study), self.count + (study != 0).astype(np.int32))
+
+    def __add__(self, other: PosedSum) -> PosedSum:
+        return PosedSum(self.total + other.total, self.count + other.count)
 
 
 def build_template(
     volumes: Sequence[Volume],
     start: Volume,
     rounds: int = 3,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[Round], None] | None = None,
 ) -> Volume:
-    """Build a template from normal studies: group-wise, each round registers all to the mean of the last.
-
-    What all studies move on average since they were registered to `start` is taken out, so that the mean cannot drift
-    away from MNI space. Registrations that fail are left out.
+    """Build a template from normal studies in memory: group-wise, each round registers all to the mean of the last.
 
     Parameters
     ----------
@@ -103,9 +229,9 @@ def build_template(
     start : Volume
         First template, in MNI space and covering the store's grid: a normal study, or an earlier template.
     rounds : int
-        Three suffice: the change from round to round is what `progress` shows.
+        How often all are registered.
     progress : callable, optional
-        Called after each round with its number and the root-mean-square change, in units of the reference level.
+        Called after each round.
 
     Returns
     -------
@@ -117,50 +243,41 @@ def build_template(
     NormalisationError
         When no study could be registered.
     """
-    grid = schema.grid_affine()
-    anchor = Volume(_scaled(resample(start, np.eye(4), grid, schema.SHAPE)), grid)
-    first = _poses(volumes, anchor, range(len(volumes)))
-    poses, current = first, anchor
-    for number in range(1, rounds + 1):
-        if number > 1:
-            poses = _without_drift(volumes, current, first)
-        mean = _mean([(volumes[index], pose) for index, pose in poses.items()])
+
+    def register(template: Volume, studies: Sequence[int]) -> dict[int, Pose]:
+        results = {i: _register(volumes[i], template) for i in studies}
+        return {index: found.template_to_study for index, found in results.items() if not found.failed}
+
+    def average(poses: Mapping[int, Pose]) -> PosedSum:
+        total = PosedSum.nothing()
+        for index, pose in poses.items():
+            total = total.plus(volumes[index], pose)
+        return total
+
+    group = start_template(start)
+    for _ in range(rounds):
+        group = next_round(group, range(len(volumes)), register, average)
         if progress is not None:
-            progress(number, float(np.sqrt(np.mean((mean - current.data) ** 2, dtype=np.float64))))
-        current = Volume(mean, grid)
-    return current
+            progress(group.rounds[-1])
+    return group.template
 
 
-def _poses(volumes: Sequence[Volume], template: Volume, indices: Iterable[int]) -> dict[int, _Pose]:
-    """Register the studies of these indices; those where it fails are left out."""
-    found = {}
-    for index in indices:
-        result = register_affine(volumes[index].data, volumes[index].affine, template.data, template.affine)
-        if not result.failed:
-            found[index] = result.template_to_study
-    if not found:
-        raise NormalisationError("no study could be registered to the template", "Give normal studies of whole heads.")
-    return found
+def _register(volume: Volume, template: Volume) -> Registration:
+    return register_affine(volume.data, volume.affine, template.data, template.affine)
 
 
-def _without_drift(volumes: Sequence[Volume], template: Volume, first: dict[int, _Pose]) -> dict[int, _Pose]:
-    """Register all to the template and take out what they have moved, on average, since they were registered first.
-
-    The mean over the studies is far surer than one registration of the template to the anchor.
-    """
-    poses = _poses(volumes, template, first)
-    drift = np.mean([inverse(first[index]) @ pose for index, pose in poses.items()], axis=0)
-    return {index: pose @ inverse(drift) for index, pose in poses.items()}
-
-
-def _mean(posed: Sequence[tuple[Volume, _Pose]]) -> npt.NDArray[np.float32]:
-    """Average the studies in the template's space; voxels outside a study's field of view don't count."""
-    total, count = np.zeros(schema.SHAPE), np.zeros(schema.SHAPE)
-    for volume, pose in posed:
-        study = resample(volume, pose, schema.grid_affine(), schema.SHAPE)
-        total += _scaled(study)
-        count += study != 0
-    return _scaled((total / np.maximum(count, 1)).astype(np.float32))
+def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float | None:
+    """Give the mean distance that the points of the brain moved, over points and studies of both rounds."""
+    both = before.keys() & after.keys()
+    if not both:
+        return None
+    brain = region_masks()[schema.REGIONS.index("whole_brain")][::5, ::5, ::5]
+    points = 5 * schema.SPACING_MM * np.argwhere(brain) + np.array(schema.ORIGIN_MM)
+    moved = []
+    for index in sorted(both):
+        step = after[index] - before[index]
+        moved.append(float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3], axis=1).mean()))
+    return float(np.mean(moved))
 
 
 def _scaled(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

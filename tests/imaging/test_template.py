@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datbatch.cohort import schema
-from datbatch.errors import EmptyVolumeError, NormalisationError
+from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging import (
     Volume,
     build_template,
@@ -18,6 +18,7 @@ from datbatch.imaging import (
     resample,
     write_template,
 )
+from datbatch.imaging.template import Round
 from datbatch.simulation import acquire, draw_subject
 from tests.reference.head_phantom import BRAIN_MM, STRIATAL_MM, head_volume, landmark_error_mm, random_pose
 
@@ -58,9 +59,9 @@ def test_writing_and_reading_keeps_a_template_and_its_bytes(tmp_path, head_templ
 def test_a_file_that_is_no_template_is_named(tmp_path):
     broken = tmp_path / "template.nii.gz"
     broken.write_bytes(b"not an image")
-    with pytest.raises(EmptyVolumeError):
+    with pytest.raises(TemplateError):
         read_template(broken)
-    with pytest.raises(EmptyVolumeError):
+    with pytest.raises(TemplateError):
         read_template(tmp_path / "missing.nii.gz")
 
 
@@ -68,12 +69,15 @@ def test_a_group_wise_template_keeps_pose_and_size_of_its_start(head_template):
     # All heads lean to one side and are small: without the anchor the mean would too.
     common = random_pose(40, turn_deg=6, size=0.06)
     volumes = [Volume(*head_volume(common @ random_pose(50 + k, turn_deg=3), noise=0.02, seed=k)) for k in range(3)]
-    changes: list[float] = []
-    built = build_template(volumes, head_template, rounds=2, progress=lambda _, change: changes.append(change))
+    rounds: list[Round] = []
+    built = build_template(volumes, head_template, rounds=2, progress=rounds.append)
     drift = register_affine(built.data, built.affine, head_template.data, head_template.affine)
     assert landmark_error_mm(drift.template_to_study, np.eye(4), BRAIN_MM) < 1.0
-    assert len(changes) == 2
-    assert changes[1] < changes[0]
+    assert [one.number for one in rounds] == [1, 2]
+    assert rounds[1].change < rounds[0].change
+    assert rounds[0].movement_mm is None
+    assert rounds[1].movement_mm is not None
+    assert 0 < rounds[1].movement_mm < 2
 
 
 def test_a_template_needs_studies_that_can_be_registered(head_template):

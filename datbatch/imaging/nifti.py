@@ -1,0 +1,96 @@
+"""NIfTI files in and out: three axes, right-anterior-superior, millimetres."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.errors import DatbatchError
+from datbatch.files import write_whole
+
+MNI_CODE = 4
+"""NIfTI's code of MNI space (`NIFTI_XFORM_MNI_152`)."""
+
+
+def read_nifti(
+    path: Path, dtype: type[np.float32] | type[np.float64], refusal: type[DatbatchError]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """Read a three-dimensional NIfTI image and turn its axes to right, anterior, superior.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    dtype : type
+        Of the values.
+    refusal : type of DatbatchError
+        What is raised.
+
+    Returns
+    -------
+    tuple of ndarray
+        Values (x, y, z), and affine (4, 4), voxel index to mm.
+
+    Raises
+    ------
+    refusal
+        When the file cannot be read, is not three-dimensional, holds values that are not finite, is constant, or does
+        not say where it lies in space: its left and right would be a guess.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise refusal("the file is no NIfTI image")
+        if not (image.header["sform_code"] or image.header["qform_code"]):
+            raise refusal("the header does not say where the image lies in space (no sform, no qform)")
+        if len(image.shape) < 3 or any(size != 1 for size in image.shape[3:]):
+            raise refusal(f"an image of shape {image.shape} is not three-dimensional")
+        image = nibabel.as_closest_canonical(image.slicer[..., *(0,) * (len(image.shape) - 3)])
+        data = np.ascontiguousarray(image.get_fdata(dtype=dtype))
+    except (OSError, ValueError, EOFError, MemoryError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise refusal(f"the file cannot be read ({type(error).__name__})") from error
+    if data.size == 0 or not np.isfinite(data).all() or data.min() == data.max():
+        raise refusal("the image is empty, constant, or holds values that are not finite")
+    affine = np.asarray(image.affine, np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        raise refusal("the affine of the image cannot be inverted")
+    return data, affine
+
+
+def write_nifti(
+    path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], slope: float | None = None
+) -> None:
+    """Write an image in MNI space; equal images give equal bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File name ending in `.nii.gz` (compressed) or `.nii`.
+    data : ndarray, shape (x, y, z)
+        Values as they are stored.
+    affine : ndarray, shape (4, 4)
+        Voxel index to mm.
+    slope : float, optional
+        What a stored value must be multiplied by.
+    """
+    import nibabel
+
+    image = nibabel.Nifti1Image(data, affine)
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0.0)
+    image.header.set_xyzt_units("mm")
+    image.header["sform_code"] = image.header["qform_code"] = MNI_CODE
+    buffer = io.BytesIO()
+    image.to_stream(buffer)
+    content = buffer.getvalue()
+    write_whole(path, gzip.compress(content, compresslevel=9, mtime=0) if path.suffix == ".gz" else content)
