@@ -213,11 +213,12 @@ class Config:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"the parameter file cannot be read: {error}") from error
         config = cls.from_dict(given)
-        register, quantify = config.register, config.quantify
+        register, quantify, norms = config.register, config.quantify, config.norms
         return dataclasses.replace(
             config,
             register=dataclasses.replace(register, template=_beside(path, register.template)),
             quantify=dataclasses.replace(quantify, atlas=_beside(path, quantify.atlas)),
+            norms=dataclasses.replace(norms, recovery=_beside(path, norms.recovery)),
         )
 
     @classmethod

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray
 
+from datbatch.cohort import schema
 from datbatch.errors import StoreError
+
+if TYPE_CHECKING:
+    from datbatch.imaging import Atlas, Volume
 
 
 def open_cohort(path: str | Path) -> xarray.DataTree:
@@ -35,6 +41,25 @@ def open_cohort(path: str | Path) -> xarray.DataTree:
         return xarray.open_datatree(path, engine="zarr")
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise StoreError("there is no cohort store at the given path") from error
+
+
+def cohort_atlas(cohort: xarray.DataTree) -> Atlas:
+    """Give the atlas that a cohort's studies were quantified with: that of its `labels`."""
+    # Loads numba: opening a cohort must not wait for it.
+    from datbatch.imaging import analytic_atlas, atlas_from_labels
+
+    if schema.ATLAS.name not in cohort.dataset:
+        return analytic_atlas()
+    return atlas_from_labels(np.asarray(cohort.dataset[schema.ATLAS.name], dtype=np.uint8))
+
+
+def cohort_template(cohort: xarray.DataTree) -> Volume:
+    """Give the template that a cohort's studies were normalised to, on the store's grid."""
+    from datbatch.imaging import Volume, load_template
+
+    if schema.TEMPLATE.name not in cohort.dataset:
+        return load_template()
+    return Volume(np.asarray(cohort.dataset[schema.TEMPLATE.name], dtype=np.float32), schema.grid_affine())
 
 
 def as_acquired(volumes: xarray.DataArray, mirrored: xarray.DataArray) -> xarray.DataArray:

@@ -25,6 +25,7 @@ _FILL: dict[str, Any] = {
     "float32": np.nan,
     "float64": np.nan,
     "bool": False,
+    "uint8": 0,
     "int32": 0,
     "int64": 0,
     "str": "",
@@ -216,6 +217,45 @@ class Store:
         values = np.asarray(self._array(f"{group}/{name}")[...])
         return values.astype(object) if values.dtype.kind in "TO" else values
 
+    def write_image(self, variable: schema.Variable, values: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
+        """Write an image that belongs to the whole cohort; one with the same attribute `digest` is left as it is.
+
+        Parameters
+        ----------
+        variable : Variable
+            Of dimensions (x, y, z).
+        values : ndarray, shape (x, y, z)
+            The image.
+        attributes : mapping
+            Of the array; `digest` identifies the values.
+        """
+        if variable.name in self._root:
+            if self._array(variable.name).attrs.get("digest") == attributes["digest"]:
+                return
+        else:
+            _create_image(self._root, variable)
+        array = self._array(variable.name)
+        # The digest is written last: after a kill in the middle the image is written again.
+        array.attrs.pop("digest", None)
+        array[...] = values
+        array.update_attributes(dict(attributes))
+
+    def read_image(self, variable: schema.Variable) -> npt.NDArray[Any]:
+        """Read an image that belongs to the whole cohort.
+
+        Raises
+        ------
+        StoreError
+            When the store has none.
+        CorruptStoreError
+            When its bytes fail their checksum.
+        """
+        array = self._array(variable.name)
+        try:
+            return np.asarray(array[...])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CorruptStoreError(f"{variable.name} cannot be read: {type(error).__name__}") from error
+
     def consolidate(self) -> None:
         """Copy all metadata into the root, so that opening a store takes one read."""
         _consolidate(self._root)
@@ -333,6 +373,20 @@ def _create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, 
         shards=(granule, *schema.SHAPE),
         compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
         fill_value=np.nan,
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def _create_image(group: zarr.Group, variable: schema.Variable) -> None:
+    group.create_array(
+        variable.name,
+        shape=schema.SHAPE,
+        dtype=variable.dtype,
+        chunks=schema.SHAPE,
+        compressors=_codecs(),
+        fill_value=_FILL[variable.dtype],
         dimension_names=variable.dims,
         chunk_key_encoding={"name": "default", "separator": "."},
         attributes=_attributes(variable),

@@ -31,6 +31,7 @@ from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Origin, keep_vanished, write_origin
 from datbatch.execution.planning import ImagingPlan, plan_imaging
 from datbatch.execution.progress import Progress
+from datbatch.execution.space import configured_space, recorded, write_space
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
@@ -59,7 +60,10 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
     ------
     ArchiveError
         When the archive cannot be read or holds no study.
+    TemplateError, AtlasError, GridMismatchError
+        When the parameters name a template or an atlas that is of no use.
     """
+    configured_space(config)
     known = Store(cohort).studies if cohort.exists() else []
     if not archive.is_dir():
         raise ArchiveError("there is no such folder")
@@ -117,17 +121,19 @@ def run_imaging(
         Whether to show no progress.
     """
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
+    space, kept = configured_space(config), recorded(config)
     if not cohort.exists():
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    plan = plan_run(manifest, cohort, config)
+    plan = plan_run(manifest, cohort, kept)
     write_origin(cohort, Origin(archive, participants, config), manifest)
-    _start(store, ledger, manifest, plan, config)
+    _start(store, ledger, manifest, plan, kept)
+    write_space(store, space)
     records: list[GranuleRecord] = []
     try:
         if plan.pending:
             tasks = [
-                ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config)
+                ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, kept)
                 for g in plan.pending
             ]
             included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)

@@ -17,6 +17,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import WorkerLostError
+from datbatch.execution.space import store_space
 from datbatch.execution.stages import ImagedStudy, image_study
 
 
@@ -30,6 +31,7 @@ class ImagingTask:
     entries: tuple[Entry, ...] = field(repr=False)
     keys: Mapping[str, GranuleKey] = field(repr=False)
     config: Config = field(repr=False)
+    """As `recorded`: template and atlas by digest, they stand in the store."""
     lost: frozenset[str] = frozenset()
     """Pseudonyms of the studies that ended their worker."""
     attempts: int = 0
@@ -95,5 +97,5 @@ def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> I
         row = Row(entry.pseudonym, schema.FAILED, WorkerLostError.code, "worker", reason)
     else:
         files = [task.archive / name for name in entry.files]
-        return image_study(entry.pseudonym, files, task.config, known)
+        return image_study(entry.pseudonym, files, task.config, known, store_space(task.store, task.config))
     return ImagedStudy(dict.fromkeys(task.keys, row))

@@ -34,6 +34,7 @@ from datbatch.execution.model_task import (
 )
 from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
+from datbatch.execution.space import as_imaged, keep_in_model, used_atlas
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import quantified, training_set
 from datbatch.files import write_whole
@@ -86,13 +87,21 @@ def train_model(
         When no worker holds the accelerator resource.
     """
     store = Store(cohort)
+    config = as_imaged(store, config)
     wanted = _wanted_model(store, config)
     folder = models_path(cohort) / wanted.name
     trained = not folder.exists()
     if trained:
         workspace = folder.with_name(f".{wanted.name}.training")
         task = TrainTask(
-            cohort.absolute(), folder.absolute(), workspace.absolute(), config, wanted.labels, wanted.split, wanted.data
+            cohort.absolute(),
+            folder.absolute(),
+            workspace.absolute(),
+            config,
+            wanted.labels,
+            wanted.split,
+            wanted.data,
+            used_atlas(store),
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
         with driver.connect(cluster, workers=workers) as client:
@@ -102,6 +111,7 @@ def train_model(
         shutil.rmtree(workspace, ignore_errors=True)
     split = dict(zip(wanted.studies, map(str, wanted.split), strict=True))
     write_whole(folder / SPLIT_FILE, canonical_json(split).encode())
+    keep_in_model(folder, cohort.absolute(), config)
     _add_group(store, wanted.name, _card(folder))
     store.write_table({"split": wanted.split.astype(object)})
     store.consolidate()
@@ -121,9 +131,11 @@ class _Wanted:
 
 def _wanted_model(store: Store, config: Config) -> _Wanted:
     studies, rows, labels, split = training_set(store, config.split)
-    data = digest(
-        [[s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)]
-    )
+    members = [
+        [s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)
+    ]
+    # The orientation of relevance is learned with the atlas.
+    data = digest([used_atlas(store), members])
     name = f"{config.train.preset}-{digest([TRAIN_VERSION, asdict(config.train), data])[:8]}"
     return _Wanted(name, studies, encode_labels(labels), split, data)
 
@@ -148,7 +160,7 @@ def plan_models(cohort: Path, config: Config, imaging: Sequence[PlannedStage]) -
         return train, PlannedStage("explain", included, 0, "train changes")
     train = PlannedStage("train", 0, labelled, "up to date")
     keys = _explain_tasks(store, config, wanted.name)
-    names = Ledger(cohort).names(f"explain/{wanted.name}", _explain_digest(_card(folder), config))
+    names = Ledger(cohort).names(f"explain/{wanted.name}", _explain_digest(store, _card(folder), config))
     todo = sum(row.status == schema.DONE for task in keys if task.key.name not in names for row in task.quantified)
     before = store.model_attributes(wanted.name).get("parameters", asdict(config.explain))
     changes = changed_keys(before, asdict(config.explain))
@@ -189,7 +201,7 @@ def explain_cohort(
     store, ledger = Store(cohort), Ledger(cohort)
     name = model if model is not None else newest_model(store)
     card = _card(models_path(cohort) / name)
-    stage, value = f"explain/{name}", _explain_digest(card, config)
+    stage, value = f"explain/{name}", _explain_digest(store, card, config)
     tasks = _explain_tasks(store, config, name)
     ledger.retire(stage, value, {task.key.name for task in tasks})
     _add_group(store, name, card)
@@ -221,22 +233,25 @@ def explain_cohort(
     return ExplainSummary(name, folded, sum(record.explained for record in records))
 
 
-def _explain_digest(card: ModelCard, config: Config) -> str:
-    return digest({"version": EXPLAIN_VERSION, "parameters": asdict(config.explain), "weights": card.weights_sha256})
+def _explain_digest(store: Store, card: ModelCard, config: Config) -> str:
+    content = {"version": EXPLAIN_VERSION, "parameters": asdict(config.explain), "weights": card.weights_sha256}
+    return digest(content | {"atlas": used_atlas(store)})
 
 
 def _explain_tasks(store: Store, config: Config, name: str) -> list[ExplainTask]:
     """Give the task of each granule; its key covers the bytes of the uptake that it explains."""
     cohort, folder = store.path.absolute(), (models_path(store.path) / name).absolute()
     card = _card(folder)
-    value = _explain_digest(card, config)
+    value = _explain_digest(store, card, config)
     studies, done = quantified(store)
     tasks = []
     for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
         rows = tuple(done[study] for study in studies[first : first + store.granule_studies])
         members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
         key = GranuleKey(f"explain/{name}", value, granule, members)
-        tasks.append(ExplainTask(cohort, name, folder, card.weights_sha256, config.explain, key, first, rows))
+        tasks.append(
+            ExplainTask(cohort, name, folder, card.weights_sha256, config.explain, used_atlas(store), key, first, rows)
+        )
     return tasks
 
 

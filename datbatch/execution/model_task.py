@@ -30,8 +30,9 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.execution.space import store_atlas
 from datbatch.files import write_whole
-from datbatch.imaging import hottest_region_masks, region_masks
+from datbatch.imaging import Atlas
 from datbatch.relevance import (
     explain_batch,
     inconsistent,
@@ -56,9 +57,12 @@ class TrainTask:
     workspace: Path = field(repr=False)
     """Where checkpoint and history stand while it trains."""
     config: Config = field(repr=False)
+    """Imaging parameters as the store records them."""
     labels: npt.NDArray[np.int64] = field(repr=False)
     split: npt.NDArray[np.str_] = field(repr=False)
     data_digest: str
+    atlas: str
+    """Digest of the store's atlas."""
 
 
 def train_on_worker(task: TrainTask) -> dict[str, Any]:
@@ -98,10 +102,11 @@ def _evaluate(network: torch.nn.Module, images: VolumeReader, task: TrainTask, n
 
 def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> dict[str, Any]:
     members = np.flatnonzero((task.split == "validation") & (task.labels >= 0))
+    atlas = store_atlas(task.store, task.atlas)
     values = []
     for index in members:
         _, relevance = _propagate(network, [images[int(index)]], task.config.explain)
-        values.append(_regional(relevance[0], task.config.explain)[PUTAMEN, HOTTEST])
+        values.append(_regional(relevance[0], task.config.explain, atlas)[PUTAMEN, HOTTEST])
     return asdict(learn_orientation(np.asarray(values), task.labels[members]))
 
 
@@ -114,6 +119,8 @@ class ExplainTask:
     folder: Path = field(repr=False)
     weights_sha256: str
     config: ExplainConfig = field(repr=False)
+    atlas: str
+    """Digest of the store's atlas."""
     key: GranuleKey
     first: int
     """Position of the granule's first study in the store."""
@@ -146,7 +153,7 @@ class ExplainedVolume:
 def explain_granule(task: ExplainTask) -> ExplainRecord:
     """Infer and explain the studies of a granule, write one shard, then the ledger object."""
     store = Store(task.store)
-    model = load_model_once(task.folder)
+    model, atlas = load_model_once(task.folder), store_atlas(task.store, task.atlas)
     if model.card.weights_sha256 != task.weights_sha256:
         raise ModelError("the model was replaced while its studies were being explained")
     images = store.volumes()
@@ -155,7 +162,7 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
     for index, row in enumerate(task.quantified):
         if row.status != schema.DONE:
             continue
-        explained = explain_volumes([images[task.first + index]], model, task.config)[0]
+        explained = explain_volumes([images[task.first + index]], model, task.config, atlas)[0]
         relevance[index] = explained.relevance
         values[index] = {
             "probability": explained.probability,
@@ -182,7 +189,7 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
 
 
 def explain_volumes(
-    volumes: Sequence[npt.NDArray[np.float32]], model: Model, config: ExplainConfig
+    volumes: Sequence[npt.NDArray[np.float32]], model: Model, config: ExplainConfig, atlas: Atlas
 ) -> list[ExplainedVolume]:
     """Infer and explain normalised volumes of shape (x, y, z), float32.
 
@@ -195,7 +202,7 @@ def explain_volumes(
         raise ModelError(f"the model is for the grid {model.card.shape}, the volumes have {schema.SHAPE}")
     sign, threshold = model.card.orientation["sign"], model.card.orientation["threshold"]
     logits, relevance = _propagate(model.network, volumes, config)
-    regional = [_regional(volume, config) for volume in relevance]
+    regional = [_regional(volume, config, atlas) for volume in relevance]
     oriented = [sign * statistics[PUTAMEN, HOTTEST] for statistics in regional]
     classes = predicted_class(logits)
     flags = inconsistent(oriented, classes, threshold)
@@ -228,12 +235,12 @@ def _propagate(
     return explained.logits.float().cpu().numpy(), explained.relevance[:, 0].float().cpu().numpy()
 
 
-def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig) -> npt.NDArray[np.float64]:
+def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig, atlas: Atlas) -> npt.NDArray[np.float64]:
     """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
     axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
     sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}
-    regional = region_statistics(relevance, region_masks(), axes, **sizes)
-    for name, mask in hottest_region_masks().items():
+    regional = region_statistics(relevance, atlas.masks, axes, **sizes)
+    for name, mask in atlas.hottest.items():
         in_large_region = region_statistics(relevance, mask[None], axes, **sizes)
         regional[schema.REGIONS.index(name), HOTTEST] = in_large_region[0, HOTTEST]
     return regional

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, digest
 from datbatch.errors import DatbatchError, InternalError, NormalisationError
+from datbatch.execution.space import Space, atlas_digest, configured_space, template_digest
 from datbatch.imaging import (
     ProjectionQuality,
     Quantification,
     Registration,
     Volume,
     assess_projections,
-    load_template,
     quantify,
     reconstruct,
     register_affine,
@@ -47,15 +46,8 @@ class Stage:
     """What of the parameters its results depend on."""
 
 
-@lru_cache(maxsize=1)
-def _template() -> Volume:
-    return load_template()
-
-
-@lru_cache(maxsize=1)
-def _template_digest() -> str:
-    template = _template()
-    return digest([template.data.tobytes().hex(), template.affine.tolist()])
+def _without(parameters: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name != key}
 
 
 def _reconstruct_parameters(config: Config) -> dict[str, Any]:
@@ -81,9 +73,14 @@ IMAGING = (
         "register",
         version=1,
         upstream=("reconstruct",),
-        parameters=lambda c: {"template": _template_digest(), **vars(c.register)},
+        parameters=lambda c: vars(c.register) | {"template": template_digest(c.register.template)},
     ),
-    Stage("quantify", version=2, upstream=("register",), parameters=lambda c: dict(vars(c.quantify))),
+    Stage(
+        "quantify",
+        version=2,
+        upstream=("register",),
+        parameters=lambda c: _without(vars(c.quantify), "atlas_labels") | {"atlas": atlas_digest(c.quantify)},
+    ),
 )
 """The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
 
@@ -146,7 +143,11 @@ class ImagedStudy:
 
 
 def image_study(
-    study: str, files: Sequence[Path], config: Config, known: Mapping[str, Row] | None = None
+    study: str,
+    files: Sequence[Path],
+    config: Config,
+    known: Mapping[str, Row] | None = None,
+    space: Space | None = None,
 ) -> ImagedStudy:
     """Take one study from its raw files to scaled, quantified, mirrored uptake; never raises.
 
@@ -160,12 +161,15 @@ def image_study(
         All parameters.
     known : mapping of str to Row, optional
         Rows of stages that are done already; their results are used, not computed again.
+    space : Space, optional
+        Template and atlas; by default those that `config` names by path.
 
     Returns
     -------
     ImagedStudy
         With a row for every imaging stage; a failure is carried to the stages after it.
     """
+    space = space if space is not None else configured_space(config)
     rows = dict(known or {})
     clock = _Clock()
     earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
@@ -184,7 +188,7 @@ def image_study(
         stage = "register"
         if stage not in rows:
             with clock("register"):
-                registration = _register(volume, config)
+                registration = register_study(volume, config, space.template)
             values = _registration_values(registration)
             if registration.failed:
                 raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
@@ -194,7 +198,7 @@ def image_study(
         with clock("normalise"):
             normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
         with clock("quantify"):
-            result = quantify(normalised, config.quantify)
+            result = quantify(normalised, config.quantify, space.atlas)
         rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
         uptake = result.uptake
     except DatbatchError as error:
@@ -222,9 +226,10 @@ def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) ->
     }
 
 
-def _register(volume: Volume, config: Config) -> Registration:
-    template = _template()
-    return register_affine(volume.data, volume.affine, template.data, template.affine, **vars(config.register))
+def register_study(volume: Volume, config: Config, template: Volume) -> Registration:
+    """Register a reconstructed study to a template with the parameters of the stage `register`."""
+    options = _without(vars(config.register), "template")
+    return register_affine(volume.data, volume.affine, template.data, template.affine, **options)
 
 
 def _registration_values(registration: Registration) -> dict[str, Any]:

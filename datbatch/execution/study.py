@@ -15,6 +15,7 @@ from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.errors import by_code
 from datbatch.execution.model_task import ExplainedVolume, explain_volumes, load_model_once
+from datbatch.execution.space import configured_space, model_space
 from datbatch.execution.stages import image_study
 from datbatch.imaging import Binding
 
@@ -178,12 +179,16 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
         The named kind for what is wrong with the study or the model.
     """
     loaded = load_model_once(Path(model))
-    config = config if config is not None else Config.from_dict(loaded.card.config)
-    imaged = image_study("study", [Path(path) for path in paths], config)
+    if config is None:
+        config = Config.from_dict(loaded.card.config)
+        space = model_space(Path(model), config)
+    else:
+        space = configured_space(config)
+    imaged = image_study("study", [Path(path) for path in paths], config, space=space)
     last = imaged.rows["quantify"]
     if imaged.uptake is None:
         raise by_code()[last.code](last.reason)
-    explained = explain_volumes([imaged.uptake], loaded, config.explain)[0]
+    explained = explain_volumes([imaged.uptake], loaded, config.explain, space.atlas)[0]
     acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
     motion_mm = acquired["motion_mm"]
     return StudyExplanation(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from datbatch.cohort import schema
-from datbatch.imaging import hottest_region_masks, load_template, region_masks, resample, scale_to_reference
+from datbatch.cohort.query import cohort_atlas, cohort_template
+from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
 from datbatch.report.classification import Model, choose_model, outcomes, read_model
@@ -91,18 +91,6 @@ def is_simulated(attributes: Mapping[Any, Any]) -> bool:
     return told is True or str(told).lower() in ("true", "1") or attributes.get("archive_kind") == "simulated"
 
 
-def scaled_template(reference: npt.NDArray[np.bool_]) -> Volume:
-    """Give the template on the store's grid, in units of the reference region as the studies are.
-
-    Parameters
-    ----------
-    reference : ndarray, shape (x, y, z), bool
-        The reference region.
-    """
-    on_grid = resample(load_template(), np.eye(4), schema.grid_affine(), schema.SHAPE)
-    return store_volume(scale_to_reference(on_grid, reference))
-
-
 def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Contents:
     """Read what a report shows; volumes of the test set are read one by one.
 
@@ -136,7 +124,8 @@ def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Co
 
 def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explained:
     read = read_model(cohort, name)
-    masks = region_masks()
+    atlas = cohort_atlas(cohort)
+    masks = atlas.masks
     found = outcomes(studies, read)
     images = scan_test_set(
         cohort.dataset["uptake"],
@@ -150,8 +139,8 @@ def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explain
         model=read,
         outcomes=tuple(found),
         images=images,
-        template=scaled_template(masks[schema.REGIONS.index("reference")]),
+        template=store_volume(scale_to_reference(cohort_template(cohort).data, atlas.mask("reference"))),
         masks=masks,
-        putamen_region=hottest_region_masks()["putamen_ipsilateral"],
+        putamen_region=atlas.hottest["putamen_ipsilateral"],
         height=striatal_slice(masks),
     )

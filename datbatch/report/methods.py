@@ -62,6 +62,8 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         if config.archive.inclusion == "paper"
         else "All studies whose raw projections were available were included."
     )
+    template = "a template of the centre's own" if register.template else "an FP-CIT template"
+    atlas = " Regions were those of an atlas of the centre's own." if quantify.atlas else ""
     scale = " and ".join(str(round(size)) for size in (register.coarse_sampling_mm, register.fine_sampling_mm))
     return (
         f"{selection} Projections of the energy window that covers {config.archive.photopeak_kev:g} keV "
@@ -70,7 +72,7 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         "All studies were reconstructed in one automatic batch by filtered back-projection with "
         f"{_FILTERS[config.reconstruct.filter]} and a cutoff of {config.reconstruct.cutoff_per_cm:g} "
         f"cycles/cm, {_attenuation(config)}. Images were transformed (affine, 12 "
-        "parameters) into MNI space by least squares against an FP-CIT template (smoothing "
+        f"parameters) into MNI space by least squares against {template} (smoothing "
         f"{register.smoothing_fwhm_mm:g} mm, sampling {scale} mm) and resampled to "
         f"{' x '.join(map(str, schema.SHAPE))} voxels of {schema.SPACING_MM:g} mm. Normalisation counted as "
         f"failed below a correlation of {register.minimum_correlation:g} with the template or an overlap of "
@@ -81,7 +83,7 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         f"the hottest {quantify.putamen_hottest_ml:g} ml of a large unilateral region around the putamen "
         f"and {quantify.caudate_hottest_ml:g} ml around the caudate nucleus. Images in which the putaminal "
         "ratio was lower on the right were mirrored, so that the side of lower binding (ipsilateral) lies "
-        "at x < 0 in every study [1].",
+        f"at x < 0 in every study [1].{atlas}",
     )
 
 
