@@ -19,6 +19,7 @@ from datbatch.errors import ConfigurationError, DatbatchError
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
+    from datbatch.imaging.template import Round
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_STUDIES, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 NOTICE = "Research software, not a medical device."
@@ -26,6 +27,7 @@ EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but stu
 130 interrupted (call again to resume). {NOTICE}"""
 
 DEMO_STUDIES = 64
+TEMPLATE_STUDIES, SIMULATED_TEMPLATE_STUDIES = 64, 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +163,28 @@ def build_parser() -> argparse.ArgumentParser:
     _cluster_options(verify)
 
     template = _command(
-        commands, "template", _template, "build the normalisation template from simulated normal studies",
-        "datbatch template template.nii.gz",
+        commands, "template", _template, "build a template from a cohort's normal studies, and normalise with it",
+        "datbatch template cohort.zarr",
     )  # fmt: skip
-    template.add_argument("output", type=Path, help="NIfTI file to write")
-    template.add_argument("--studies", type=_positive, default=24, help="normal studies to average (default: 24)")
-    template.add_argument("--workers", type=_positive, help="processes (default: one per core)")
+    template.add_argument("cohort", type=Path, nargs="?", help="store, made by `run`")
+    template.add_argument(
+        "--simulated", type=Path, metavar="FILE", help="build from simulated studies, without a store"
+    )
+    template.add_argument("--output", type=Path, help="NIfTI file to write (default: COHORT.template.nii.gz)")
+    template.add_argument("--rounds", type=_positive, default=3, help="times that all are registered (default: 3)")
+    template.add_argument(
+        "--studies",
+        type=_positive,
+        help=f"studies to average at most (default: {TEMPLATE_STUDIES}; simulated: {SIMULATED_TEMPLATE_STUDIES})",
+    )
+    template.add_argument("--no-run", action="store_true", help="only build it, and leave the store as it is")
+    _cluster_options(template)
+
+    atlas = _command(
+        commands, "atlas", _atlas, "write the atlas as an image of labels, and their names beside it",
+        "datbatch atlas atlas.nii.gz",
+    )  # fmt: skip
+    atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
     return parser
 
 
@@ -412,9 +430,51 @@ def _verify(options: argparse.Namespace) -> Answer:
 
 
 def _template(options: argparse.Namespace) -> Answer:
-    from datbatch.execution.template import build_simulated_template
+    if (options.cohort is None) == (options.simulated is None):
+        raise ConfigurationError("give a cohort, or --simulated FILE", "Call `datbatch template --help`.")
+    if options.simulated is not None:
+        from datbatch.execution.simulated_template import build_simulated_template
 
-    changes = build_simulated_template(
-        options.output, options.studies, workers=options.workers or os.cpu_count() or 1, quiet=options.quiet
-    )
-    return Answer(str(options.output), {"template": str(options.output), "changes": changes})
+        rounds = build_simulated_template(
+            options.simulated, options.studies or SIMULATED_TEMPLATE_STUDIES, rounds=options.rounds,
+            workers=options.workers or os.cpu_count() or 1, quiet=options.quiet,
+        )  # fmt: skip
+        said = {"template": str(options.simulated), "rounds": [dataclasses.asdict(one) for one in rounds]}
+        return Answer("\n".join([str(options.simulated), *_convergence(rounds)]), said)
+    from datbatch.execution.template import build_cohort_template, normalise_with, template_path
+
+    output = options.output or template_path(options.cohort)
+    built = build_cohort_template(
+        options.cohort, output=output, rounds=options.rounds, most=options.studies or TEMPLATE_STUDIES,
+        **_where(options)
+    )  # fmt: skip
+    verb = "built" if built.built else "is there already, built"
+    lines = [
+        f"{built.path} {verb} from {built.studies} of {built.normals} normal studies of good quality",
+        *_convergence(built.rounds),
+    ]
+    values: dict[str, Any] = dataclasses.asdict(built) | {"template": str(built.path), "run": None}
+    del values["path"]
+    if options.no_run:
+        return Answer("\n".join([*lines, f'To use it: [register] template = "{built.path}"']), values)
+    ran = normalise_with(options.cohort, output, **_where(options))
+    then = _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
+    return Answer("\n".join([*lines, then.text]), {**values, "run": then.values}, then.code)
+
+
+def _convergence(rounds: Sequence[Round]) -> list[str]:
+    """Show what each round changed."""
+    lines = [f"{'round':>5} {'studies':>8} {'change':>8} {'moved mm':>9}"]
+    for one in rounds:
+        moved = "-" if one.movement_mm is None else f"{one.movement_mm:.3f}"
+        lines.append(f"{one.number:>5} {one.studies:>8} {one.change:>8.4f} {moved:>9}")
+    return lines
+
+
+def _atlas(options: argparse.Namespace) -> Answer:
+    from datbatch.cohort import schema
+    from datbatch.imaging import write_labels
+
+    names = write_labels(options.output)
+    labels = dict(enumerate(schema.ATLAS_LABELS, 1))
+    return Answer(f"{options.output}\n{names}", {"atlas": str(options.output), "names": str(names), "labels": labels})

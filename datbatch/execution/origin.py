@@ -64,11 +64,27 @@ def read_origin(cohort: Path) -> Origin:
     )
 
 
+def read_manifest(cohort: Path) -> Manifest:
+    """Read the manifest that the store was made from.
+
+    Raises
+    ------
+    StoreError
+        When there is none.
+    """
+    try:
+        return Manifest.from_dict(json.loads(manifest_path(cohort).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            "the manifest beside the store is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."
+        ) from error
+
+
 def keep_vanished(manifest: Manifest, cohort: Path) -> Manifest:
     """Let studies whose files are gone stand as they were: their results are in the store and stay there."""
     try:
-        before = Manifest.from_dict(json.loads(manifest_path(cohort).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
+        before = read_manifest(cohort)
+    except StoreError:
         return manifest
     known = {entry.pseudonym: entry for entry in before.entries}
     entries = tuple(
