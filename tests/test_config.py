@@ -31,6 +31,9 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[train]\nepochs = 1.5\n", "train.epochs"),
         ("[train]\nepochs = -1\n", "train.epochs"),
         ("[train]\nepochs = true\n", "train.epochs"),
+        ("[quantify]\natlas_labels = {putamen_left = 3}\n", "quantify.atlas_labels"),
+        ("[quantify.atlas_labels]\nputamen_left = [true]\n", "quantify.atlas_labels"),
+        ("[register]\ntemplate = 3\n", "register.template"),
         ("train = 3\n", "train"),
         ("[train\n", "parameter file"),
     ],
@@ -40,6 +43,19 @@ def test_a_wrong_file_is_refused_with_the_key_named(tmp_path: Path, text: str, n
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=named):
         Config.from_toml(path)
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.toml"
+    path.write_text(
+        "[register]\ntemplate = 'own/template.nii.gz'\n"
+        "[quantify]\natlas = '/atlases/own.nii.gz'\n[quantify.atlas_labels]\nputamen_left = [11, 12]\n"
+    )
+    config = Config.from_toml(path)
+    assert config.register.template == str(tmp_path / "own" / "template.nii.gz")
+    assert config.quantify.atlas == "/atlases/own.nii.gz"
+    assert config.quantify.atlas_labels == {"putamen_left": [11, 12]}
+    assert Config.from_dict(config.to_dict()) == config
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def test_every_array_has_the_study_axis_first_and_a_description() -> None:
         assert variable.description
 
 
+def test_images_of_the_whole_cohort_share_the_grid_of_the_studies() -> None:
+    for variable in (schema.ATLAS, schema.TEMPLATE):
+        assert variable.dims == schema.UPTAKE.dims[1:]
+        assert variable.name not in {other.name for other in ALL}
+    assert schema.ATLAS_LABELS[: len(schema.REGIONS)] == schema.REGIONS
+
+
 def test_no_variable_hides_a_dimension() -> None:
     dimensions = {dim for variable in ALL for dim in variable.dims}
     assert {variable.name for variable in ALL} & dimensions == {"study"}

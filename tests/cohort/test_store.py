@@ -138,6 +138,28 @@ def test_a_cut_shard_is_found_on_reading(store: Store) -> None:
         store.volumes()[2]
 
 
+def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store: Store, volumes: np.ndarray) -> None:
+    store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
+    store.write_image(schema.TEMPLATE, volumes[2], {"digest": "a"})
+    np.testing.assert_array_equal(store.read_image(schema.TEMPLATE), volumes[0])
+    store.write_image(schema.TEMPLATE, volumes[2], {"digest": "b"})
+    np.testing.assert_array_equal(store.read_image(schema.TEMPLATE), volumes[2])
+    store.consolidate()
+    assert open_cohort(store.path).template.dims == ("x", "y", "z")
+
+
+def test_an_image_that_is_missing_or_damaged_is_named(store: Store, volumes: np.ndarray) -> None:
+    with pytest.raises(StoreError, match="no array template"):
+        store.read_image(schema.TEMPLATE)
+    store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
+    (chunk,) = (store.path / "template").glob("c*")
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(CorruptStoreError, match="template"):
+        store.read_image(schema.TEMPLATE)
+
+
 def test_a_view_gives_mirrored_studies_back_as_acquired(store: Store, volumes: np.ndarray) -> None:
     cohort = open_cohort(store.path)
     seen = as_acquired(cohort.uptake, cohort.mirrored)

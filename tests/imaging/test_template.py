@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from datbatch.imaging import (
     region_masks,
     register_affine,
     resample,
+    template_on_grid,
     write_template,
 )
 from datbatch.imaging.template import Round
@@ -94,3 +96,52 @@ def test_the_template_registers_to_itself_as_the_identity():
     assert found.quality["correlation"] == pytest.approx(1.0)
     same = resample(template, found.template_to_study, template.affine, template.data.shape)
     np.testing.assert_allclose(same, template.data, atol=1e-3)
+
+
+def test_a_template_of_another_grid_and_orientation_comes_to_the_stores_grid(tmp_path):
+    # Axes to the left, down and forward, 2.5 mm, larger than the store's grid.
+    affine = np.array([[-2.5, 0, 0, 95], [0, 0, 2.5, -130], [0, -2.5, 0, 85], [0, 0, 0, 1]])
+    shipped = load_template()
+    data = resample(shipped, np.eye(4), affine, (77, 54, 90))
+    path = tmp_path / "own.nii.gz"
+    nibabel.Nifti1Image(data, affine).to_filename(path)
+    own = template_on_grid(read_template(path))
+    assert own.data.shape == schema.SHAPE
+    np.testing.assert_array_equal(own.affine, schema.grid_affine())
+    brain = region_masks()[schema.REGIONS.index("whole_brain")]
+    assert np.corrcoef(own.data[brain], shipped.data[brain])[0, 1] > 0.98
+    found = register_affine(shipped.data, shipped.affine, own.data, own.affine)
+    assert landmark_error_mm(found.template_to_study, np.eye(4), BRAIN_MM) < 0.5
+
+
+def test_a_template_on_the_stores_grid_stays_as_it_is():
+    shipped = load_template()
+    np.testing.assert_array_equal(template_on_grid(shipped).data, shipped.data)
+
+
+def test_an_image_that_can_be_no_template_is_named(tmp_path):
+    grid = schema.grid_affine()
+
+    def own(data, affine=grid):
+        nibabel.Nifti1Image(data, affine).to_filename(tmp_path / "own.nii.gz")
+        return read_template(tmp_path / "own.nii.gz")
+
+    shipped = np.array(load_template().data)
+    holed = shipped.copy()
+    holed[40, 50, 30] = np.nan
+    for data, reason in (
+        (holed, "not finite"),
+        (np.zeros(schema.SHAPE, np.float32), "constant"),
+        (np.stack([shipped, shipped], axis=-1), "not three-dimensional"),
+    ):
+        with pytest.raises(TemplateError, match=reason):
+            own(data)
+    with pytest.raises(TemplateError, match="where the image lies"):
+        own(shipped, None)
+    far = schema.grid_affine()
+    far[0, 3] += 60
+    with pytest.raises(TemplateError, match=r"covers \d+% of the brain"):
+        template_on_grid(own(shipped, far))
+    outside = np.where(region_masks()[schema.REGIONS.index("whole_brain")], 0, shipped + 1)
+    with pytest.raises(TemplateError, match="no uptake"):
+        template_on_grid(own(outside.astype(np.float32)))

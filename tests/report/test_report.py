@@ -109,10 +109,14 @@ def test_the_methods_have_the_runs_own_parameters(written, page: Page) -> None:
     config = json.loads(build_cohort().attrs["config"])
     config["reconstruct"] = {"filter": "hann", "cutoff_per_cm": 0.7}
     config["archive"]["inclusion"] = "all"
+    config["register"] = {"template": "sha256:0123456789abcdef"}
+    config["quantify"] = {"atlas": "sha256:0123456789abcdef"}
     attributes = {"config": json.dumps(config), "simulated": False}
     text = written(TEST_SET, (), attributes=attributes).text
     assert "a Hann filter and a cutoff of 0.7 cycles/cm" in text
     assert "All studies whose raw projections were available were included" in text
+    assert "against a template of the centre's own" in text
+    assert "an atlas of the centre's own" in text
 
 
 def test_the_models_own_parameters_win_over_the_runs(written) -> None:
