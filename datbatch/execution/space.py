@@ -139,7 +139,12 @@ def as_imaged(store: Store, config: Config) -> Config:
         return recorded(config)
     made = Config.from_dict(json.loads(text))
     return replace(
-        config, archive=made.archive, reconstruct=made.reconstruct, register=made.register, quantify=made.quantify
+        config,
+        archive=made.archive,
+        reconstruct=made.reconstruct,
+        quality=made.quality,
+        register=made.register,
+        quantify=made.quantify,
     )
 
 

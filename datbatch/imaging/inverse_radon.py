@@ -21,11 +21,11 @@ def _spread(
     filtered: npt.NDArray[np.float64],
     cosines: npt.NDArray[np.float64],
     sines: npt.NDArray[np.float64],
-    centre: int,
+    origin: int,
     nearest: bool,
     image: npt.NDArray[np.float64],
 ) -> None:
-    """Add filtered (view, bin) to image (row, column); t = 0 falls on bin `centre`, bins outside count as zero."""
+    """Add filtered (view, bin) to image (row, column); t = 0 falls on bin `origin`, bins outside count as zero."""
     views, bins = filtered.shape
     size = image.shape[0]
     middle = (size + 1) // 2 - 1
@@ -37,27 +37,17 @@ def _spread(
             for view in range(views):
                 t = x * cosines[view] + y * sines[view]
                 if nearest:
-                    below = centre + int(np.floor(t + 0.5))
+                    below = origin + int(np.floor(t + 0.5))
                     if 0 <= below < bins:
                         total += filtered[view, below]
                 else:
                     floor = np.floor(t)
-                    below = centre + int(floor)
+                    below = origin + int(floor)
                     if 0 <= below < bins:
                         total += (floor + 1.0 - t) * filtered[view, below]
                     if 0 <= below + 1 < bins:
                         total += (t - floor) * filtered[view, below + 1]
             image[row, column] = total
-
-
-def zero_bins(bins: int, output_size: int) -> tuple[int, int]:
-    """Give the zeros that MATLAB puts before and behind a filtered projection, so that it covers the diagonal.
-
-    Where the projection is shorter than 2 ceil(output_size / sqrt 2) + 1 bins it is brought to that (odd) length; an
-    odd zero goes to the front.
-    """
-    missing = max(2 * math.ceil(output_size / math.sqrt(2.0)) + 1 - bins, 0)
-    return (missing + 1) // 2, missing // 2
 
 
 def iradon(
@@ -68,6 +58,7 @@ def iradon(
     frequency_scaling: float = 1.0,
     output_size: int | None = None,
     interpolation: Interpolation = "linear",
+    origin_bin: int | None = None,
 ) -> npt.NDArray[np.float64]:
     """Invert a Radon transform as MATLAB's `iradon` does, number by number.
 
@@ -75,13 +66,13 @@ def iradon(
     Slaney 1988, chapter 3), where x grows along the columns and y against the rows. Views are weighted equally, as
     there; `filtered_back_projection` is what weights by the angular gaps.
 
-    The origin of the image is pixel floor((n + 1) / 2), counted from 1. That of the projections is MATLAB's
-    documented ceil(bins / 2), counted from 1, for an odd number of bins (all that its `radon` makes), for `cubic`, and
-    wherever projections are padded with zeros to cover the image's diagonal (`zero_bins`; so it is for most even
-    numbers at the default output size). Only an even number of bins that covers the diagonal by itself, with
-    `nearest` or `linear`, has its origin one bin further, at bins / 2 + 1: MATLAB's compiled loop takes
-    floor(length / 2), counted from 0, of what it is given (source of `iradon` as shipped for code generation, 2022,
-    function `iradonImpl`). `cubic` is shape-preserving (`pchip`), as it was in MATLAB; `nearest` rounds halves up.
+    The origin of the image is pixel floor((n + 1) / 2), counted from 1; that of the projections is bin
+    floor(bins / 2), counted from 0. For an odd number of bins, all that MATLAB's `radon` makes, that is the middle and
+    MATLAB's documented ceil(bins / 2), counted from 1. For an even number MATLAB is at odds with itself: its
+    documentation says bins / 2 - 1, counted from 0, its compiled loop takes floor(length / 2) of what it is given, with
+    zeros added or not (source of `iradon` as shipped for code generation, 2022, function `iradonImpl`), which comes to
+    bins / 2 - 1 where the projections are shorter than the image's diagonal and to bins / 2 elsewhere. `origin_bin`
+    chooses. `cubic` is shape-preserving (`pchip`) and sees zeros beyond the projections; `nearest` rounds halves up.
 
     Parameters
     ----------
@@ -97,6 +88,8 @@ def iradon(
         Rows and columns of the image; 2 floor(bins / (2 sqrt 2)) when not given.
     interpolation : str
         Between bins.
+    origin_bin : int, optional
+        Bin, counted from 0, of the rays through the origin; floor(bins / 2) when not given.
 
     Returns
     -------
@@ -132,17 +125,16 @@ def iradon(
         response = frequency_response(filter, length, frequency_scaling)
         filtered = np.fft.irfft(np.fft.rfft(columns.T, n=length) * response, n=length)[:, :bins].copy()
     image = np.zeros((size, size))
-    before, behind = zero_bins(bins, size)
+    origin = bins // 2 if origin_bin is None else origin_bin
     if interpolation == "cubic":
         middle = (size + 1) // 2 - 1
         x = np.arange(size)[None, :] - middle
         y = middle - np.arange(size)[:, None]
-        t_of_bin = np.arange(-before, bins + behind) - ((bins + 1) // 2 - 1)
-        for row, angle in zip(np.pad(filtered, ((0, 0), (before, behind))), radians, strict=True):
+        zeros = size + 1 + abs(origin - bins // 2)
+        t_of_bin = np.arange(-zeros, bins + zeros) - origin
+        for row, angle in zip(np.pad(filtered, ((0, 0), (zeros, zeros))), radians, strict=True):
             image += PchipInterpolator(t_of_bin, row)(x * np.cos(angle) + y * np.sin(angle))
     else:
-        # Bins outside count as zero already, so that only the place of the origin is left of the padding.
-        centre = (before + bins + behind) // 2 - before
-        _spread(filtered, np.cos(radians), np.sin(radians), centre, interpolation == "nearest", image)
+        _spread(filtered, np.cos(radians), np.sin(radians), origin, interpolation == "nearest", image)
     image *= np.pi / (2.0 * views)
     return image

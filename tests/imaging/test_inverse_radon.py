@@ -57,23 +57,14 @@ def test_iradon_equals_its_definition_for_other_sizes_and_angles(bins, name, sca
         np.testing.assert_allclose(found, expected, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    ("bins", "size", "interpolation", "origin"),
-    [
-        (65, 20, "linear", 33),  # odd: ceil(bins / 2), counted from 1, always
-        (65, 91, "cubic", 33),
-        (64, 44, "linear", 32),  # even and padded to cover the diagonal (44 is the default size): ceil(bins / 2)
-        (64, 44, "nearest", 32),
-        (64, 44, "cubic", 32),
-        (64, 20, "cubic", 32),
-        (64, 20, "linear", 33),  # even, covers the diagonal by itself: the compiled loop's floor(bins / 2) + 1
-        (64, 20, "nearest", 33),
-    ],
-)
-def test_the_origin_of_the_projections_is_matlabs(bins, size, interpolation, origin):
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize(("bins", "given", "origin"), [(65, None, 32), (64, None, 32), (64, 31, 31), (65, 40, 40)])
+@pytest.mark.parametrize("size", [20, 44, 91])
+def test_rays_through_the_origin_fall_on_its_bin(bins, given, origin, size, interpolation):
     sinogram = np.zeros((bins, 1))
-    sinogram[origin - 1] = 1.0
-    image = iradon(sinogram, [0.0], filter="none", output_size=size, interpolation=interpolation) / (np.pi / 2)
+    sinogram[origin] = 1.0
+    options = {"output_size": size, "interpolation": interpolation, "origin_bin": given}
+    image = iradon(sinogram, [0.0], filter="none", **options) / (np.pi / 2)
     expected = np.zeros((size, size))
     expected[:, (size + 1) // 2 - 1] = 1.0
     np.testing.assert_allclose(image, expected, atol=1e-12)

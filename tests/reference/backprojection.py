@@ -118,22 +118,20 @@ def iradon(
     scaling: float = 1.0,
     size: int,
     interpolation: str = "linear",
+    origin: int | None = None,
 ) -> np.ndarray:
-    """MATLAB's `iradon`, step by step: filter, pad with zeros to cover the diagonal, look up, add."""
-    bins = sinogram.shape[0]
+    """MATLAB's `iradon`, step by step: filter, add zeros so that no ray misses, look up, add."""
     filtered = filter_columns(sinogram, name, scaling)
-    missing = max(2 * int(np.ceil(size / np.sqrt(2))) + 1 - bins, 0)
-    front = int(np.ceil(missing / 2))
-    padded = np.pad(filtered, ((front, missing - front), (0, 0)))
-    # Counted from 1: the interpreted branch (interp1) and the compiled loop (linear, nearest) name their centres apart.
-    centre = int(np.ceil(bins / 2)) + front if interpolation == "cubic" else padded.shape[0] // 2 + 1
+    front = 2 * size
+    padded = np.pad(filtered, ((front, front), (0, 0)))
+    origin = sinogram.shape[0] // 2 if origin is None else origin
     middle = (size + 1) // 2
     x = np.arange(1, size + 1)[None, :] - middle
     y = middle - np.arange(1, size + 1)[:, None]
     image = np.zeros((size, size))
     for k, angle in enumerate(np.deg2rad(theta_deg)):
         t = x * np.cos(angle) + y * np.sin(angle)
-        image += interpolate(padded[:, k], t + (centre - 1), interpolation)
+        image += interpolate(padded[:, k], t + front + origin, interpolation)
     return image * np.pi / (2 * len(theta_deg))
 
 
