@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 DEMO ?= demo
 
 .PHONY: demo test check benchmark clean
@@ -13,7 +14,11 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2
 
 benchmark: $(READY)
-	$(VENV)/bin/python benchmarks/cohort.py build/cohort --studies 200
+	$(VENV)/bin/python benchmarks/cohort.py
+
+# benchmark-reconstruction, benchmark-normalisation and so on: one file of benchmarks/ each, with the peers it names.
+benchmark-%: $(PEERS)
+	$(VENV)/bin/python benchmarks/$*.py
 
 check: $(READY)
 	$(VENV)/bin/ruff check .
@@ -24,6 +29,10 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(PEERS): $(READY)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[benchmark]'
 	touch $@
 
 clean:

@@ -63,7 +63,7 @@ class Study:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/cohort"))
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=36)
     options = parser.parse_args()

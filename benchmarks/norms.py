@@ -42,7 +42,7 @@ Row = tuple[str, str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/cohort"))
     parser.add_argument("--studies", type=int, default=200)
     options = parser.parse_args()
     archive, store = options.folder / "archive", options.folder / "cohort.zarr"
