@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray
+from landmarks import error_mm, landmarks
 from scipy.ndimage import distance_transform_edt
 
 from datbatch import __version__
@@ -124,26 +125,12 @@ def outcome(cohort: xarray.DataTree) -> Iterator[Row]:
     yield "excluded", f"{len(excluded)}" + (f" ({', '.join(sorted(set(excluded)))})" if excluded else "")
 
 
-def landmarks() -> dict[str, npt.NDArray[np.float64]]:
-    """Give points (n, 4) in MNI mm: of putamen and caudate, and of the whole brain."""
-    masks = dict(zip(schema.REGIONS, region_masks(), strict=True))
-    striata = masks["putamen_ipsilateral"] | masks["putamen_contralateral"]
-    striata |= masks["caudate_ipsilateral"] | masks["caudate_contralateral"]
-    points = {}
-    for name, mask, step in (("striatal", striata, 3), ("brain", masks["whole_brain"], 10)):
-        sparse = np.zeros_like(mask)
-        sparse[::step, ::step, ::step] = mask[::step, ::step, ::step]
-        voxels = np.argwhere(sparse)
-        points[name] = np.c_[voxels, np.ones(len(voxels))] @ schema.grid_affine().T
-    return points
-
-
 def normalisation(cohort: xarray.DataTree, studies: list[Study]) -> Iterator[Row]:
     found = cohort.template_to_study.values
     for name, points in landmarks().items():
         for cut in (False, True):
             errors = [
-                np.linalg.norm((points @ (found[s.index] - s.template_to_study).T)[:, :3], axis=1).mean()
+                error_mm(found[s.index], s.template_to_study, points)
                 for s in studies
                 if (s.truth["cut"] != "none") == cut
             ]

@@ -86,10 +86,8 @@ class RegisterConfig:
     """Distance of the sample points at the first level."""
     fine_sampling_mm: float = 4.0
     """Distance of the sample points at the second level."""
-    minimum_correlation: float = 0.80
-    """Correlation with the template below which the normalisation counts as failed."""
-    minimum_outline_dice: float = 0.75
-    """Overlap of the outlines below which the normalisation counts as failed."""
+    maximum_failure_probability: float = 0.5
+    """Probability of failure, from the quality scores, above which the normalisation counts as failed."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ IMAGING = (
     ),
     Stage(
         "register",
-        version=1,
+        version=2,
         upstream=("reconstruct",),
         parameters=lambda c: vars(c.register) | {"template": template_digest(c.register.template)},
     ),

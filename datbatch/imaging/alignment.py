@@ -25,6 +25,18 @@ HUBER_SIGMAS = 1.345
 """Residuals beyond this many robust standard deviations count linearly (95 % efficiency; Huber 1981)."""
 SIGMA_PER_MEDIAN = 1.4826
 """Standard deviation of a Gaussian over the median of its absolute values."""
+MOST_STEPS = 30
+"""Bound on the iterations of a descent; few are used."""
+CONVERGED_MM = 0.02
+"""A step that moves no point of the head further ends a descent."""
+LONGEST_STEP = 0.35
+"""Bound on the linear part of one step (a turn of 20 degrees)."""
+FEWEST_POINTS = 100
+"""Points inside the field of view without which nothing is fitted."""
+RIGID_STRETCH_SD, AFFINE_STRETCH_SD = 0.02, 0.10
+"""Prior spread of the logarithm of size and shear, while the pose is sought and after."""
+RESEL_FWHM_MM = 14.0
+"""Samples closer than this are not independent (intrinsic resolution and smoothing together)."""
 
 
 @dataclass(frozen=True)
@@ -217,3 +229,35 @@ def stretch_logarithm(affine: _Array) -> _Array:
     """Give the logarithm of U in the polar decomposition A = R U: sizes on the diagonal, shears beside it."""
     _, sizes, right = np.linalg.svd(affine[:3, :3])
     return np.asarray((right.T * np.log(np.maximum(sizes, 1e-6))) @ right, np.float64)
+
+
+def descend(
+    moving: Moving,
+    samples: Samples,
+    affine: _Array,
+    *,
+    sampling_mm: float,
+    stretch_sd: float,
+    most_steps: int = MOST_STEPS,
+) -> _Array:
+    """Iterate Gauss-Newton steps until nothing moves; gives the affine (4, 4) that is reached.
+
+    `affine` is the start; all samples, `sampling_mm` apart, are compared at every step.
+    """
+    independent = min(1.0, (sampling_mm / RESEL_FWHM_MM) ** 3)
+    reach = np.abs(samples.points_mm).max(axis=0)
+    scale = None
+    for _ in range(most_steps):
+        seen = compare(moving, samples, affine)
+        if np.count_nonzero(seen.inside) < FEWEST_POINTS:
+            break
+        if scale is None:
+            scale = intensity_scale(seen, samples)
+        step, scale_step = gauss_newton_step(seen, samples, scale, stretch_logarithm(affine), stretch_sd, independent)
+        longest = float(np.abs(step[:3, :3]).max())
+        step *= min(1.0, LONGEST_STEP / max(longest, 1e-12))
+        affine = affine @ scipy.linalg.expm(step)
+        scale += scale_step
+        if float((np.abs(step[:3, :3]) @ reach + np.abs(step[:3, 3])).max()) < CONVERGED_MM:
+            break
+    return affine

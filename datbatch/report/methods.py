@@ -75,8 +75,8 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         f"parameters) into MNI space by least squares against {template} (smoothing "
         f"{register.smoothing_fwhm_mm:g} mm, sampling {scale} mm) and resampled to "
         f"{' x '.join(map(str, schema.SHAPE))} voxels of {schema.SPACING_MM:g} mm. Normalisation counted as "
-        f"failed below a correlation of {register.minimum_correlation:g} with the template or an overlap of "
-        f"outlines (Dice) of {register.minimum_outline_dice:g}.",
+        "failed above a probability of failure (logistic model of correlation, stability and shear) "
+        f"of {register.maximum_failure_probability:g}.",
         f"Intensities were divided by the {percentile} of the reference region (whole brain without "
         "striata, thalamus, brain stem and ventricles). The specific binding ratio was (mean of the "
         "hottest voxels - reference level) / reference level, the latter being the same percentile, over "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from datbatch.errors import EmptyVolumeError, GridMismatchError
-from datbatch.imaging import register_affine
+from datbatch.imaging import load_template, reconstruct, register_affine
 from datbatch.imaging.smoothing import smooth_and_thin
 from datbatch.imaging.volume import Volume
+from datbatch.simulation import acquire, draw_subject
 from tests.reference.head_phantom import (
     BRAIN_MM,
     STRIATAL_MM,
@@ -61,11 +64,39 @@ def test_a_cut_head_is_found(head_template, empty, stored_as_zeros):
     assert landmark_error_mm(found.template_to_study, pose, BRAIN_MM) < 2.5
 
 
-def test_turning_the_head_turns_the_affine(head_template):
-    turn = moved((7, -5, 12), (11, -8, 9))
-    straight, turned = (registered(head_template, *head_volume(pose)) for pose in (np.eye(4), turn))
-    expected = turn @ straight.template_to_study
-    assert landmark_error_mm(turned.template_to_study, expected, BRAIN_MM) < 0.8
+@pytest.mark.parametrize(
+    "change",
+    [moved((7, -5, 12), (11, -8, 9)), moved((0, 0, 0), (-14, 6, 3)), np.diag([0.84, 0.84, 0.84, 1.0])],
+    ids=["turn and shift", "shift", "size"],
+)
+def test_moving_the_head_moves_the_affine(head_template, change):
+    here, there = (registered(head_template, *head_volume(pose)) for pose in (np.eye(4), change))
+    expected = change @ here.template_to_study
+    # The blur does not shrink with the head: a smaller one looks different, too.
+    assert landmark_error_mm(there.template_to_study, expected, BRAIN_MM) < 1.0
+
+
+def test_turning_a_simulated_head_turns_the_affine():
+    template, subject = load_template(), draw_subject(3, seed=31)
+    turned = replace(subject.pose, rotation_deg=(12.0, -8.0, 15.0), centre_mm=(6.0, -10.0, 4.0))
+    found, true = [], []
+    for pose in (subject.pose, turned):
+        study = acquire(replace(subject, pose=pose))
+        volume = reconstruct(study)
+        found.append(registered(template, volume.data, volume.affine).template_to_study)
+        true.append(study.truth.template_to_study)
+    change = true[1] @ np.linalg.inv(true[0])
+    assert landmark_error_mm(found[1], change @ found[0], STRIATAL_MM) < 1.0
+    assert landmark_error_mm(found[1], change @ found[0], BRAIN_MM) < 1.5
+
+
+def test_a_mirrored_study_on_a_mirrored_template_gives_the_mirrored_affine(head_template):
+    mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
+    data, affine = head_volume(random_pose(12), noise=0.02, striatum=(3.5, 2.0))
+    here = register_affine(data, affine, head_template.data, head_template.affine)
+    there = register_affine(data, mirror @ affine, head_template.data, mirror @ head_template.affine)
+    expected = mirror @ here.template_to_study @ mirror
+    assert landmark_error_mm(there.template_to_study, expected, BRAIN_MM) < 0.01
 
 
 def test_moving_the_grid_moves_the_affine_exactly(head_template):
@@ -76,14 +107,15 @@ def test_moving_the_grid_moves_the_affine_exactly(head_template):
 
 
 @pytest.mark.parametrize("flip", [(-1, 1, 1), (1, -1, -1)])
-def test_the_direction_of_the_voxel_axes_does_not_matter(head_template, flip):
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_order_and_direction_of_the_voxel_axes_do_not_matter(head_template, flip, order):
     data, affine = head_volume(random_pose(7))
-    reversed_data = data[tuple(slice(None, None, step) for step in flip)]
+    permuted = data[tuple(slice(None, None, step) for step in flip)].transpose(order)
     to_old = np.diag([*flip, 1.0])
     to_old[:3, 3] = [size - 1 if step < 0 else 0 for size, step in zip(data.shape, flip, strict=True)]
     here = registered(head_template, data, affine)
-    there = registered(head_template, reversed_data, affine @ to_old)
-    assert landmark_error_mm(there.template_to_study, here.template_to_study, BRAIN_MM) < 0.1
+    there = registered(head_template, permuted, (affine @ to_old)[:, [*order, 3]])
+    assert landmark_error_mm(there.template_to_study, here.template_to_study, BRAIN_MM) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -98,7 +130,7 @@ def test_a_start_far_off_is_no_failure(head_template, turn_deg, shift_mm):
     assert landmark_error_mm(far.template_to_study, off @ near.template_to_study, BRAIN_MM) < 1.0
 
 
-@pytest.mark.parametrize("factor", [1e-3, 250.0])
+@pytest.mark.parametrize("factor", [1e-30, 1e-3, 250.0])
 def test_counts_do_not_change_where_the_head_is(head_template, factor):
     data, affine = head_volume(random_pose(9), noise=0.02)
     here, there = registered(head_template, data, affine), registered(head_template, factor * data, affine)
@@ -119,9 +151,9 @@ def test_an_object_that_is_no_head_is_a_failure(head_template):
     assert registered(head_template, rod, affine).failed
 
 
-def test_a_minimum_that_nothing_reaches_makes_every_study_fail(head_template):
+def test_a_limit_that_nothing_keeps_makes_every_study_fail(head_template):
     data, affine = head_volume(np.eye(4))
-    assert registered(head_template, data, affine, minimum_correlation=1.01).failed
+    assert registered(head_template, data, affine, maximum_failure_probability=0.0).failed
 
 
 def test_empty_volumes_and_bad_matrices_are_named(head_template):
@@ -135,6 +167,31 @@ def test_empty_volumes_and_bad_matrices_are_named(head_template):
         registered(head_template, data, np.eye(3))
     with pytest.raises(TypeError):
         registered(head_template, data, affine, smoothing=3.0)
+
+
+def test_bad_templates_are_named(head_template):
+    data, affine = head_volume(np.eye(4))
+    good = head_template.data
+    for bad in (np.zeros_like(good), good * np.nan, -good - 1, good[:, :, :1]):
+        with pytest.raises(EmptyVolumeError):
+            register_affine(data, affine, bad, head_template.affine)
+    with pytest.raises(GridMismatchError):
+        register_affine(data, affine, good, np.zeros((4, 4)))
+
+
+def test_a_template_far_away_is_still_found(head_template):
+    far = moved((0, 0, 0), (900.0, -2000.0, 400.0))
+    data, affine = head_volume(random_pose(6))
+    here = registered(head_template, data, affine)
+    there = register_affine(data, affine, head_template.data, far @ head_template.affine)
+    assert landmark_error_mm(there.template_to_study @ far, here.template_to_study, BRAIN_MM) < 0.01
+
+
+def test_a_template_too_small_to_compare_is_a_failure(head_template):
+    data, affine = head_volume(np.eye(4))
+    found = register_affine(data, affine, head_template.data[45:48, 50:53, 30:33], head_template.affine)
+    assert found.failed
+    assert found.quality["failure_probability"] > 0.999
 
 
 def test_smoothing_a_gaussian_adds_the_widths():
