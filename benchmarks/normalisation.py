@@ -71,27 +71,30 @@ def better_input(method: Method, heads: Sequence[PosedHead], template: Volume) -
 
 
 def accuracy_rows(results: dict[str, list[Result]]) -> Iterator[str]:
-    groups = ["all", "whole", "cut", *dict.fromkeys(r.group for r in results["datbatch"])]
-    for group in groups:
+    groups = list(dict.fromkeys(r.group for r in results["datbatch"]))
+    rows: dict[str, list[Group]] = {
+        "all": groups,
+        "field of view not cut": [group for group in groups if group not in CUT],
+        "field of view cut": [group for group in groups if group in CUT],
+        **{group: [group] for group in groups},
+    }
+    for row, members in rows.items():
         for name, found in results.items():
-            chosen = [r for r in found if group in ("all", r.group) or (group == "cut") == (r.group in CUT)]
-            if group not in ("all", "whole", "cut"):
-                chosen = [r for r in found if r.group == group]
-            if not chosen:
-                continue
-            cells = [group, str(len(chosen)), name]
-            for errors in ([r.striatal_mm for r in chosen], [r.brain_mm for r in chosen]):
-                cells.append(f"{np.mean(errors):.2f} ({np.percentile(errors, 95):.2f})")
-            cells.append(str(sum(r.failed for r in chosen)))
-            yield "| " + " | ".join(cells) + " |"
+            chosen = [r for r in found if r.group in members]
+            if chosen:
+                cells = [row, str(len(chosen)), name]
+                for errors in ([r.striatal_mm for r in chosen], [r.brain_mm for r in chosen]):
+                    cells.append(f"{np.mean(errors):.2f} ({np.percentile(errors, 95):.2f})")
+                yield "| " + " | ".join([*cells, str(sum(r.failed for r in chosen))]) + " |"
 
 
 def bad_starts(heads: Sequence[PosedHead], template: Volume, starts: int, most_deg: float, most_mm: float) -> str:
     """Turn and shift studies before they are registered; gives the number of failures and of those not noticed."""
     rng, points = np.random.default_rng(0), landmarks()
+    still = [head for head in heads if head.group != "motion"]  # a head that moved has no one true pose
     failures = unnoticed = alarms = 0
     for number in range(starts):
-        head = heads[number % len(heads)]
+        head = still[number % len(still)]
         off = np.eye(4)
         axis, direction = rng.normal(size=3), rng.normal(size=3)
         turn = np.radians(rng.uniform(0, most_deg)) * axis / np.linalg.norm(axis)

@@ -86,7 +86,7 @@ class RegisterConfig:
     """Distance of the sample points at the first level."""
     fine_sampling_mm: float = 4.0
     """Distance of the sample points at the second level."""
-    maximum_failure_probability: float = 0.5
+    maximum_failure_probability: float = 0.7
     """Probability of failure, from the quality scores, above which the normalisation counts as failed."""
 
 

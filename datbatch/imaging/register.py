@@ -22,9 +22,12 @@ _Array = npt.NDArray[np.float64]
 CAPTURE_FWHM_MM = 20.0
 """Smoothing of both images while the pose is sought: wide valleys lead to it from turns of 60 degrees."""
 
+SURE_PROBABILITY = 0.1
+"""A result that is more probably a failure than this is compared with one from turned starts; few good ones are."""
+
 
 def _turns() -> tuple[_Array, ...]:
-    """Give the turns to start from where none fails: 45 degrees either way about each axis."""
+    """Give the turns to start from where the first start fails: 45 degrees either way about each axis."""
     turns = []
     for first, second in ((1, 2), (2, 0), (0, 1)):
         for sign in (1.0, -1.0):
@@ -69,8 +72,8 @@ def register_affine(
     intensity scale s, and a weak Gaussian prior on size and shear (see `alignment`). Study and template are smoothed
     alike. Points outside the study's field of view are left out, empty slices too, so that a cut head is not pulled to
     the edge. Starts at the centres of the heads; turns and shifts, then the whole affine are found on strongly
-    smoothed images and coarse samples, then the affine on fine ones. Where that fails, starts turned by 45 degrees
-    about each axis are tried, and the more reliable result is given.
+    smoothed images and coarse samples, then the affine on fine ones. Where that is not surely good, starts turned by
+    45 degrees about each axis are tried, and the more reliable result is given.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def register_affine(
     start = np.eye(4)
     start[:3, 3] = centre_mm
     found = _judged(fine, coarse, refine(fine, find_pose(coarse, start)), config)
-    if not found.failed:
+    if found.quality["failure_probability"] <= SURE_PROBABILITY:
         return found
     turned = [find_pose(coarse, start @ turn) for turn in _TURNS]
     scores = [quality_scores(coarse, coarse, pose)["correlation"] for pose in turned]

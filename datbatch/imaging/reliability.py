@@ -28,8 +28,8 @@ LEAST_DRIFT_MM, MOST_DRIFT_MM = 1.0, 100.0
 """A drift outside of these says no more: about 1 mm lies between good fits of the two smoothings."""
 SMALLEST_SIZE, LARGEST_SIZE = 0.65, 1.45
 """Length relative to the template outside of which a result is no plausible head."""
-FAILURE_WEIGHTS = {"one": -7.08, "coarse_correlation": 16.7, "drift_mm": 5.21, "shear": 21.3}
-"""Of the terms of the log odds; printed by `python benchmarks/failures.py --studies 66 --seed 1 --fit`: logistic
+FAILURE_WEIGHTS = {"one": -6.723, "coarse_correlation": 16.015, "drift_mm": 5.153, "shear": 19.188}
+"""Of the terms of the log odds; printed by `python benchmarks/failures.py --studies 110 --seed 1 --fit`: logistic
 regression on simulated studies, most of them of heads or poses that are rare, against failures made on purpose."""
 
 
