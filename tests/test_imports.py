@@ -20,6 +20,7 @@ LEVELS = [
     {"execution"},
     {"report"},
     {"demo"},
+    {"commands"},
     {"cli"},
 ]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

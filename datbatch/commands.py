@@ -1,0 +1,306 @@
+"""What each command does and says: a call of the Python API, in words and in values. Heavy imports wait."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datbatch.config import Config
+from datbatch.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from datbatch.execution.imaging_run import RunSummary
+    from datbatch.imaging.template import Round
+
+EXIT_OK, EXIT_ERROR, EXIT_FAILED_STUDIES = 0, 1, 3
+NOTICE = "Research software, not a medical device."
+TEMPLATE_STUDIES, SIMULATED_TEMPLATE_STUDIES = 64, 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command says: text for people, values for `--json`, and its exit code."""
+
+    text: str
+    values: Mapping[str, Any]
+    code: int = EXIT_OK
+
+
+def _where(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of every function that runs on a cluster."""
+    return {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return Config() if options.config is None else Config.from_toml(options.config)
+
+
+def demo(options: argparse.Namespace) -> Answer:
+    """Run everything on a small simulated archive."""
+    from datbatch.demo import run_demo
+
+    demo = run_demo(options.folder, options.studies, **_where(options))
+    program = sys.argv[0]
+    text = f"""
+{_outcome(demo.ran)}
+store   {demo.store}
+model   {demo.trained.folder}
+report  {demo.report}
+
+Next: open the report in a browser, or try
+  {program} failures {demo.store}
+  {program} study '{demo.example}' --model {demo.trained.folder} --picture {options.folder}/study.png
+  {Path(program).with_name("python")} -c "import xarray; print(xarray.open_datatree('{demo.store}', engine='zarr'))"
+Call the same command again: it resumes and computes nothing twice. {NOTICE}"""
+    return Answer(text, dataclasses.asdict(demo))
+
+
+def simulate(options: argparse.Namespace) -> Answer:
+    """Make an archive of simulated studies."""
+    from datbatch.demo import simulate_with_progress
+
+    simulate_with_progress(
+        options.archive, options.studies, seed=options.seed, defects=not options.no_defects,
+        workers=options.workers, quiet=options.quiet,
+    )  # fmt: skip
+    text = f"{options.studies} studies in {options.archive}\nNext: datbatch run {options.archive} cohort.zarr"
+    return Answer(text, {"archive": str(options.archive), "studies": options.studies})
+
+
+def plan(options: argparse.Namespace) -> Answer:
+    """Say what `run` would do, why, and what it would cost."""
+    from datbatch.execution.estimate import estimate_cost
+    from datbatch.execution.imaging_run import plan_run, prepare
+    from datbatch.execution.model_run import plan_models
+
+    config = _config(options)
+    manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
+    plan = plan_run(manifest, options.cohort, config)
+    stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
+    cost = estimate_cost(plan, options.archive, config)
+    status = Counter(entry.status for entry in manifest.entries)
+    lines = [
+        f"{len(manifest.entries)} studies in {manifest.files_found} files: "
+        + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
+        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
+        cost.text(),
+    ]
+    values = {
+        "studies": len(manifest.entries),
+        "manifest": dict(status),
+        "stages": [dataclasses.asdict(stage) for stage in stages],
+        "cost": dataclasses.asdict(cost),
+    }
+    return Answer("\n".join(lines), values)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Take an archive into a store."""
+    from datbatch.execution.imaging_run import run_imaging
+
+    ran = run_imaging(
+        options.archive, options.cohort, _config(options), participants=options.participants,
+        **_where(options)
+    )  # fmt: skip
+    return _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
+
+
+def _ran(ran: RunSummary, then: str) -> Answer:
+    code = EXIT_FAILED_STUDIES if ran.failed else EXIT_OK
+    return Answer(f"{_outcome(ran)}\n{then}", dataclasses.asdict(ran), code)
+
+
+def _outcome(ran: RunSummary) -> str:
+    lines = [
+        f"{ran.studies} studies: {ran.done} done, {ran.failed} failed, {ran.excluded} excluded; "
+        f"{ran.processed} computed now, the rest kept"
+    ]
+    lines += [f"  {code:<24} {count}" for code, count in sorted(ran.failures.items())]
+    return "\n".join(lines)
+
+
+def norms(options: argparse.Namespace) -> Answer:
+    """Fit the normal range."""
+    from datbatch.execution.norms_run import fit_norms
+
+    norms = fit_norms(options.cohort, _config(options))
+    return Answer(f"{norms.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(norms))
+
+
+def train(options: argparse.Namespace) -> Answer:
+    """Train a model."""
+    from datbatch.execution.model_run import train_model
+
+    config = _config(options)
+    changes = {key: value for key in ("preset", "epochs") if (value := getattr(options, key)) is not None}
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
+    trained = train_model(options.cohort, config, **_where(options))
+    verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
+    text = f"{trained.model} {verb}\n{trained.folder}\nNext: datbatch explain {options.cohort}"
+    return Answer(text, {"model": trained.model, "folder": str(trained.folder), "trained": trained.trained})
+
+
+def explain(options: argparse.Namespace) -> Answer:
+    """Infer and explain."""
+    from datbatch.execution.model_run import explain_cohort
+
+    explained = explain_cohort(
+        options.cohort, _config(options), model=options.model,
+        **_where(options)
+    )  # fmt: skip
+    text = (
+        f"{explained.done} studies explained by {explained.model}, {explained.processed} of them now\n"
+        f"Next: datbatch report {options.cohort}"
+    )
+    return Answer(text, dataclasses.asdict(explained))
+
+
+def report(options: argparse.Namespace) -> Answer:
+    """Write the report."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.report import write_report
+
+    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
+    page = write_report(open_cohort(options.cohort), output, model=options.model)
+    return Answer(str(page), {"report": str(page)})
+
+
+def study(options: argparse.Namespace) -> Answer:
+    """Explain one study."""
+    from datbatch.execution.study import explain_study
+
+    explained = explain_study(options.dicom, options.model)
+    if options.picture is not None:
+        from datbatch.report import write_study_picture
+
+        write_study_picture(explained, options.picture, sign=explained.orientation)
+    return Answer(f"{explained.text()}\n{NOTICE}", explained.summary())
+
+
+def status(options: argparse.Namespace) -> Answer:
+    """Say what is done."""
+    from datbatch.execution.state import cohort_state
+
+    state = cohort_state(options.cohort)
+    lines = [", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
+    if state.normal_range:
+        lines.append(
+            "normal range" + (" (of earlier tables: call `datbatch norms`)" if state.normal_range_stale else "")
+        )
+    lines += [f"model {name}" for name in state.models]
+    return Answer("\n".join(lines), dataclasses.asdict(state))
+
+
+def failures(options: argparse.Namespace) -> Answer:
+    """List what failed, by code."""
+    from datbatch.archive.codes import explain_code
+    from datbatch.execution.state import cohort_failures
+
+    found = cohort_failures(options.cohort, with_files=options.files)
+    lines = []
+    for code, group in sorted(found.items()):
+        meaning, remedy = explain_code(code)
+        lines += [f"{code}: {len(group)} studies. {meaning}", f"  What to do: {remedy}"]
+        lines += [
+            f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
+            for f in group
+        ]
+    values = {code: [dataclasses.asdict(f) for f in group] for code, group in found.items()}
+    return Answer("\n".join(lines) or "no failures", values)
+
+
+def retry(options: argparse.Namespace) -> Answer:
+    """Run failed studies again."""
+    from datbatch.execution.imaging_run import forget_failures, run_imaging
+    from datbatch.execution.origin import read_origin
+
+    origin = read_origin(options.cohort)
+    forget_failures(options.cohort, options.code)
+    ran = run_imaging(
+        origin.archive, options.cohort, origin.config, participants=origin.participants,
+        **_where(options)
+    )  # fmt: skip
+    return _ran(ran, str(options.cohort))
+
+
+def verify(options: argparse.Namespace) -> Answer:
+    """Compare every byte with its record, and repair."""
+    from datbatch.execution.state import repair_cohort, verify_cohort
+
+    count, damages = verify_cohort(options.cohort, quiet=options.quiet)
+    lines = [f"{count} volumes read, {len(damages)} damaged"]
+    lines += [f"  {d.array}  {d.study}  {d.kind}" for d in damages]
+    code = EXIT_ERROR if damages else EXIT_OK
+    if options.repair:
+        swept = repair_cohort(options.cohort, damages, **_where(options))
+        _, left = verify_cohort(options.cohort, quiet=options.quiet)
+        lines.append(f"repaired {len(damages) - len(left)}, removed {swept} left-over files")
+        code = EXIT_ERROR if left else EXIT_OK
+    elif damages:
+        lines.append(f"Next: datbatch verify {options.cohort} --repair")
+    values = {
+        "volumes": count,
+        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in damages],
+    }
+    return Answer("\n".join(lines), values, code)
+
+
+def template(options: argparse.Namespace) -> Answer:
+    """Build a template, and normalise with it."""
+    if (options.cohort is None) == (options.simulated is None):
+        raise ConfigurationError("give a cohort, or --simulated FILE", "Call `datbatch template --help`.")
+    if options.simulated is not None:
+        from datbatch.execution.simulated_template import build_simulated_template
+
+        rounds = build_simulated_template(
+            options.simulated, options.studies or SIMULATED_TEMPLATE_STUDIES, rounds=options.rounds,
+            workers=options.workers or os.cpu_count() or 1, quiet=options.quiet,
+        )  # fmt: skip
+        said = {"template": str(options.simulated), "rounds": [dataclasses.asdict(one) for one in rounds]}
+        return Answer("\n".join([str(options.simulated), *_convergence(rounds)]), said)
+    from datbatch.execution.template import build_cohort_template, normalise_with, template_path
+
+    output = options.output or template_path(options.cohort)
+    built = build_cohort_template(
+        options.cohort, output=output, rounds=options.rounds, most=options.studies or TEMPLATE_STUDIES,
+        **_where(options)
+    )  # fmt: skip
+    verb = "built" if built.built else "is there already, built"
+    lines = [
+        f"{built.path} {verb} from {built.studies} of {built.normals} normal studies of good quality",
+        *_convergence(built.rounds),
+    ]
+    values: dict[str, Any] = dataclasses.asdict(built) | {"template": str(built.path), "run": None}
+    del values["path"]
+    if options.no_run:
+        return Answer("\n".join([*lines, f'To use it: [register] template = "{built.path}"']), values)
+    ran = normalise_with(options.cohort, output, **_where(options))
+    then = _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
+    return Answer("\n".join([*lines, then.text]), {**values, "run": then.values}, then.code)
+
+
+def _convergence(rounds: Sequence[Round]) -> list[str]:
+    """Show what each round changed."""
+    lines = [f"{'round':>5} {'studies':>8} {'change':>8} {'moved mm':>9}"]
+    for one in rounds:
+        moved = "-" if one.movement_mm is None else f"{one.movement_mm:.3f}"
+        lines.append(f"{one.number:>5} {one.studies:>8} {one.change:>8.4f} {moved:>9}")
+    return lines
+
+
+def atlas(options: argparse.Namespace) -> Answer:
+    """Write the atlas as NIfTI."""
+    from datbatch.cohort import schema
+    from datbatch.imaging import write_labels
+
+    names = write_labels(options.output)
+    labels = dict(enumerate(schema.ATLAS_LABELS, 1))
+    return Answer(f"{options.output}\n{names}", {"atlas": str(options.output), "names": str(names), "labels": labels})
