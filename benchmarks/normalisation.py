@@ -3,8 +3,7 @@
     python benchmarks/normalisation.py --studies 44 --starts 500 --detection 110
 
 prints Markdown: landmark errors and seconds by method and group, failures from bad starts, and how many failures are
-detected. All methods get the same studies and the same template and run on one thread; a peer gets the studies raw or
-smoothed by 8 mm, whichever made the smaller error on the first few.
+detected. All methods get the same studies and the same template and run on one thread; see `peers` for their settings.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from failures import detection_rows, judged_results
 from landmarks import error_mm, landmarks
-from peers import Method, available_peers, smoothed
+from peers import Method, available_peers
 from posed_heads import GROUPS, Group, PosedHead, posed_head
 from scipy.spatial.transform import Rotation
 
@@ -27,8 +26,6 @@ from datbatch import __version__
 from datbatch.imaging import Volume, load_template, register_affine
 from datbatch.imaging.reliability import FAILED_BRAIN_MM, FAILED_STRIATAL_MM
 
-PILOT = 6
-"""Studies on which a peer's better input is found."""
 CUT: tuple[Group, ...] = ("cut, top", "cut, base")
 PIVOT_MM = np.array([0.0, -17.0, 0.0])
 _Array = npt.NDArray[np.float64]
@@ -52,22 +49,16 @@ def ours(study: Volume, template: Volume) -> _Array:
     return register_affine(study.data, study.affine, template.data, template.affine).template_to_study
 
 
-def measured(method: Method, heads: Sequence[PosedHead], template: Volume, smooth: bool) -> list[Result]:
+def measured(method: Method, heads: Sequence[PosedHead], template: Volume) -> list[Result]:
     """Run a method over all studies; smoothing counts as part of it."""
     points, found = landmarks(), []
     for head in heads:
         start = time.perf_counter()
-        affine = method(smoothed(head.volume) if smooth else head.volume, template)
+        affine = method(head.volume, template)
         seconds = time.perf_counter() - start
         striatal, brain = (error_mm(affine, head.template_to_study, points[name]) for name in ("striatal", "brain"))
         found.append(Result(head.group, striatal, brain, seconds))
     return found
-
-
-def better_input(method: Method, heads: Sequence[PosedHead], template: Volume) -> bool:
-    """Tell whether a peer does better on smoothed studies."""
-    error = [np.mean([r.brain_mm for r in measured(method, heads, template, smooth)]) for smooth in (False, True)]
-    return bool(error[1] < error[0])
 
 
 def accuracy_rows(results: dict[str, list[Result]]) -> Iterator[str]:
@@ -128,10 +119,9 @@ def main() -> None:
     results: dict[str, list[Result]] = {}
     if heads:
         ours(heads[0].volume, template)  # compiles, where no earlier run has
-        results["datbatch"] = measured(ours, heads, template, smooth=False)
+        results["datbatch"] = measured(ours, heads, template)
         for name, method in ({} if options.no_peers else available_peers()).items():
-            smooth = better_input(method, heads[:PILOT], template)
-            results[f"{name}, {'smoothed' if smooth else 'raw'}"] = measured(method, heads, template, smooth)
+            results[name] = measured(method, heads, template)
     print(f"datbatch {__version__}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n")
     if results:
         print("Landmark error in mm, mean (95th percentile), and failures "

@@ -1,0 +1,155 @@
+"""Left is left: which side of a study is the lower one, over many header styles and many asymmetric patients.
+
+    python benchmarks/sides.py --studies 1000
+
+Every study is simulated, written as DICOM in a style drawn for it, read back and taken through the pipeline as a
+hospital's would be. Its truth is known three ways:
+
+- the signal, binding ratio times volume: what an image of 10 mm resolution can show of a structure 10 mm thick;
+- the binding ratio alone, blind to how thick this person's left and right putamen are, which no image of this
+  resolution can tell from their concentration (in the simulated population the volume of each side varies by 9 %, for
+  itself);
+- a mark that cannot be missed, for the geometry alone: the whole striatum of one side without any binding.
+
+The first two are asked of studies whose truth differs by more than 15 % between the sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from datbatch import __version__
+from datbatch.cohort import schema
+from datbatch.config import Config
+from datbatch.execution.stages import image_study
+from datbatch.simulation import Convention, Site, Subject, acquire, draw_subject, site_named, write_study
+from datbatch.simulation.phantom import SIDES, striatum
+from datbatch.simulation.population import anatomy, striatal_binding
+from datbatch.simulation.shapes import filled
+
+SEED = 15
+ASYMMETRY = 0.15
+STARTS_DEG = (0.0, 180.0), (180.0, 0.0), (90.0, 270.0), (270.0, 90.0), (44.93, 224.93), (315.0, 135.0)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was true of one study, as (left - right) / mean, and what was read."""
+
+    style: Convention
+    binding: float
+    signal: float
+    marked: bool
+    code: str
+    lower_is_right: bool
+    read: float
+    """Magnitude of the asymmetry that was read."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1000, help="with a true asymmetry over 15 % by either measure")
+    parser.add_argument("--marked", type=int, default=100, help="studies with one side empty")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    jobs = [(index, False) for index in chosen(options.studies)] + [(index, True) for index in range(options.marked)]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(measure, jobs, chunksize=4))
+    print(f"datbatch {__version__}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n")
+    print("| studies | n | wrong side | largest true asymmetry read wrong | largest reading that was wrong |")
+    print("|---|---|---|---|---|")
+    plain = [result for result in results if not result.marked]
+    for name, rows, truth in (
+        ("one striatum empty", [r for r in results if r.marked], lambda r: r.signal),
+        ("true signal differs by over 15 %", [r for r in plain if abs(r.signal) > ASYMMETRY], lambda r: r.signal),
+        ("true binding differs by over 15 %", [r for r in plain if abs(r.binding) > ASYMMETRY], lambda r: r.binding),
+    ):
+        wrong = [r for r in rows if not r.code and r.lower_is_right != (truth(r) > 0)]
+        worst = max((abs(truth(r)) for r in wrong), default=0.0), max((r.read for r in wrong), default=0.0)
+        print(f"| {name} | {len(rows)} | {len(wrong)} | {100 * worst[0]:.0f} % | {100 * worst[1]:.1f} % |")
+    styles = {result.style for result in results}
+    failed = sorted({result.code for result in results if result.code})
+    print(f"\n{len(styles)} header styles; failed studies: {', '.join(failed) or 'none'}")
+
+
+def chosen(studies: int) -> Iterator[int]:
+    """Give the first studies of the population that are asymmetric by either measure."""
+    found = 0
+    for index in count():
+        if found == studies:
+            return
+        subject = draw_subject(index, SEED)
+        if subject.atypical == "none" and max(map(abs, true_asymmetries(subject))) > ASYMMETRY:
+            found += 1
+            yield index
+
+
+def true_asymmetries(subject: Subject) -> tuple[float, float]:
+    """Give (left - right) / mean of the putamina's binding, and of binding times volume."""
+    binding = striatal_binding(subject)
+    ratios = [binding[side].putamen(side) for side in SIDES]
+    signals = [ratio * putaminal_volume(subject, side) for ratio, side in zip(ratios, SIDES, strict=True)]
+    (left, right), (more, less) = ratios, signals
+    return 2 * (left - right) / (left + right), 2 * (more - less) / (more + less)
+
+
+def putaminal_volume(subject: Subject, side: str) -> float:
+    """Give the volume of a person's putamen in millilitres, on a grid of 2 mm in MNI space."""
+    step = 2.0
+    putamen, _ = striatum(anatomy(subject), "left" if side == "left" else "right")
+    reach = np.arange(-putamen.reach_mm - step, putamen.reach_mm + step, step)
+    points = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1) + putamen.centre_mm
+    return float(filled(putamen, points, step).sum()) * step**3 / 1000.0
+
+
+def measure(job: tuple[int, bool]) -> Result:
+    """Simulate one study, write it in the style drawn for it, and take it through the pipeline."""
+    index, marked = job
+    subject = draw_subject(index, SEED)
+    if marked:
+        subject = replace(subject, severity=0.0, atypical="hemisphere")
+    binding, signal = true_asymmetries(subject)
+    site = styled(site_named(subject.site), index)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_study(Path(folder), acquire(subject, site))
+        imaged = image_study("study", [path], Config())
+    row = imaged.rows["quantify"]
+    ratios = row.values.get("specific_binding_ratio", [0.0, 1.0])
+    low, high = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)
+    read = 2 * (high - low) / (high + low)
+    return Result(site.convention, binding, signal, marked, row.code, bool(row.values.get("mirrored")), read)
+
+
+def styled(site: Site, index: int) -> Site:
+    """Give the site another way of writing its headers."""
+    rng = np.random.default_rng([SEED, index, 99])
+    return replace(
+        site,
+        convention=replace(
+            site.convention,
+            direction=("CC", "CW")[rng.integers(2)],
+            start_angles_deg=STARTS_DEG[rng.integers(len(STARTS_DEG))],
+            interleaved=bool(rng.integers(2)),
+            start_per_detector=bool(rng.integers(2)),
+            windows=(("photopeak",), ("photopeak", "scatter"), ("scatter", "photopeak"))[rng.integers(3)],
+            energy_unit_kev=(1.0, 0.01)[rng.integers(2)],
+            radius_in=("detector", "rotation", "zero")[rng.integers(3)],
+            orientation=bool(rng.integers(2)),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
