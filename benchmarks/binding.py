@@ -28,13 +28,13 @@ import numpy.typing as npt
 from datbatch.archive import read_study
 from datbatch.cohort import schema
 from datbatch.config import Config, ReconstructConfig
+from datbatch.execution.stages import register_study
 from datbatch.imaging import (
     Quantification,
     load_template,
     quantify,
     reconstruct,
     region_masks,
-    register_affine,
     resample,
 )
 from datbatch.simulation import simulate_study, write_study
@@ -94,8 +94,7 @@ def measure(index: int, seed: int, settings: dict[str, Any]) -> Measured | None:
     with tempfile.TemporaryDirectory() as folder:
         acquisition = read_study([write_study(Path(folder), study)], config=config.archive)
     volume = reconstruct(acquisition, **vars(config.reconstruct))
-    template = load_template()
-    registration = register_affine(volume.data, volume.affine, template.data, template.affine, **vars(config.register))
+    registration = register_study(volume, config, load_template())
     if registration.failed:
         return None
     results = []
