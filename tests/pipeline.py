@@ -46,13 +46,14 @@ def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
 
 
 def start_command(*arguments: object) -> subprocess.Popen[str]:
-    """Start a command in a process group of its own."""
+    """Start a command in a process group of its own, as a terminal would: a shell's background jobs ignore SIGINT."""
     return subprocess.Popen(
         [PROGRAM, *map(str, arguments), "--json"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
