@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +26,7 @@ Group = Literal[
     "hot glands",
     "motion",
 ]
-GROUPS: tuple[Group, ...] = (
-    "whole, normal",
-    "whole, reduced",
-    "cut, top",
-    "cut, base",
-    "tilted",
-    "low count",
-    "small",
-    "large",
-    "end stage",
-    "hot glands",
-    "motion",
-)
+GROUPS: tuple[Group, ...] = get_args(Group)
 """The first two and `end stage` (hardly any striatal uptake, wide ventricles) differ in uptake; the others differ in
 what their name says and are half normal, half reduced."""
 SMALL_HEAD, LARGE_HEAD = 0.84, 1.15

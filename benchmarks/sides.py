@@ -35,7 +35,7 @@ from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.execution.stages import image_study
 from datbatch.simulation import Convention, Site, Subject, acquire, draw_subject, site_named, write_study
-from datbatch.simulation.phantom import SIDES, striatum
+from datbatch.simulation.phantom import SIDES, Side, striatum
 from datbatch.simulation.population import anatomy, striatal_binding
 from datbatch.simulation.shapes import filled
 
@@ -105,10 +105,10 @@ def true_asymmetries(subject: Subject) -> tuple[float, float]:
     return 2 * (left - right) / (left + right), 2 * (more - less) / (more + less)
 
 
-def putaminal_volume(subject: Subject, side: str) -> float:
+def putaminal_volume(subject: Subject, side: Side) -> float:
     """Give the volume of a person's putamen in millilitres, on a grid of 2 mm in MNI space."""
     step = 2.0
-    putamen, _ = striatum(anatomy(subject), "left" if side == "left" else "right")
+    putamen, _ = striatum(anatomy(subject), side)
     reach = np.arange(-putamen.reach_mm - step, putamen.reach_mm + step, step)
     points = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1) + putamen.centre_mm
     return float(filled(putamen, points, step).sum()) * step**3 / 1000.0
