@@ -33,6 +33,8 @@ $(READY): requirements.lock pyproject.toml
 
 $(PEERS): $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[benchmark]'
+	# Alone: it asks for torchvision, whose build for this torch would bring another one along; relevance needs none of it.
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps zennit==0.5.1
 	touch $@
 
 clean:

@@ -15,7 +15,7 @@ LEVELS = [
     {"config", "files"},
     {"cohort.schema"},
     {"archive", "imaging", "simulation", "classifier", "relevance"},
-    {"norms"},
+    {"norms", "evaluation"},
     {"cohort"},
     {"execution"},
     {"report"},
@@ -26,7 +26,7 @@ LEVELS = [
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {"zarr": {"cohort/store.py"}, "distributed": {"execution/driver.py"}}
-ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms"}
+ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms", "evaluation"}
 FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
 
 
