@@ -157,6 +157,30 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True)
+class TrustConfig:
+    """Whether a model's relevance maps can be trusted: which studies, and how hard they are tried."""
+
+    studies: int = 20
+    """Studies of the test set at most, half of each class."""
+    seed: int = 1
+    """Seed of the choice of studies, of random orders, of noise and of redrawn weights."""
+    block_mm: float = 8.0
+    """Edge of the cubes that region flipping replaces: about the resolution of the images."""
+    flipping_steps: int = 12
+    """Points of a flipping curve after its start."""
+    random_orders: int = 2
+    """Random orders of flipping for each study."""
+    noise_share: float = 0.1
+    """Standard deviation of the extra noise where uptake is at the reference level, as a share of it."""
+    noise_fwhm_mm: float = 8.0
+    """Width over which the extra noise is correlated, as reconstruction leaves it."""
+    noise_draws: int = 3
+    """Noisy copies of each study."""
+    striatum_margin_mm: float = 4.0
+    """Margin of the wider striatum in which relevance is counted too."""
+
+
+@dataclass(frozen=True)
 class NormsConfig:
     """The normal range, corrected recovery and harmonisation."""
 
@@ -194,6 +218,7 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
     norms: NormsConfig = field(default_factory=NormsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
 

@@ -86,6 +86,7 @@ IMAGING = (
 
 EXPLAIN_VERSION = 1
 TRAIN_VERSION = 1
+TRUST_VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,37 @@ def _start(outputs: Tensor, target: str) -> Tensor:
     return outputs * chosen
 
 
+def layers_in_order(network: nn.Module) -> list[nn.Module]:
+    """List the layers of a network in forward order; those of nested sequences too.
+
+    Raises
+    ------
+    ModelError
+        When a layer has no rule.
+    """
+    return list(_leaves(network))
+
+
+def weighted_layers(network: nn.Module) -> list[tuple[int, str]]:
+    """Give place among `layers_in_order` and name of each layer with weights: kind and number of its kind from 1."""
+    seen = {"convolution": 0, "fully connected": 0}
+    found = []
+    for place, layer in enumerate(layers_in_order(network)):
+        linear = linear_map(layer)
+        if linear is not None:
+            kind = "convolution" if isinstance(linear, Convolution) else "fully connected"
+            seen[kind] += 1
+            found.append((place, f"{kind} {seen[kind]}"))
+    return found
+
+
+def rules_by_layer(network: nn.Module, rules: str | Sequence[Rule] = "paper") -> list[tuple[str, Rule]]:
+    """Give the name and the rule of each layer with weights, in forward order; errors as for `propagate`."""
+    linear = [found for found in map(linear_map, layers_in_order(network)) if found is not None]
+    names = [name for _, name in weighted_layers(network)]
+    return list(zip(names, _choose_rules(rules, linear), strict=True))
+
+
 def _leaves(network: nn.Module) -> Iterator[nn.Module]:
     """Walk the layers in forward order."""
     if isinstance(network, nn.Sequential):
