@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from torch import Tensor
+
 from datbatch.errors import ConfigurationError
 from datbatch.relevance import rules
 from datbatch.relevance.layers import Convolution, LinearMap
 from datbatch.relevance.rules import Rule
 
-FUNCTIONS: dict[str, Callable[..., object]] = {
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "zero": rules.zero,
     "epsilon": rules.epsilon,
     "gamma": rules.gamma,
@@ -27,7 +29,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
 WITHOUT_BIAS = "without bias"
 """What a user writes behind a rule whose denominators shall not hold the bias."""
 _WRITTEN = re.compile(rf"([a-z+-]+)\s*(?:\(([^()]*)\))?(\s+{WITHOUT_BIAS})?")
-_PROPORTIONAL = (rules.epsilon, rules.zero, rules.gamma, rules.z_plus, rules.alpha_beta)
+_PROPORTIONAL = (rules.zero, rules.epsilon, rules.gamma, rules.z_plus, rules.alpha_beta)
 _BLIND = (rules.flat, rules.w_square)
 
 
@@ -80,8 +82,9 @@ def read_rule(text: str) -> Rule:
         takes = ", ".join(each.name for each in keywords) or "nothing"
         raise ConfigurationError(f"the rule {text!r} cannot be read; {found[1]} takes {takes} in brackets")
     given = dict(zip((each.name for each in keywords), numbers, strict=False))
-    least = 0.0 if function is rules.gamma else rules.STABILISER / 1e6
-    if given.get("alpha", 1.0) < 1 or given.get("amount", 1.0) < least or given.get("low", 0) > given.get("high", 0):
+    amount = given.get("amount", 1.0)
+    divides_by_zero = function is rules.epsilon and amount == 0
+    if given.get("alpha", 1.0) < 1 or amount < 0 or divides_by_zero or given.get("low", 0) > given.get("high", 0):
         raise ConfigurationError(f"the rule {text!r} has a number out of its range")
     if found[3]:
         if not any(each.name == "bias" for each in known):
