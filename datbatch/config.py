@@ -148,8 +148,8 @@ class ExplainConfig:
 
     target: Literal["predicted", "positive", "negative", "log_odds"] = "predicted"
     """Where relevance starts."""
-    rules: Literal["paper"] = "paper"
-    """Named table of rules by layer."""
+    rules: str | list[str] = "paper"
+    """Table of rules (`paper`, `paper_without_bias`), or one rule for each layer, such as `"alpha-beta(2)"`."""
     hottest_ml: float = 10.0
     """Volume of the hottest voxels whose mean relevance stands for a putamen."""
     mantissa_bits: int = 12
@@ -282,6 +282,9 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
                 raise ConfigurationError(
                     f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
                 )
+        elif hint == str | list[str]:
+            if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+                raise ConfigurationError(f"{name}.{key} must be a name or a list of names, not {value!r}")
         elif typing.get_origin(hint) is dict:
             if not isinstance(value, dict) or not all(_whole_numbers(numbers) for numbers in value.values()):
                 raise ConfigurationError(f"{name}.{key} must give a list of whole numbers for each name")
