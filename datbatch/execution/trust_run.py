@@ -156,7 +156,7 @@ def choose_studies(labels: npt.NDArray[np.str_], usable: npt.NDArray[np.bool_], 
 
 
 def _check(config: TrustConfig) -> None:
-    for name in ("studies", "flipping_steps", "random_orders"):
+    for name in ("studies", "flipping_steps", "random_orders", "noise_draws"):
         if getattr(config, name) < 1:
             raise ConfigurationError(f"trust.{name} must be at least 1")
     if config.block_mm < schema.SPACING_MM:

@@ -221,21 +221,18 @@ def _noisy(
         return sign * hottest_mean(one[region].astype(np.float64), explain.hottest_ml / VOXEL_ML)
 
     generator = np.random.default_rng([trust.seed, stream, 1])
-    maps, same = [], 0
-    for _ in range(trust.noise_draws):
-        noisy = add_noise(
-            volume, trust.noise_share, generator, fwhm_mm=trust.noise_fwhm_mm, spacing_mm=schema.SPACING_MM
-        )
-        one = explain_batch(network, _as_images(network, noisy), target=explain.target, rules=explain.rules)
-        maps.append(_map(one.relevance))
-        same += int(one.logits.argmax()) == called
+    blur = {"fwhm_mm": trust.noise_fwhm_mm, "spacing_mm": schema.SPACING_MM}
+    noisy = [add_noise(volume, trust.noise_share, generator, **blur) for _ in range(trust.noise_draws)]
+    found = explain_batch(network, _as_images(network, *noisy), target=explain.target, rules=explain.rules)
+    maps = list(found.relevance[:, 0].float().cpu().numpy())
+    same = int((found.logits.argmax(dim=1) == called).sum())
     alike = [correlation(relevance[brain], one[brain]) for one in maps]
     known = [value for value in alike if value is not None]
     return {
         "correlation": float(np.mean(known)) if known else None,
         "putamen": putamen(relevance),
         "putamen_sd": float(np.std([putamen(one) for one in maps], ddof=1)) if len(maps) > 1 else None,
-        "same_prediction": same / len(maps) if maps else None,
+        "same_prediction": same / len(maps),
     }
 
 
@@ -258,8 +255,8 @@ def mean_image(store: Path, classes: tuple[tuple[int, ...], ...]) -> Volume:
     return np.asarray(np.mean(means, axis=0), dtype=np.float32)
 
 
-def _as_images(network: nn.Module, volume: Volume) -> Tensor:
-    return torch.from_numpy(volume[None, None]).to(next(network.parameters()).device)
+def _as_images(network: nn.Module, *volumes: Volume) -> Tensor:
+    return torch.from_numpy(np.stack(volumes)[:, None]).to(next(network.parameters()).device)
 
 
 def _map(relevance: Tensor) -> Volume:

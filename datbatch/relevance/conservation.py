@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from datbatch.relevance.layers import LinearMap
 from datbatch.relevance.propagate import Explanation, explain_batch, rules_by_layer
-from datbatch.relevance.rules import STABILISER, Rule, alpha_beta, epsilon, flat, stabilise, w_square, z_plus
+from datbatch.relevance.rules import STABILISER, Rule, alpha_beta, epsilon, flat, stabilise, w_square, z_plus, zero
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Balance:
 
 
 def relevance_balance(
-    network: nn.Module, images: Tensor, *, target: str = "predicted", rules: str | Sequence[Rule] = "paper"
+    network: nn.Module, images: Tensor, *, target: str = "predicted", rules: str | Sequence[str | Rule] = "paper"
 ) -> Balance:
     """Propagate relevance and account for it at every layer with weights.
 
@@ -105,7 +105,7 @@ def absorbed_by_biases(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: 
     Parameters
     ----------
     rule : Rule
-        Epsilon, alpha-beta, z+, flat or w-square of `datbatch.relevance.rules`, options bound by `partial`.
+        Zero, epsilon, alpha-beta, z+, flat or w-square of `datbatch.relevance.rules`, options bound by `partial`.
     layer : LinearMap
         The layer.
     inputs : Tensor
@@ -118,15 +118,14 @@ def absorbed_by_biases(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: 
     Tensor of float64, shape (study,)
         NaN for another rule.
     """
-    bound = isinstance(rule, partial)
     function = rule.func if isinstance(rule, partial) else rule
     options = rule.keywords if isinstance(rule, partial) else {}
     nothing = _sum(relevance) * 0.0
     if function is flat or layer.bias is None or not options.get("bias", True) or not layer.bias.any():
         return nothing
     weight, bias = layer.weight, layer.bias
-    if function is epsilon:
-        amount = options.get("amount", 1e-4) if bound else 1e-4
+    if function is epsilon or function is zero:
+        amount = STABILISER if function is zero else options.get("amount", 1e-4)
         total = stabilise(layer.apply(inputs, weight, bias), amount)
         return _sum(_aligned(bias, total) / total * relevance)
     if function is w_square:

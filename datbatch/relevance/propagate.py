@@ -242,11 +242,11 @@ def weighted_layers(network: nn.Module) -> list[tuple[int, str]]:
     return found
 
 
-def rules_by_layer(network: nn.Module, rules: str | Sequence[Rule] = "paper") -> list[tuple[str, Rule]]:
+def rules_by_layer(network: nn.Module, rules: str | Sequence[str | Rule] = "paper") -> list[tuple[str, Rule]]:
     """Give the name and the rule of each layer with weights, in forward order; errors as for `propagate`."""
     linear = [found for found in map(linear_map, layers_in_order(network)) if found is not None]
     names = [name for _, name in weighted_layers(network)]
-    return list(zip(names, _choose_rules(rules, linear), strict=True))
+    return list(zip(names, choose_rules(rules, linear), strict=True))
 
 
 def _leaves(network: nn.Module) -> Iterator[nn.Module]:

@@ -84,7 +84,9 @@ def test_what_is_not_defined_is_said_and_not_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"studies": 0}, {"flipping_steps": 0}, {"random_orders": 0}, {"block_mm": 1.0}], ids=str
+    "changed",
+    [{"studies": 0}, {"flipping_steps": 0}, {"random_orders": 0}, {"noise_draws": 0}, {"block_mm": 1.0}],
+    ids=str,
 )
 def test_parameters_that_leave_nothing_to_try_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(changed))):

@@ -72,7 +72,7 @@ def test_what_biases_absorb_is_what_is_missing(bias: float) -> None:
     assert (absorbed > 0.01 * found.start.abs()).all()
 
 
-@pytest.mark.parametrize("rule", [rules.z_plus, rules.w_square, partial(rules.alpha_beta, alpha=1.5)])
+@pytest.mark.parametrize("rule", [rules.zero, rules.z_plus, rules.w_square, partial(rules.alpha_beta, alpha=1.5)])
 def test_other_rules_have_their_closed_form_too(rule: rules.Rule) -> None:
     layer = nn.Conv3d(1, 3, 3).double()
     nn.init.constant_(layer.bias, 3.0)
