@@ -16,7 +16,7 @@ from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader, models_path
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest
-from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
+from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.model_run import newest_model
 from datbatch.execution.model_task import HOTTEST, PUTAMEN
@@ -90,6 +90,8 @@ def try_maps(
 
     Raises
     ------
+    WorkerLostError
+        When workers end for want of memory.
     ModelError
         When the model or its maps are missing or of earlier uptake, or no labelled study of its test set was explained.
     GridMismatchError
@@ -118,7 +120,7 @@ def try_maps(
                 try_study,
                 pending,
                 on_record=lambda _: progress.advance(),
-                on_lost=lambda task: [task],
+                on_lost=_lost,
                 on_accelerator=True,
             )
         progress.close()
@@ -161,6 +163,13 @@ def _check(config: TrustConfig) -> None:
             raise ConfigurationError(f"trust.{name} must be at least 1")
     if config.block_mm < schema.SPACING_MM:
         raise ConfigurationError(f"trust.block_mm must be at least the edge of a voxel, {schema.SPACING_MM:g} mm")
+
+
+def _lost(task: TrustTask) -> list[TrustTask]:
+    raise WorkerLostError(
+        "a worker was lost again and again while it tried a map",
+        "Look at the worker's memory: it holds the model's weights twice. What was tried is kept.",
+    )
 
 
 def _read_maps(store: Store, name: str) -> _Maps:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from datbatch.classifier.model import ModelCard
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config, TrustConfig
-from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
+from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import trust_run
 from datbatch.execution.trust_run import choose_studies, compare_repeats, try_maps
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
@@ -148,6 +151,38 @@ def test_another_network_of_the_same_training_is_compared(tried: Path) -> None:
     assert same["single"].value == pytest.approx(1)
     assert same["sign_agreement"] == 1.0
     assert "reason" in compare_repeats(store, [maps], labels, chosen, brain)
+
+
+def test_repeats_differ_in_their_seed_alone(tried: Path, monkeypatch) -> None:
+    (name,) = Store(tried).models
+    maps = trust_run._read_maps(Store(tried), name)
+    config = maps.card.config
+
+    def other(**changed: Any) -> ModelCard:
+        return replace(maps.card, weights_sha256="0" * 64, config=config | {"train": config["train"] | changed})
+
+    models = {
+        "repeat": replace(maps, name="repeat", card=other(seed=2)),
+        "longer": replace(maps, name="longer", card=other(seed=3, epochs=99)),
+        "other data": replace(maps, name="other data", card=replace(other(seed=4), data_digest="d")),
+        "other maps": replace(maps, name="other maps", card=other(seed=5), parameters={"target": "log_odds"}),
+        "same weights": replace(maps, name="same weights"),
+        name: maps,
+    }
+
+    def read(_: Any, model: str) -> Any:
+        if model == "stale":
+            raise ModelError("stale")
+        return models[model]
+
+    monkeypatch.setattr(trust_run, "_read_maps", read)
+    store: Any = SimpleNamespace(models=[*models, "stale"])
+    assert [found.name for found in trust_run._repeats(store, maps)] == ["repeat"]
+
+
+def test_a_lost_worker_ends_the_run_with_what_to_do() -> None:
+    with pytest.raises(WorkerLostError, match="lost again"):
+        trust_run._lost(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
