@@ -157,6 +157,20 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True)
+class NormsConfig:
+    """The normal range, corrected recovery and harmonisation."""
+
+    use_age: bool = True
+    """Whether the normal range depends on age."""
+    use_sex: bool = True
+    """Whether it depends on sex."""
+    use_site: bool = True
+    """Whether each site has a deviation of its own."""
+    recovery: str = ""
+    """Path of the table of phantom recovery factors (see `norms.read_recovery`); none by default."""
+
+
+@dataclass(frozen=True)
 class TrustConfig:
     """Whether a model's relevance maps can be trusted: which studies, and how hard they are tried."""
 
@@ -178,20 +192,6 @@ class TrustConfig:
     """Noisy copies of each study."""
     striatum_margin_mm: float = 4.0
     """Margin of the wider striatum in which relevance is counted too."""
-
-
-@dataclass(frozen=True)
-class NormsConfig:
-    """The normal range, corrected recovery and harmonisation."""
-
-    use_age: bool = True
-    """Whether the normal range depends on age."""
-    use_sex: bool = True
-    """Whether it depends on sex."""
-    use_site: bool = True
-    """Whether each site has a deviation of its own."""
-    recovery: str = ""
-    """Path of the table of phantom recovery factors (see `norms.read_recovery`); none by default."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
-    trust: TrustConfig = field(default_factory=TrustConfig)
     norms: NormsConfig = field(default_factory=NormsConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
 
     @classmethod

@@ -86,7 +86,6 @@ IMAGING = (
 
 EXPLAIN_VERSION = 1
 TRAIN_VERSION = 1
-TRUST_VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from datbatch.execution.model_run import newest_model
 from datbatch.execution.model_task import HOTTEST, PUTAMEN
 from datbatch.execution.progress import Progress
 from datbatch.execution.space import store_atlas, used_atlas
-from datbatch.execution.stages import TRUST_VERSION
 from datbatch.execution.training_set import quantified
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
 from datbatch.execution.trust_task import TrustTask, striatal_masks, try_study
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
 
+TRUST_VERSION = 1
 MEAN_STUDIES = 32
 """Training studies of each class, at most, whose mean replaces flipped regions."""
 
