@@ -118,6 +118,16 @@ def build_parser() -> argparse.ArgumentParser:
     _config_option(explain)
     _cluster_options(explain)
 
+    trust = _command(
+        parsers, "trust", commands.trust, "whether a model's relevance maps can be trusted",
+        "datbatch trust cohort.zarr",
+    )  # fmt: skip
+    trust.add_argument("cohort", type=Path)
+    trust.add_argument("--model", help="name of an explained model (default: the newest)")
+    trust.add_argument("--studies", type=_positive, help="test studies at most (default: of the parameters, 20)")
+    _config_option(trust)
+    _cluster_options(trust)
+
     report = _command(
         parsers, "report", commands.report, "figures and tables, one HTML file", "datbatch report cohort.zarr"
     )

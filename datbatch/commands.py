@@ -162,6 +162,17 @@ def explain(options: argparse.Namespace) -> Answer:
     return Answer(text, dataclasses.asdict(explained))
 
 
+def trust(options: argparse.Namespace) -> Answer:
+    """Try whether relevance maps can be trusted."""
+    from datbatch.execution.trust_run import try_maps
+
+    config = _config(options)
+    if options.studies is not None:
+        config = dataclasses.replace(config, trust=dataclasses.replace(config.trust, studies=options.studies))
+    found = try_maps(options.cohort, config, model=options.model, **_where(options))
+    return Answer(f"{found.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(found))
+
+
 def report(options: argparse.Namespace) -> Answer:
     """Write the report."""
     from datbatch.cohort.query import open_cohort

@@ -148,8 +148,8 @@ class ExplainConfig:
 
     target: Literal["predicted", "positive", "negative", "log_odds"] = "predicted"
     """Where relevance starts."""
-    rules: Literal["paper"] = "paper"
-    """Named table of rules by layer."""
+    rules: str | list[str] = "paper"
+    """Table of rules (`paper`, `paper_without_bias`), or one rule for each layer, such as `"alpha-beta(2)"`."""
     hottest_ml: float = 10.0
     """Volume of the hottest voxels whose mean relevance stands for a putamen."""
     mantissa_bits: int = 12
@@ -168,6 +168,30 @@ class NormsConfig:
     """Whether each site has a deviation of its own."""
     recovery: str = ""
     """Path of the table of phantom recovery factors (see `norms.read_recovery`); none by default."""
+
+
+@dataclass(frozen=True)
+class TrustConfig:
+    """Whether a model's relevance maps can be trusted: which studies, and how hard they are tried."""
+
+    studies: int = 20
+    """Studies of the test set at most, half of each class."""
+    seed: int = 1
+    """Seed of the choice of studies, of random orders, of noise and of redrawn weights."""
+    block_mm: float = 8.0
+    """Edge of the cubes that region flipping replaces: about the resolution of the images."""
+    flipping_steps: int = 12
+    """Points of a flipping curve after its start."""
+    random_orders: int = 2
+    """Random orders of flipping for each study."""
+    noise_share: float = 0.1
+    """Standard deviation of the extra noise where uptake is at the reference level, as a share of it."""
+    noise_fwhm_mm: float = 8.0
+    """Width over which the extra noise is correlated, as reconstruction leaves it."""
+    noise_draws: int = 3
+    """Noisy copies of each study."""
+    striatum_margin_mm: float = 4.0
+    """Margin of the wider striatum in which relevance is counted too."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +219,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
     norms: NormsConfig = field(default_factory=NormsConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
 
     @classmethod
@@ -257,6 +282,9 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
                 raise ConfigurationError(
                     f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
                 )
+        elif hint == str | list[str]:
+            if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+                raise ConfigurationError(f"{name}.{key} must be a name or a list of names, not {value!r}")
         elif typing.get_origin(hint) is dict:
             if not isinstance(value, dict) or not all(_whole_numbers(numbers) for numbers in value.values()):
                 raise ConfigurationError(f"{name}.{key} must give a list of whole numbers for each name")

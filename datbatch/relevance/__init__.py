@@ -4,7 +4,8 @@ from datbatch.relevance.orientation import Orientation, inconsistent, learn_orie
 from datbatch.relevance.propagate import Explanation, explain_batch, propagate
 from datbatch.relevance.regions import region_statistics
 from datbatch.relevance.rounding import round_mantissa
-from datbatch.relevance.rules import RULES, Rule
+from datbatch.relevance.rules import Rule
+from datbatch.relevance.tables import RULES
 
 __all__ = [
     "RULES",

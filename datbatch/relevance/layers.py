@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from datbatch.errors import ModelError
 
+BLOCK = 65_536
+"""Inputs of a fully connected layer that pass together: their weights stay in a processor's cache for all studies."""
+
 
 class LinearMap(Protocol):
     """A layer z_j = sum_i w_ij a_i + b_j; `i` counts its inputs, `j` its outputs."""
@@ -40,7 +43,11 @@ class LinearMap(Protocol):
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """A fully connected layer; inputs (study, feature)."""
+    """A fully connected layer; inputs (study, feature).
+
+    With millions of inputs the time goes into reading the weights. They are read once for all studies, block by block,
+    and each study is multiplied alone, so that its bits don't depend on the studies beside it.
+    """
 
     weight: Tensor
     """(output, input)."""
@@ -53,11 +60,21 @@ class FullyConnected:
 
     def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `LinearMap`."""
-        return functional.linear(inputs, weight, bias)
+        total = inputs.new_zeros((inputs.shape[0], weight.shape[0]))
+        for block in _blocks(inputs):
+            some = weight[:, block]
+            for study, sums in zip(inputs, total, strict=True):
+                sums += torch.mv(some, study[block])
+        return total if bias is None else total.add_(bias)
 
     def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
         """See `LinearMap`."""
-        return shares @ weight
+        result = shares.new_empty(inputs)
+        for block in _blocks(result):
+            some = weight[:, block].t()
+            for study, sums in zip(shares, result, strict=True):
+                torch.mv(some, study, out=sums[block])
+        return result
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,13 @@ class Convolution:
 
     def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
         """See `LinearMap`."""
+        if self.stride == self.dilation == (1, 1, 1):
+            # The same as a convolution with the flipped kernel, which finds a quicker path and keeps the memory order.
+            edges = [kernel - 1 - padding for kernel, padding in zip(weight.shape[2:], self.padding, strict=True)]
+            if min(edges) >= 0:
+                order = torch.channels_last_3d
+                turned = weight.flip(2, 3, 4).transpose(0, 1).contiguous(memory_format=order)
+                return functional.conv3d(shares, turned, None, 1, edges)
         # Voxels that a stride steps over at the upper edges: they have no output, yet belong to the input's
         # shape.
         extra = [
@@ -101,6 +125,49 @@ class Convolution:
             )
         ]
         return functional.conv_transpose3d(shares, weight, None, self.stride, self.padding, extra, 1, self.dilation)
+
+    def apply_at(self, places: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Give what `apply` gives at single places (place, axis of the outputs): one value for each."""
+        (px, py, pz) = self.padding
+        windows = functional.pad(inputs, (pz, pz, py, py, px, px)) if any(self.padding) else inputs
+        for axis, (size, stride, step) in enumerate(zip(weight.shape[2:], self.stride, self.dilation, strict=True)):
+            windows = windows.unfold(axis + 2, step * (size - 1) + 1, stride)[..., ::step]
+        study, channel, x, y, z = places.unbind(1)
+        values = (windows[study, :, x, y, z] * weight[channel]).flatten(1).sum(dim=1)
+        return values if bias is None else values.add_(bias[channel])
+
+    def box_sum(self, shares: Tensor, inputs: torch.Size) -> Tensor:
+        """Give `transpose` for a kernel of ones and one channel, axis by axis: the sum over the outputs of an input."""
+        for axis, (stride, padding, step) in enumerate(zip(self.stride, self.padding, self.dilation, strict=True), 2):
+            count, size = shares.shape[axis], list(shares.shape)
+            size[axis] = inputs[axis] + 2 * padding
+            result = shares.new_zeros(size)
+            for start in range(0, step * self.weight.shape[axis], step):
+                index = [slice(None)] * 5
+                index[axis] = slice(start, start + (count - 1) * stride + 1, stride)
+                result[tuple(index)] += shares
+            shares = result.narrow(axis, padding, inputs[axis])
+        return shares
+
+    def inputs_of_outputs(self, inputs: torch.Size) -> Tensor:
+        """Count the voxels inside the image that each output sees: (1, 1, x, y, z), of the weights' type."""
+        counts = self.weight.new_ones((1, 1, 1, 1, 1))
+        for axis, (stride, padding, step) in enumerate(zip(self.stride, self.padding, self.dilation, strict=True), 2):
+            extent = step * (self.weight.shape[axis] - 1) + 1
+            first = torch.arange(-padding, inputs[axis] + padding - extent + 1, stride, device=counts.device)
+            seen = first[:, None] + torch.arange(0, extent, step, device=counts.device)
+            inside = ((seen >= 0) & (seen < inputs[axis])).sum(dim=1)
+            line = [1] * 5
+            line[axis] = -1
+            counts = counts * inside.reshape(line)
+        return counts
+
+
+def _blocks(inputs: Tensor) -> list[slice]:
+    """Divide the features; an accelerator gets them whole."""
+    features = inputs.shape[1]
+    step = BLOCK if inputs.device.type == "cpu" else max(features, 1)
+    return [slice(start, min(start + step, features)) for start in range(0, features, step)]
 
 
 def _depth_as_channels(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

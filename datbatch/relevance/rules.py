@@ -11,7 +11,6 @@ default, unless the rule says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,15 @@ from datbatch.relevance.layers import Convolution, LinearMap
 STABILISER = 1e-6
 
 Rule = Callable[[LinearMap, Tensor, Tensor | None, Tensor], Tensor]
-"""Takes layer, inputs a (study, ...), outputs z where they are at hand, relevance of the outputs; gives R_i."""
+"""Takes layer, inputs a (study, ...), outputs z where they are at hand, relevance of the outputs; gives R_i.
+
+Outputs may be those after ReLU where an output of zero has no relevance: they are then z wherever it counts.
+"""
+
+SMALL = 2.0**-6
+"""Share of the positive part below which the negative part is not taken from a difference: six bits may be lost."""
+FEW = 1e-3
+"""Share of the outputs up to which single sums are quicker than a convolution."""
 
 
 def stabilise(denominator: Tensor, amount: float = STABILISER) -> Tensor:
@@ -52,6 +59,14 @@ def epsilon(
     return layer.transpose(shares, layer.weight, inputs.shape).mul_(inputs)
 
 
+def zero(layer: LinearMap, inputs: Tensor, outputs: Tensor | None, relevance: Tensor, *, bias: bool = True) -> Tensor:
+    """R_i = sum_j z_ij / z_j R_j with z_j = sum_i z_ij + b_j: epsilon with nothing but the stabiliser.
+
+    Bach et al. 2015, PLoS ONE 10:e0130140, Eq. 56.
+    """
+    return epsilon(layer, inputs, outputs, relevance, amount=STABILISER, bias=bias)
+
+
 def alpha_beta(
     layer: LinearMap,
     inputs: Tensor,
@@ -72,26 +87,52 @@ def alpha_beta(
     upper, lower = inputs, None
     if bool(inputs.amin() < 0):
         upper, lower = _part(inputs, 1), _part(inputs, -1)
-    count = relevance.shape[1]
-    shares = torch.empty(
-        (relevance.shape[0], 2 * count, *relevance.shape[2:]),
-        dtype=relevance.dtype,
-        device=relevance.device,
-        memory_format=torch.channels_last_3d if relevance.ndim == 5 else torch.contiguous_format,
-    )
-    for sign, part, factor, same, opposite in (
-        (1, shares[:, :count], alpha, rising, falling),
-        (-1, shares[:, count:], 1.0 - alpha, falling, rising),
-    ):
-        total = layer.apply(upper, same, None if used is None else _part(used, sign))
-        if lower is not None:
-            total += layer.apply(lower, opposite)
-        # All terms have one sign, so that the denominator's is known.
-        torch.div(relevance, total.add_(sign * STABILISER), out=part).mul_(factor)
-    result = layer.transpose(shares, torch.cat([rising, falling]), inputs.shape).mul_(upper)
+    gain = layer.apply(upper, rising, None if used is None else _part(used, 1))
     if lower is not None:
-        result += layer.transpose(shares, torch.cat([falling, rising]), inputs.shape).mul_(lower)
-    return result
+        gain += layer.apply(lower, falling)
+    loss = None
+    if alpha != 1.0:
+        if outputs is not None and lower is None and isinstance(layer, Convolution):
+            loss = _loss(layer, inputs, outputs, gain, relevance, bias=bias)
+        else:
+            loss = layer.apply(upper, falling, None if used is None else _part(used, -1))
+            if lower is not None:
+                loss += layer.apply(lower, rising)
+    # All terms of a sum have one sign, so that the denominator's is known.
+    shares = torch.div(relevance, gain.add_(STABILISER), out=gain).mul_(alpha)
+    result = layer.transpose(shares, rising, inputs.shape)
+    second = None if lower is None else layer.transpose(shares, falling, inputs.shape)
+    del gain, shares
+    if loss is not None:
+        shares = torch.div(relevance, loss.sub_(STABILISER), out=loss).mul_(1.0 - alpha)
+        result += layer.transpose(shares, falling, inputs.shape)
+        if second is not None:
+            second += layer.transpose(shares, rising, inputs.shape)
+    result.mul_(upper)
+    return result if lower is None or second is None else result.add_(second.mul_(lower))
+
+
+def _loss(
+    layer: Convolution, inputs: Tensor, outputs: Tensor, gain: Tensor, relevance: Tensor, *, bias: bool
+) -> Tensor:
+    """Give sum_i z_ij- + b_j- as z_j less the positive part, which saves a convolution.
+
+    Where it is small beside the positive part the difference has lost its digits: there it is summed up anew.
+    """
+    loss = outputs - gain
+    if not bias and layer.bias is not None:
+        loss -= _per_output(layer.bias, loss)
+    unsure = torch.add(loss, gain, alpha=SMALL).gt_(0).mul_(relevance)
+    count = int(unsure.count_nonzero())
+    if count == 0:
+        return loss.clamp_(max=0)
+    used = None if layer.bias is None or not bias else _part(layer.bias, -1)
+    weight = _part(layer.weight, -1)
+    if count > loss.numel() * FEW:
+        return layer.apply(inputs, weight, used)
+    places = unsure.nonzero()
+    loss[tuple(places.unbind(1))] = layer.apply_at(places, inputs, weight, used)
+    return loss.clamp_(max=0)
 
 
 def z_plus(layer: LinearMap, inputs: Tensor, outputs: Tensor | None, relevance: Tensor, *, bias: bool = True) -> Tensor:
@@ -156,28 +197,25 @@ def flat(layer: LinearMap, inputs: Tensor, outputs: Tensor | None, relevance: Te
     if not isinstance(layer, Convolution):
         share = relevance.sum(dim=1, keepdim=True) / (inputs.shape[1] + STABILISER)
         return share.expand(inputs.shape)
-    # The box of ones is a product of one box per axis, and so is the number of its voxels inside the image.
-    boxes = [_along(axis, layer) for axis in range(3)]
-    count = torch.full((1, 1, 1, 1, 1), float(inputs.shape[1]), dtype=inputs.dtype, device=inputs.device)
-    for axis, box in enumerate(boxes):
-        line = [1] * 5
-        line[axis + 2] = inputs.shape[axis + 2]
-        count = count * box.apply(inputs.new_ones(line), box.weight)
-    shares = relevance.sum(dim=1, keepdim=True).div_(count + STABILISER)
-    for axis, box in enumerate(boxes):
-        wider = list(shares.shape)
-        wider[axis + 2] = inputs.shape[axis + 2]
-        shares = box.transpose(shares, box.weight, torch.Size(wider))
-    return shares.expand(inputs.shape)
+    count = layer.inputs_of_outputs(inputs.shape).mul_(inputs.shape[1])
+    shares = relevance.sum(dim=1, keepdim=True).div_(count.add_(STABILISER))
+    return layer.box_sum(shares, inputs.shape).expand(inputs.shape)
 
 
-def _along(axis: int, layer: Convolution) -> Convolution:
-    """Give the box of ones of a convolution along one axis, for one channel."""
-    kernel, stride, padding, dilation = [1, 1, 1], [1, 1, 1], [0, 0, 0], [1, 1, 1]
-    kernel[axis] = layer.weight.shape[axis + 2]
-    stride[axis], padding[axis], dilation[axis] = layer.stride[axis], layer.padding[axis], layer.dilation[axis]
-    ones = layer.weight.new_ones((1, 1, *kernel))
-    return Convolution(ones, None, _three(stride), _three(padding), _three(dilation))
+def box(
+    layer: LinearMap, inputs: Tensor, outputs: Tensor | None, relevance: Tensor, *, low: float, high: float
+) -> Tensor:
+    """R_i = sum_j (z_ij - l w_ij+ - h w_ij-) / (sum_i z_ij - l w_ij+ - h w_ij-) R_j for inputs between l and h.
+
+    The z^B rule of a first layer: Montavon et al. 2017, Pattern Recognit 65:211, Eq. 14. Biases have no part in it.
+    """
+    rising, falling = _part(layer.weight, 1), _part(layer.weight, -1)
+    least, most = torch.full_like(inputs[:1], low), torch.full_like(inputs[:1], high)
+    total = layer.apply(inputs, layer.weight) - layer.apply(least, rising) - layer.apply(most, falling)
+    shares = relevance / stabilise(total)
+    result = layer.transpose(shares, layer.weight, inputs.shape).mul_(inputs)
+    result -= layer.transpose(shares, rising, inputs.shape).mul_(low)
+    return result.sub_(layer.transpose(shares, falling, inputs.shape).mul_(high))
 
 
 def share_among_blocks(pool: nn.AvgPool3d, shape: torch.Size, relevance: Tensor) -> Tensor:
@@ -196,31 +234,6 @@ def share_among_blocks(pool: nn.AvgPool3d, shape: torch.Size, relevance: Tensor)
         pool.divisor_override,
     )
     return shared
-
-
-def paper_rules(layers: Sequence[LinearMap], *, bias: bool = True) -> list[Rule]:
-    """Give the paper's rule for each layer with weights, in forward order (Nazari et al. 2022, Fig. 1).
-
-    Fully connected layers: epsilon 1e-4. Convolutions 4 and 3: alpha-beta with alpha = 2; 2 and 1: flat. With another
-    number of convolutions the first half, rounded down, is flat.
-    """
-    convolutions = sum(isinstance(layer, Convolution) for layer in layers)
-    seen = 0
-    table: list[Rule] = []
-    for layer in layers:
-        if not isinstance(layer, Convolution):
-            table.append(partial(epsilon, amount=1e-4, bias=bias))
-        else:
-            table.append(flat if seen < convolutions // 2 else partial(alpha_beta, alpha=2.0, bias=bias))
-            seen += 1
-    return table
-
-
-RULES: dict[str, Callable[[Sequence[LinearMap]], list[Rule]]] = {
-    "paper": paper_rules,
-    "paper_without_bias": partial(paper_rules, bias=False),
-}
-"""Named tables: the paper's with biases in the denominators, and as the paper prints the equations."""
 
 
 def _part(values: Tensor, sign: int) -> Tensor:

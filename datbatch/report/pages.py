@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from datbatch.files import write_whole
-from datbatch.report import cohort_sections, performance_sections, relevance_sections
+from datbatch.report import cohort_sections, performance_sections, relevance_sections, trust_sections
 from datbatch.report.contents import Contents, gather
 from datbatch.report.figures import Convention
 from datbatch.report.hypertext import Child, Html, element, join
@@ -98,6 +98,7 @@ def _sections(contents: Contents) -> list[tuple[str, str, Iterable[Child]]]:
                 "Misclassified studies",
                 relevance_sections.misclassified_section(contents, explained, numbered),
             ),
+            ("trust", "Trust in the maps", trust_sections.trust_section(explained, numbered)),
         ]
     found += [
         ("failures", "Failures and exclusions", cohort_sections.failure_section(contents, numbered)),

@@ -61,6 +61,17 @@ def gamma(a, w, b, relevance, amount, directions=(1.0, -1.0), active=None):
     return result
 
 
+def zero(a, w, b, relevance):
+    z = a[:, None] * w
+    return shared(z, z.sum(axis=0) + b, relevance)
+
+
+def box(a, w, relevance, low, high):
+    """The z^B rule: a_i w_ij - l w_ij+ - h w_ij-."""
+    z = a[:, None] * w - low * np.maximum(w, 0) - high * np.minimum(w, 0)
+    return shared(z, z.sum(axis=0), relevance)
+
+
 def w_square(a, w, b, relevance):
     return shared(w**2, (w**2).sum(axis=0) + b**2, relevance)
 

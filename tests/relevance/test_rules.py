@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datbatch.relevance import rules
 from datbatch.relevance.layers import linear_map
@@ -36,6 +38,11 @@ CASES = {
     ),
     "z_plus": (rules.z_plus, lambda a, w, b, r, c: reference.alpha_beta(a, w, b, r, 1.0)),
     "w_square": (rules.w_square, lambda a, w, b, r, c: reference.w_square(a, w, b, r)),
+    "zero": (rules.zero, lambda a, w, b, r, c: reference.zero(a, w, b, r)),
+    "box": (
+        lambda *a, bias: rules.box(*a, low=-4.0, high=5.0),
+        lambda a, w, b, r, c: reference.box(a, w, r, -4.0, 5.0),
+    ),
     "flat": (lambda *a, bias: rules.flat(*a), lambda a, w, b, r, c: reference.flat(c, r)),
 }
 
@@ -82,7 +89,7 @@ def test_outputs_at_hand_give_the_same_as_computing_them():
     with torch.no_grad():
         for rule in (rules.epsilon, rules.gamma):
             given = rule(linear_map(layer), inputs, outputs, relevance)
-            assert torch.equal(given, rule(linear_map(layer), inputs, None, relevance))
+            torch.testing.assert_close(given, rule(linear_map(layer), inputs, None, relevance), rtol=1e-9, atol=1e-12)
 
 
 @torch.no_grad()
@@ -104,3 +111,80 @@ def test_incomplete_blocks_share_their_relevance_among_the_voxels_that_are_there
     fast = rules.share_among_blocks(pool, torch.Size((1, 1, *size)), relevance)
     slow = reference.flat_blocks(connected, relevance.numpy().reshape(-1))
     np.testing.assert_allclose(fast.numpy().reshape(-1), slow, rtol=1e-12)
+
+
+def strided_layers():
+    """Small convolutions of any stride, padding and kernel, with the size of an image that they fit."""
+    three = st.tuples(*[st.integers(1, 3)] * 3)
+    return st.tuples(three, three, st.tuples(*[st.integers(0, 2)] * 3), st.tuples(*[st.integers(3, 5)] * 3))
+
+
+def any_layer(described, seed, *, bias=True):
+    kernel, stride, padding, size = described
+    torch.manual_seed(seed)
+    layer = torch.nn.Conv3d(2, 2, kernel, stride=stride, padding=padding, bias=bias).double()
+    weight = layer.weight.detach().numpy()
+    w, connected, out = reference.dense_convolution(weight, size, stride=stride, padding=padding)
+    b = np.zeros(w.shape[1]) if layer.bias is None else np.repeat(layer.bias.detach().numpy(), int(np.prod(out)))
+    return layer, (2, *size), w, connected, b
+
+
+@settings(max_examples=25, deadline=None)
+@given(described=strided_layers(), seed=st.integers(0, 99), rule=st.sampled_from(sorted(CASES)), bias=st.booleans())
+@torch.no_grad()
+def test_a_rule_equals_its_definition_for_any_kernel_stride_and_padding(described, seed, rule, bias):
+    layer, shape, w, connected, b = any_layer(described, seed)
+    inputs = torch.randn(2, *shape, dtype=torch.float64)
+    relevance = torch.randn_like(layer(inputs))
+    function, definition = CASES[rule]
+    fast = function(linear_map(layer), inputs, None, relevance, bias=bias)
+    slow = [definition(a, w, b if bias else 0 * b, r, connected) for a, r in flattened(inputs, relevance)]
+    np.testing.assert_allclose(fast.reshape(2, -1).numpy(), np.stack(slow), rtol=0, atol=1e-9 * np.abs(slow).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    described=strided_layers(),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(["epsilon", "zero", "z_plus", "alpha_beta", "gamma"]),
+    bias=st.booleans(),
+)
+@torch.no_grad()
+def test_outputs_after_relu_serve_as_well_where_those_of_zero_have_no_relevance(described, seed, name, bias):
+    layer, shape, *_ = any_layer(described, seed)
+    # Many inputs of nearly zero, so that negative parts vanish beside positive ones.
+    inputs = torch.randn(2, *shape, dtype=torch.float64).clamp(min=0).pow(8)
+    rectified = layer(inputs).clamp(min=0)
+    relevance = torch.randn_like(rectified).mul_(rectified > 0)
+    rule = getattr(rules, name)
+    found = rule(linear_map(layer), inputs, rectified, relevance, bias=bias)
+    expected = rule(linear_map(layer), inputs, None, relevance, bias=bias)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11 * max(1.0, float(expected.abs().max())))
+
+
+@pytest.mark.parametrize("few", [0.0, 1.0])
+@torch.no_grad()
+def test_a_negative_part_that_vanishes_beside_the_positive_one_keeps_its_digits(few, monkeypatch):
+    monkeypatch.setattr(rules, "FEW", few)
+    layer = torch.nn.Conv3d(2, 3, 3, padding=1)
+    layer.weight.abs_()[:, 1].neg_()
+    layer.bias.fill_(0.1)
+    inputs = torch.rand(1, 2, 6, 5, 4)
+    inputs[:, 1] *= 1e-7
+    outputs = layer(inputs)
+    relevance = torch.rand_like(outputs)
+    found = rules.alpha_beta(linear_map(layer), inputs, outputs, relevance)
+    exact = rules.alpha_beta(linear_map(layer.double()), inputs.double(), None, relevance.double())
+    assert (found - exact).abs().max() <= 1e-5 * exact.abs().max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(described=strided_layers(), seed=st.integers(0, 99))
+@torch.no_grad()
+def test_single_places_of_a_convolution_are_those_of_the_whole(described, seed):
+    layer, shape, *_ = any_layer(described, seed)
+    linear, inputs = linear_map(layer), torch.randn(2, *shape, dtype=torch.float64)
+    outputs = layer(inputs)
+    places = torch.nonzero(outputs > outputs.median())
+    found = linear.apply_at(places, inputs, layer.weight, layer.bias)
+    torch.testing.assert_close(found, outputs[tuple(places.unbind(1))], rtol=1e-9, atol=1e-12)

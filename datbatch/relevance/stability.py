@@ -1,0 +1,89 @@
+"""How much a map depends on what it should not: noise in the image, and the initial weights of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
+
+from datbatch.relevance.similarity import correlation
+
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+
+def add_noise(
+    volume: npt.NDArray[np.floating], share: float, generator: np.random.Generator, *, fwhm_mm: float, spacing_mm: float
+) -> npt.NDArray[np.float32]:
+    """Add noise like that of a reconstructed image: growing with the root of uptake, and blurred.
+
+    u + share sqrt(max(u, 0)) n, where u is uptake in multiples of the reference level and n Gaussian noise of mean 0
+    and standard deviation 1, correlated over `fwhm_mm`: at the reference level the noise is `share` of it, and its
+    variance is proportional to uptake as that of counts.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (x, y, z)
+        Uptake in multiples of the reference level.
+    share : float
+        Standard deviation at the reference level, as a share of it.
+    generator : Generator
+        Source of the noise.
+    fwhm_mm : float
+        Width of the noise's blur.
+    spacing_mm : float
+        Edge of a voxel.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        The noisy volume; the same as given for a share of 0.
+    """
+    sigma = fwhm_mm / FWHM_PER_SIGMA / spacing_mm
+    white = generator.standard_normal(volume.shape, dtype=np.float32)
+    reach = int(np.ceil(4 * sigma))
+    impulse = np.zeros(2 * reach + 1)
+    impulse[reach] = 1.0
+    # A blur divides the variance of white noise by the sum of its squared weights, once for each axis.
+    gain = float(np.sum(gaussian_filter(impulse, sigma) ** 2)) ** (volume.ndim / 2)
+    noise = gaussian_filter(white, sigma, mode="wrap") / gain
+    return np.asarray(volume + share * np.sqrt(np.maximum(volume, 0.0)) * noise, dtype=np.float32)
+
+
+def pairwise_rank_correlation(maps: Sequence[npt.NDArray[Any]]) -> float | None:
+    """Give the mean rank correlation over all pairs of vectors of values; None where one is constant or there is one.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray, shape (voxel,)
+        The same study, or the mean of the same studies, explained by several networks.
+    """
+    if not all(np.isfinite(one).all() for one in maps):
+        return None
+    found = [correlation(first, second) for first, second in combinations([rankdata(one) for one in maps], 2)]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(found) else None
+
+
+def sign_agreement(values: npt.NDArray[np.float64]) -> float | None:
+    """Give how often two networks agree about the sign of a figure.
+
+    Parameters
+    ----------
+    values : ndarray, shape (network, study)
+        For example the oriented relevance of a putamen; NaN where there is none.
+
+    Returns
+    -------
+    float or None
+        Share of all pairs of networks and studies; None where there is no pair.
+    """
+    agreeing: list[float] = []
+    for first, second in combinations(values, 2):
+        known = np.isfinite(first) & np.isfinite(second)
+        agreeing += (np.sign(first[known]) == np.sign(second[known])).tolist()
+    return float(np.mean(agreeing)) if agreeing else None
