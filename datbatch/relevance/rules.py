@@ -51,10 +51,10 @@ def epsilon(
 
     Bach et al. 2015, PLoS ONE 10:e0130140, Eq. 58; the paper's Eq. 3 with epsilon = 1e-4.
     """
-    if outputs is None:
-        outputs = layer.apply(inputs, layer.weight, layer.bias)
-    if not bias and layer.bias is not None:
-        outputs = outputs - _per_output(layer.bias, outputs)
+    used = layer.bias if bias else None
+    # Taking the bias from outputs at hand would lose digits where it is larger than the rest.
+    if outputs is None or used is not layer.bias:
+        outputs = layer.apply(inputs, layer.weight, used)
     shares = relevance / stabilise(outputs.clone(), amount)
     return layer.transpose(shares, layer.weight, inputs.shape).mul_(inputs)
 
@@ -92,8 +92,8 @@ def alpha_beta(
         gain += layer.apply(lower, falling)
     loss = None
     if alpha != 1.0:
-        if outputs is not None and lower is None and isinstance(layer, Convolution):
-            loss = _loss(layer, inputs, outputs, gain, relevance, bias=bias)
+        if outputs is not None and lower is None and used is layer.bias and isinstance(layer, Convolution):
+            loss = _loss(layer, inputs, outputs, gain, relevance)
         else:
             loss = layer.apply(upper, falling, None if used is None else _part(used, -1))
             if lower is not None:
@@ -112,26 +112,21 @@ def alpha_beta(
     return result if lower is None or second is None else result.add_(second.mul_(lower))
 
 
-def _loss(
-    layer: Convolution, inputs: Tensor, outputs: Tensor, gain: Tensor, relevance: Tensor, *, bias: bool
-) -> Tensor:
+def _loss(layer: Convolution, inputs: Tensor, outputs: Tensor, gain: Tensor, relevance: Tensor) -> Tensor:
     """Give sum_i z_ij- + b_j- as z_j less the positive part, which saves a convolution.
 
     Where it is small beside the positive part the difference has lost its digits: there it is summed up anew.
     """
     loss = outputs - gain
-    if not bias and layer.bias is not None:
-        loss -= _per_output(layer.bias, loss)
     unsure = torch.add(loss, gain, alpha=SMALL).gt_(0).mul_(relevance)
     count = int(unsure.count_nonzero())
     if count == 0:
         return loss.clamp_(max=0)
-    used = None if layer.bias is None or not bias else _part(layer.bias, -1)
-    weight = _part(layer.weight, -1)
+    weight, bias = _part(layer.weight, -1), None if layer.bias is None else _part(layer.bias, -1)
     if count > loss.numel() * FEW:
-        return layer.apply(inputs, weight, used)
+        return layer.apply(inputs, weight, bias)
     places = unsure.nonzero()
-    loss[tuple(places.unbind(1))] = layer.apply_at(places, inputs, weight, used)
+    loss[tuple(places.unbind(1))] = layer.apply_at(places, inputs, weight, bias)
     return loss.clamp_(max=0)
 
 
@@ -239,10 +234,6 @@ def share_among_blocks(pool: nn.AvgPool3d, shape: torch.Size, relevance: Tensor)
 def _part(values: Tensor, sign: int) -> Tensor:
     """Give the positive (sign = 1) or the negative part (sign = -1)."""
     return values.clamp(min=0) if sign > 0 else values.clamp(max=0)
-
-
-def _per_output(bias: Tensor, outputs: Tensor) -> Tensor:
-    return bias.reshape(-1, *(1,) * (outputs.ndim - 2))
 
 
 def _three(size: int | Sequence[int]) -> tuple[int, int, int]:

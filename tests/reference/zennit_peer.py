@@ -23,7 +23,7 @@ def available() -> bool:
 
 def load() -> Any:
     """Import zennit, with empty classes in the place of torchvision's networks where that is not installed."""
-    if importlib.util.find_spec("torchvision") is None:
+    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
         models = types.ModuleType("torchvision.models")
         for name, classes in TORCHVISION.items():
             module = types.ModuleType(f"torchvision.models.{name}")
