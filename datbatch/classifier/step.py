@@ -1,4 +1,4 @@
-"""One optimisation step, the bits of whose result do not depend on how many processes compute it."""
+"""One optimisation step, the bits of whose result do not depend on how many processes and threads compute it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from datbatch.classifier.group import Group
+from datbatch.classifier.threads import Threads
+
+BLOCK = 65_536
+"""Features of the first fully connected layer that are multiplied together on a processor."""
 
 Loss = Callable[[Tensor], Tensor]
 """Gives the loss of the logits (study, class) of a whole batch, as a scalar."""
@@ -21,7 +25,8 @@ class Step:
     convolutions run in micro-batches that are fixed by the batch, whichever process computes them: their features are
     exchanged, and so are their gradients (21,000 numbers a micro-batch), which every process adds in the order of the
     micro-batches. The fully connected layers see the whole batch in every process: exchanging features takes less
-    than exchanging the gradients of 10^7 to 10^8 weights, and a matrix product over the batch adds in one order only.
+    than exchanging the gradients of 10^7 to 10^8 weights. On a processor, products with the first of them are taken in
+    fixed blocks of features.
 
     Parameters
     ----------
@@ -31,12 +36,20 @@ class Step:
         Studies that pass the convolutions together.
     group : Group
         The processes that compute together.
+    threads : Threads
+        Each computes a micro-batch or a block.
     autocast : dtype, optional
         Type in which products are computed; that of the weights by default.
     """
 
     def __init__(
-        self, network: nn.Module, *, micro_batch: int, group: Group, autocast: torch.dtype | None = None
+        self,
+        network: nn.Module,
+        *,
+        micro_batch: int,
+        group: Group,
+        threads: Threads,
+        autocast: torch.dtype | None = None,
     ) -> None:
         layers = list(network.children())
         split = next(index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear))
@@ -46,7 +59,9 @@ class Step:
         self._first = first
         self._shared = [p for layer in self._convolutions for p in layer.parameters()]
         self._rest = [first.bias, *(p for layer in self._connected for p in layer.parameters())]
-        self._micro_batch, self._group, self._autocast = micro_batch, group, autocast
+        self._micro_batch, self._group, self._threads, self._autocast = micro_batch, group, threads, autocast
+        width = BLOCK if first.weight.device.type == "cpu" else first.in_features
+        self._blocks = [slice(start, start + width) for start in range(0, first.in_features, width)]
 
     def own(self, studies: Sequence[int]) -> list[int]:
         """Give the studies of a batch that this process reads: those of its micro-batches."""
@@ -71,25 +86,27 @@ class Step:
             The loss, a scalar.
         """
         parts = self._parts(studies)
-        features = torch.empty((studies, self._first.in_features), dtype=self._first.weight.dtype, device=images.device)
-        maps: dict[int, Tensor] = {}
-        first = 0
-        for number, part in enumerate(parts):
-            if self._group.mine(number):
-                count = part.stop - part.start
-                maps[number] = self._convolve(images[first : first + count])
-                features[part].view(maps[number].shape).copy_(maps[number].detach())
-                first += count
-        self._group.share([features[part] for part in parts])
-        value, at_features = self._connect(features, loss)
+        own = [number for number in range(len(parts)) if self._group.mine(number)]
+        weight = self._first.weight
+        features = torch.empty((studies, self._first.in_features), dtype=weight.dtype, device=weight.device)
         sums = features.new_empty((len(parts), sum(p.numel() for p in self._shared)))
-        for number, output in maps.items():
+
+        def forward(number: int, group: Tensor) -> Tensor:
+            output = self._convolve(group)
+            features[parts[number]].view(output.shape).copy_(output.detach())
+            return output
+
+        def backward(number: int, output: Tensor) -> None:
             # In the memory order of the feature maps: the backward pass takes twice as long otherwise.
             start = torch.empty_like(output).copy_(at_features[parts[number]].view(output.shape))
             found = torch.autograd.grad(output, self._shared, start)
             torch.cat([gradient.reshape(-1) for gradient in found], out=sums[number])
-            del output
-        maps.clear()
+
+        groups = torch.split(images, [parts[number].stop - parts[number].start for number in own])
+        outputs = self._threads.each(lambda job: forward(*job), zip(own, groups, strict=True))
+        self._group.share([features[part] for part in parts])
+        value, at_features = self._connect(features, loss)
+        self._threads.each(lambda job: backward(*job), zip(own, outputs, strict=True))
         self._group.share(list(sums))
         total = sums[0]
         for other in sums[1:]:
@@ -118,20 +135,38 @@ class Step:
         """
         weight = self._first.weight
         kind = self._autocast or weight.dtype
-        narrow, narrow_weight = features.to(kind), weight.detach().to(kind)
+        at_features = torch.empty_like(features)
+        if weight.grad is None:
+            weight.grad = torch.empty_like(weight)
+        at_weight = weight.grad
+
+        def narrow(block: slice) -> tuple[Tensor, Tensor]:
+            return features[:, block].to(kind), weight.detach()[:, block].to(kind)
+
+        def forward(block: slice) -> Tensor:
+            values, weights = narrow(block)
+            return linear(values, weights).to(features.dtype)
+
+        def backward(block: slice) -> None:
+            values, weights = narrow(block)
+            if kind == weight.dtype:
+                torch.mm(at_sum.t(), values, out=at_weight[:, block])
+            else:
+                at_weight[:, block] = at_sum.t() @ values
+            at_features[:, block] = at_sum @ weights
+
+        summed, *others = self._threads.each(forward, self._blocks)
+        for other in others:
+            summed += other
+        summed.requires_grad_()
         with torch.autocast(features.device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            summed = linear(narrow, narrow_weight).requires_grad_()
             hidden = summed + self._first.bias
             for layer in self._connected:
                 hidden = layer(hidden)
         value = loss(hidden.float())
-        at_sum, *others = torch.autograd.grad(value, [summed, *self._rest])
-        for parameter, gradient in zip(self._rest, others, strict=True):
+        at_summed, *at_rest = torch.autograd.grad(value, [summed, *self._rest])
+        for parameter, gradient in zip(self._rest, at_rest, strict=True):
             parameter.grad = gradient
-        if weight.grad is None:
-            weight.grad = torch.empty_like(weight)
-        if kind == weight.dtype:
-            torch.mm(at_sum.t(), features, out=weight.grad)
-        else:
-            weight.grad.copy_(at_sum.t() @ narrow)
-        return value.detach(), (at_sum @ narrow_weight).to(features.dtype)
+        at_sum = at_summed.to(kind)
+        self._threads.each(backward, self._blocks)
+        return value.detach(), at_features

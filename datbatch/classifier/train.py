@@ -23,6 +23,7 @@ from datbatch.classifier.loader import Images, epoch_order, load_groups
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.split import SETS
 from datbatch.classifier.step import Step
+from datbatch.classifier.threads import Threads
 from datbatch.cohort.schema import LABELS
 from datbatch.config import TrainConfig, digest
 from datbatch.errors import ConfigurationError, DivergedError, TrainingDataError
@@ -71,8 +72,8 @@ def train_network(
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
     The order of studies and the dropped neurons depend on `config.seed`, the epoch and the step alone, sums on the
-    micro-batches. So a run that was stopped and continues from its checkpoint, and one of another number of
-    processes, end with the same bits (same processor, same thread count in each process).
+    micro-batches. So a run that was stopped and continues from its checkpoint, and one of another number of processes
+    or threads, end with the same bits (same kind of processor).
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def train_network(
         raise ConfigurationError("train.batch_size and train.micro_batch must be at least 1")
     run = digest([config.identity(), list(shape), members["train"].tolist(), labels[members["train"]].tolist()])
     device = choose_device()
-    with _thread_count(threads):
+    with _thread_count(threads), Threads(device) as pieces:
         pool = preset(config.preset).pool
         network = arrange(build_network(shape, pool=pool, dropout=config.dropout, seed=config.seed), device)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
@@ -121,12 +122,12 @@ def train_network(
         saver = _Saver(checkpoint if group.rank == 0 else None, config.checkpoint_minutes, network, optimizer, run)
         # bfloat16 has the range of float32, so that no loss scaling is needed.
         autocast = torch.bfloat16 if device.type == "cuda" else None
-        step = Step(network, micro_batch=config.micro_batch, group=group, autocast=autocast)
+        step = Step(network, micro_batch=config.micro_batch, group=group, threads=pieces, autocast=autocast)
         while len(position.history) < config.epochs:
             epoch = _Epoch(images, labels, members["train"], shape, config, len(position.history) + 1, device)
             network.train()
             total = epoch.run(step, optimizer, position, saver)
-            logits = predict(network, images, members["validation"], shape=shape, batch_size=config.batch_size)
+            logits = predict(network, images, members["validation"], shape=shape, group=group)
             validation = _validate(logits, labels[members["validation"]])
             entry = Epoch(epoch.number, total / members["train"].size, *validation)
             position = Position((*position.history, asdict(entry)))

@@ -222,3 +222,9 @@ def test_before_a_checkpoint_is_due_none_is_written(cohort, tmp_path):
 def test_a_batch_without_studies_is_refused(cohort, batch_size, micro_batch):
     with pytest.raises(ConfigurationError, match="at least 1"):
         train(cohort, config=replace(CONFIG, batch_size=batch_size, micro_batch=micro_batch))
+
+
+def test_the_number_of_threads_leaves_no_trace_in_the_weights(cohort):
+    one, three = (train(cohort, threads=threads) for threads in (1, 3))
+    assert one.history == three.history
+    assert all(torch.equal(value, three.network.state_dict()[name]) for name, value in weights(one).items())
