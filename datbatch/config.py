@@ -122,6 +122,10 @@ class SplitConfig:
     """Seed of the draws."""
 
 
+WITHOUT_TRACE = frozenset({"checkpoint_minutes"})
+"""Parameters of training that leave no trace in the weights."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The network and its training (Nazari et al. 2022)."""
@@ -132,6 +136,10 @@ class TrainConfig:
     """Passes over the training set (the paper's 1.5 h at 64 s each)."""
     batch_size: int = 8
     """Studies of one optimisation step."""
+    micro_batch: int = 2
+    """Studies that pass the convolutions together; a process computes one or more such groups of each step."""
+    checkpoint_minutes: float = 5.0
+    """Time between two checkpoints."""
     learning_rate: float = 1e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -140,6 +148,10 @@ class TrainConfig:
     """Dropout probability in the first fully connected layer."""
     seed: int = 1
     """Seed of the initial weights, the order of studies and dropout."""
+
+    def identity(self) -> dict[str, Any]:
+        """Give the parameters that the weights depend on; those of how the work is done leave them bit by bit."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in WITHOUT_TRACE}
 
 
 @dataclass(frozen=True)

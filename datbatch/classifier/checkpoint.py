@@ -1,9 +1,10 @@
-"""The state of a training run between two epochs, as one safetensors file."""
+"""The state of a training run between two steps, as one safetensors file."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,22 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps per parameter."""
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come."""
+
+    history: tuple[dict[str, Any], ...] = ()
+    """One entry per finished epoch."""
+    step: int = 0
+    """Steps taken of the epoch that is running."""
+    loss: float = 0.0
+    """Sum of the losses of the studies that these steps saw."""
+
+
 def write_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, run: str, history: list[dict[str, Any]]
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, run: str, position: Position
 ) -> None:
-    """Save weights, Adam's moments and the history; the file is replaced as a whole or not at all.
+    """Save weights, Adam's moments and the position; the file is replaced as a whole or not at all.
 
     Parameters
     ----------
@@ -31,24 +44,22 @@ def write_checkpoint(
         Adam with a state for every parameter, that is after its first step.
     run : str
         Digest of what makes the run: parameters, studies, labels.
-    history : list of dict
-        One entry per finished epoch.
+    position : Position
+        Where the run goes on: the studies of an epoch come in an order that the epoch alone gives.
     """
     tensors = {f"weights.{name}": value for name, value in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         tensors |= {f"{moment}.{name}": optimizer.state[parameter][moment] for moment in MOMENTS}
-    save_tensors(path, tensors, {"run": run, "history": json.dumps(history, allow_nan=False)})
+    save_tensors(path, tensors, {"run": run, "position": json.dumps(asdict(position), allow_nan=False)})
 
 
-def read_checkpoint(
-    path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, run: str
-) -> list[dict[str, Any]]:
+def read_checkpoint(path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, run: str) -> Position:
     """Bring network and optimizer to where a run stopped.
 
     Returns
     -------
-    list of dict
-        The finished epochs; empty, and nothing changed, without a checkpoint or with one of another run.
+    Position
+        Where the run goes on; at its start, and nothing changed, without a checkpoint or with one of another run.
 
     Raises
     ------
@@ -56,12 +67,12 @@ def read_checkpoint(
         When the file is damaged.
     """
     if path is None or not path.exists():
-        return []
+        return Position()
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             if metadata.get("run") != run:
-                return []
+                return Position()
             with torch.no_grad():
                 for name, value in network.state_dict().items():
                     value.copy_(stored.get_tensor(f"weights.{name}"))
@@ -72,8 +83,9 @@ def read_checkpoint(
                         moment: torch.empty_like(parameter).copy_(value) if value.ndim else value.to(parameter.device)
                         for moment, value in moments.items()
                     }
-            return list(json.loads(metadata["history"]))
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            found = json.loads(metadata["position"])
+            return Position(tuple(found["history"]), found["step"], found["loss"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"the checkpoint of the training is damaged ({type(error).__name__})",
             "Delete the checkpoint to train from the start.",

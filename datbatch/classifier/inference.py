@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from datbatch.classifier.loader import Images, load_batches
+from datbatch.classifier.group import ALONE, Group
+from datbatch.classifier.loader import Batch, Images, load_groups
+from datbatch.classifier.threads import Threads
 from datbatch.cohort.schema import LABELS
+
+Item = TypeVar("Item")
 
 
 def predict(
@@ -19,7 +25,8 @@ def predict(
     studies: Sequence[int] | npt.NDArray[np.integer],
     *,
     shape: tuple[int, int, int],
-    batch_size: int = 8,
+    batch_size: int = 2,
+    group: Group = ALONE,
 ) -> npt.NDArray[np.float32]:
     """Run the network over studies of a store.
 
@@ -34,7 +41,9 @@ def predict(
     shape : tuple of int
         Grid (x, y, z) of the volumes.
     batch_size : int
-        Studies that pass the network together.
+        Studies that pass the network together, in one thread each on a processor.
+    group : Group
+        The processes that share the work, each of which makes this call and gets all logits; one by default.
 
     Returns
     -------
@@ -43,14 +52,32 @@ def predict(
     """
     device = next(network.parameters()).device
     unknown = np.full(int(np.max(studies, initial=-1)) + 1, -1, dtype=np.int64)
+    parts = [range(start, min(start + batch_size, len(studies))) for start in range(0, len(studies), batch_size)]
+    logits = torch.empty((len(studies), len(LABELS)), device=device)
     training = network.training
     network.eval()
-    try:
+
+    def infer(job: tuple[range, Batch]) -> None:
+        part, batch = job
         with torch.inference_mode():
-            logits = [
-                network(batch.images).float().cpu().numpy()
-                for batch in load_batches(images, unknown, studies, shape=shape, batch_size=batch_size, device=device)
-            ]
+            logits[part.start : part.stop] = network(batch.images).float()
+
+    own = [part for number, part in enumerate(parts) if group.mine(number)]
+    batches = load_groups(
+        images, unknown, [[int(studies[i]) for i in part] for part in own], shape=shape, device=device
+    )
+    try:
+        with Threads(device) as threads:
+            for jobs in _batched(zip(own, batches, strict=True), torch.get_num_threads()):
+                threads.each(infer, jobs)
     finally:
         network.train(training)
-    return np.concatenate(logits) if logits else np.empty((0, len(LABELS)), dtype=np.float32)
+    group.share([logits[part.start : part.stop] for part in parts])
+    return logits.cpu().numpy()
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Take items a few at a time, so that no more batches are held than are computed."""
+    iterator = iter(items)
+    while taken := list(islice(iterator, size)):
+        yield taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -77,12 +77,28 @@ def load_batches(
     GridMismatchError
         When a volume has another shape.
     """
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    yield from load_groups(images, labels, groups, shape=shape, device=device)
+
+
+def load_groups(
+    images: Images,
+    labels: npt.NDArray[np.int64],
+    groups: Iterable[Sequence[int] | npt.NDArray[np.integer]],
+    *,
+    shape: tuple[int, int, int],
+    device: torch.device | None = None,
+) -> Iterator[Batch]:
+    """Read groups of studies, each as a batch, while the consumer computes; a group may be empty.
+
+    See `load_batches`, of which this is the general form.
+    """
     device = device if device is not None else torch.device("cpu")
-    groups = [[int(i) for i in order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
     waiting: deque[tuple[list[int], torch.Tensor, list[Future[None]]]] = deque()
     with ThreadPoolExecutor(READERS, thread_name_prefix="loader") as pool:
         try:
-            for group in groups:
+            for members in groups:
+                group = [int(index) for index in members]
                 buffer = torch.empty((len(group), 1, *shape), pin_memory=device.type == "cuda")
                 reads = [pool.submit(_read, images, study, buffer[row, 0].numpy()) for row, study in enumerate(group)]
                 waiting.append((group, buffer, reads))

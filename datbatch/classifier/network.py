@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.functional import conv3d
 
 from datbatch.cohort.schema import LABELS
 from datbatch.errors import GridMismatchError, ModelError
@@ -36,6 +37,24 @@ PRESETS = {
     "paper": Preset(pool=1, description="the paper's network on the 2 mm grid"),
     "compact": Preset(pool=2, description="the paper's network on 2 x 2 x 2 voxel means (4 mm)"),
 }
+
+
+class FirstConvolution(nn.Conv3d):
+    """A convolution of images of one channel, stride 1, no padding, quick on a processor in both directions."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  # the name is torch's
+        """Turn the kernel's extent along z into input channels: the same sums, over images shifted along z.
+
+        With one channel a processor's convolution takes slow paths and leaves its result in another memory order than
+        the next convolution wants; with three, both directions together take half the time (measured).
+        """
+        if input.is_cuda or input.is_meta:
+            return super().forward(input)
+        last = input.shape[4] - KERNEL + 1
+        shifted = torch.cat([input[..., offset : offset + last] for offset in range(KERNEL)], dim=1)
+        turned = self.weight.transpose(1, 4)
+        order = torch.channels_last_3d
+        return conv3d(shifted.contiguous(memory_format=order), turned.contiguous(memory_format=order), self.bias)
 
 
 def preset(name: str) -> Preset:
@@ -92,7 +111,11 @@ def build_network(
             torch.default_generator.manual_seed(seed)
         layers: list[nn.Module] = [nn.AvgPool3d(pool, ceil_mode=True)] if pool > 1 else []
         for index in range(CONVOLUTIONS):
-            layers += [nn.Conv3d(1 if index == 0 else FILTERS, FILTERS, KERNEL), nn.ReLU()]
+            first = index == 0
+            layers += [
+                FirstConvolution(1, FILTERS, KERNEL) if first else nn.Conv3d(FILTERS, FILTERS, KERNEL),
+                nn.ReLU(),
+            ]
         layers += [
             nn.Flatten(),
             nn.Linear(FILTERS * math.prod(reduced), HIDDEN[0]),

@@ -1,4 +1,4 @@
-"""Training of the network, interruptible after every epoch without a trace in the weights."""
+"""Training of the network, interruptible at any time without a trace in the weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,17 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from datbatch.classifier.checkpoint import read_checkpoint, write_checkpoint
+from datbatch.classifier.checkpoint import Position, read_checkpoint, write_checkpoint
+from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.inference import predict
-from datbatch.classifier.loader import Batch, Images, epoch_order, load_batches
+from datbatch.classifier.loader import Images, epoch_order, load_groups
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.split import SETS
+from datbatch.classifier.step import Step
+from datbatch.classifier.threads import Threads
 from datbatch.cohort.schema import LABELS
 from datbatch.config import TrainConfig, digest
-from datbatch.errors import DivergedError, TrainingDataError
-
-CHECKPOINT_SECONDS = 15.0
-"""Least time between two checkpoints: writing weights and moments thrice the model's size can outlast an epoch."""
+from datbatch.errors import ConfigurationError, DivergedError, TrainingDataError
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ def train_network(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
+    group: Group = ALONE,
 ) -> TrainedModel:
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
-    The order of studies and the dropped neurons of an epoch depend on `config.seed` and the epoch alone. So
-    a run that was stopped and continues from its checkpoint ends with the bits of an uninterrupted one
-    (same processor, same thread count).
+    The order of studies and the dropped neurons depend on `config.seed`, the epoch and the step alone, sums on the
+    micro-batches. So a run that was stopped and continues from its checkpoint, and one of another number of processes
+    or threads, end with the same bits (same kind of processor).
 
     Parameters
     ----------
@@ -86,12 +88,14 @@ def train_network(
     config : TrainConfig
         Preset, epochs, batch size, learning rate, dropout, seed.
     checkpoint : Path, optional
-        File written after each epoch and continued from; the caller removes it once the model is saved. One
-        of other parameters or studies is not continued but replaced.
+        File written every `config.checkpoint_minutes` and continued from; the caller removes it once the model is
+        saved. One of other parameters or studies is not continued but replaced. Every process must see it.
     progress : callable, optional
         See `Progress`.
     threads : int, optional
         Threads of the computation; torch's setting is restored afterwards.
+    group : Group
+        The processes that train together, each of which makes this call; one by default.
 
     Raises
     ------
@@ -106,28 +110,93 @@ def train_network(
     missing = [name for index, name in enumerate(LABELS) if not (labels[members["train"]] == index).any()]
     if missing:
         raise TrainingDataError(f"the training set has no {' and no '.join(missing)} study")
-    run = digest([asdict(config), list(shape), members["train"].tolist(), labels[members["train"]].tolist()])
+    if config.batch_size < 1 or config.micro_batch < 1:
+        raise ConfigurationError("train.batch_size and train.micro_batch must be at least 1")
+    run = digest([config.identity(), list(shape), members["train"].tolist(), labels[members["train"]].tolist()])
     device = choose_device()
-    with _thread_count(threads):
+    with _thread_count(threads), Threads(device) as pieces:
         pool = preset(config.preset).pool
         network = arrange(build_network(shape, pool=pool, dropout=config.dropout, seed=config.seed), device)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-        history = [Epoch(**entry) for entry in read_checkpoint(checkpoint, network, optimizer, run)]
-        due = 0.0
-        for number in range(len(history) + 1, config.epochs + 1):
-            order = epoch_order(members["train"], seed=config.seed, epoch=number)
-            loader = load_batches(images, labels, order, shape=shape, batch_size=config.batch_size, device=device)
-            rates = _learning_rates(config, number, -(-order.size // config.batch_size))
-            with _seeded(config.seed, number, device):
-                train_loss = _train_epoch(network, optimizer, loader, rates, number)
-            logits = predict(network, images, members["validation"], shape=shape, batch_size=config.batch_size)
-            history.append(Epoch(number, train_loss, *_validate(logits, labels[members["validation"]])))
-            if checkpoint is not None and (number == config.epochs or time.monotonic() >= due):
-                write_checkpoint(checkpoint, network, optimizer, run, [asdict(entry) for entry in history])
-                due = time.monotonic() + CHECKPOINT_SECONDS
+        position = read_checkpoint(checkpoint, network, optimizer, run)
+        saver = _Saver(checkpoint if group.rank == 0 else None, config.checkpoint_minutes, network, optimizer, run)
+        # bfloat16 has the range of float32, so that no loss scaling is needed.
+        autocast = torch.bfloat16 if device.type == "cuda" else None
+        step = Step(network, micro_batch=config.micro_batch, group=group, threads=pieces, autocast=autocast)
+        while len(position.history) < config.epochs:
+            epoch = _Epoch(images, labels, members["train"], shape, config, len(position.history) + 1, device)
+            network.train()
+            total = epoch.run(step, optimizer, position, saver)
+            logits = predict(network, images, members["validation"], shape=shape, group=group)
+            validation = _validate(logits, labels[members["validation"]])
+            entry = Epoch(epoch.number, total / members["train"].size, *validation)
+            position = Position((*position.history, asdict(entry)))
+            saver.note(position, at_once=epoch.number == config.epochs)
             if progress is not None:
-                progress(history[-1], config.epochs)
-    return TrainedModel(network=network.eval(), history=tuple(history))
+                progress(entry, config.epochs)
+    return TrainedModel(network=network.eval(), history=tuple(Epoch(**entry) for entry in position.history))
+
+
+class _Saver:
+    """Writes a checkpoint when one is due."""
+
+    def __init__(
+        self, path: Path | None, minutes: float, network: nn.Module, optimizer: torch.optim.Optimizer, run: str
+    ) -> None:
+        self._path, self._seconds = path, 60.0 * minutes
+        self._state = network, optimizer, run
+        self._due = time.monotonic() + self._seconds
+
+    def note(self, position: Position, *, at_once: bool = False) -> None:
+        """Take note of where the run is."""
+        if self._path is not None and (at_once or time.monotonic() >= self._due):
+            write_checkpoint(self._path, *self._state, position)
+            # From the end of writing: weights and moments, thrice the model's size, can take longer than a step.
+            self._due = time.monotonic() + self._seconds
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """One pass over the training set."""
+
+    images: Images
+    labels: npt.NDArray[np.int64]
+    members: npt.NDArray[np.integer]
+    shape: tuple[int, int, int]
+    config: TrainConfig
+    number: int
+    device: torch.device
+
+    def run(self, step: Step, optimizer: torch.optim.Optimizer, position: Position, saver: _Saver) -> float:
+        """Take one optimisation step per batch, from the position on; give the sum of the studies' losses."""
+        order, size = epoch_order(self.members, seed=self.config.seed, epoch=self.number), self.config.batch_size
+        batches = [order[start : start + size] for start in range(0, order.size, size)]
+        rates = _learning_rates(self.config, self.number, len(batches))
+        total, todo = position.loss, range(position.step, len(batches))
+        own = (step.own(batches[index].tolist()) for index in todo)
+        loader = load_groups(self.images, self.labels, own, shape=self.shape, device=self.device)
+        with _own_generator(self.device):
+            for index, batch in zip(todo, loader, strict=True):
+                optimizer.param_groups[0]["lr"] = rates[index]
+                studies = batches[index]
+                truth = torch.from_numpy(self.labels[studies]).to(self.device)
+                # Dropout depends on seed, epoch and step alone.
+                seeds = np.random.SeedSequence([self.config.seed, self.number, index])
+                torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+                loss = step.gradients(batch.images, studies.size, partial(_mean_loss, truth=truth)).item()
+                if not math.isfinite(loss):
+                    raise DivergedError(
+                        f"the loss of epoch {self.number} is not finite for the studies at positions "
+                        f"{', '.join(str(study) for study in studies)}"
+                    )
+                optimizer.step()
+                total += loss * studies.size
+                saver.note(Position(position.history, index + 1, total))
+        return total
+
+
+def _mean_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(logits, truth)
 
 
 def _learning_rates(config: TrainConfig, epoch: int, steps: int) -> list[float]:
@@ -140,29 +209,6 @@ def _learning_rates(config: TrainConfig, epoch: int, steps: int) -> list[float]:
         return [config.learning_rate] * steps
     done, total = (epoch - 1) * steps, config.epochs * steps
     return [config.learning_rate * (1 + math.cos(math.pi * (done + step) / total)) / 2 for step in range(steps)]
-
-
-def _train_epoch(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Iterator[Batch], rates: list[float], number: int
-) -> float:
-    """Take one optimisation step per batch and give the mean loss."""
-    network.train()
-    total, studies = 0.0, 0
-    for batch, rate in zip(loader, rates, strict=True):
-        optimizer.param_groups[0]["lr"] = rate
-        device = batch.images.device
-        # bfloat16 has the range of float32, so that no loss scaling is needed.
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            loss = cross_entropy(network(batch.images).float(), batch.labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            positions = ", ".join(str(index) for index in batch.indices)
-            raise DivergedError(f"the loss of epoch {number} is not finite for the studies at positions {positions}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total, studies = total + value * len(batch.indices), studies + len(batch.indices)
-    return total / studies
 
 
 def _validate(
@@ -188,8 +234,7 @@ def _thread_count(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Let dropout depend on seed and epoch alone, and leave the caller's generator as it was."""
+def _own_generator(device: torch.device) -> Iterator[None]:
+    """Leave the caller's generator as it was."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1))
         yield

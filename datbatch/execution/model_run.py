@@ -19,7 +19,7 @@ from datbatch.cohort import schema
 from datbatch.cohort.fold import value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import Config, canonical_json, digest
+from datbatch.config import WITHOUT_TRACE, Config, canonical_json, digest
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
 from datbatch.execution.model_task import (
@@ -77,7 +77,7 @@ def train_model(
     """Split the labelled studies of a cohort and train the network on a worker that holds the accelerator.
 
     The model's name covers its parameters and its data: a second call finds it; after a kill it continues from the
-    last finished epoch.
+    last checkpoint.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _wanted_model(store: Store, config: Config) -> _Wanted:
     ]
     # The orientation of relevance is learned with the atlas.
     data = digest([used_atlas(store), members])
-    name = f"{config.train.preset}-{digest([TRAIN_VERSION, asdict(config.train), data])[:8]}"
+    name = f"{config.train.preset}-{digest([TRAIN_VERSION, config.train.identity(), data])[:8]}"
     return _Wanted(name, studies, encode_labels(labels), split, data)
 
 
@@ -172,7 +172,8 @@ def _why_train(store: Store, config: Config) -> str:
     if not store.models:
         return "not run before"
     before = _card(models_path(store.path) / newest_model(store)).config
-    changes = changed_keys(before["train"], asdict(config.train)) + changed_keys(before["split"], asdict(config.split))
+    trained = {name: value for name, value in before["train"].items() if name not in WITHOUT_TRACE}
+    changes = changed_keys(trained, config.train.identity()) + changed_keys(before["split"], asdict(config.split))
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 

@@ -85,7 +85,7 @@ IMAGING = (
 """The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
 
 EXPLAIN_VERSION = 1
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 
 
 @dataclass(frozen=True)

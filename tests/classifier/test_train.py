@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from datbatch.classifier import predict, train_network
-from datbatch.classifier import train as training
 from datbatch.classifier.train import Epoch, _learning_rates
 from datbatch.config import TrainConfig
-from datbatch.errors import DivergedError, ModelError, TrainingDataError
+from datbatch.errors import ConfigurationError, DivergedError, ModelError, TrainingDataError
 
 SHAPE = (11, 12, 10)
 STUDIES = 24
@@ -57,9 +58,8 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize(("after", "schedule"), [(1, "constant"), (3, "cosine")])
-def test_a_run_stopped_after_any_epoch_continues_to_the_same_bits(cohort, tmp_path, monkeypatch, after, schedule):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    config = replace(CONFIG, schedule=schedule)
+def test_a_run_stopped_after_any_epoch_continues_to_the_same_bits(cohort, tmp_path, after, schedule):
+    config = replace(CONFIG, schedule=schedule, checkpoint_minutes=0.0)
     uninterrupted = train(cohort, config=config)
     checkpoint = tmp_path / "run.safetensors"
 
@@ -127,15 +127,15 @@ def test_a_loss_that_is_no_number_stops_names_the_studies_and_keeps_the_last_che
             labels,
             split,
             shape=SHAPE,
-            config=CONFIG,
+            config=replace(CONFIG, checkpoint_minutes=0.0),
             checkpoint=checkpoint,
             progress=break_study_seven,
             threads=1,
         )
     assert len(raised.value.reason.split("positions ")[1].split(", ")) == CONFIG.batch_size
-    good = train(cohort, config=TrainConfig(epochs=1, batch_size=4, learning_rate=3e-4))
-    kept = load_file(checkpoint)
-    assert all(torch.equal(kept[f"weights.{name}"], value) for name, value in weights(good).items())
+    assert all(torch.isfinite(value).all() for value in load_file(checkpoint).values())
+    mended = train(cohort, config=replace(CONFIG, checkpoint_minutes=0.0), checkpoint=checkpoint)
+    assert mended.history == train(cohort).history
 
 
 def test_a_training_set_of_one_class_is_refused(cohort):
@@ -175,8 +175,36 @@ def test_a_cosine_schedule_falls_from_the_full_step_to_nearly_none():
     assert _learning_rates(CONFIG, 2, 3) == [CONFIG.learning_rate] * 3
 
 
-def test_between_checkpoints_there_is_time_yet_the_run_continues_to_the_same_bits(cohort, tmp_path):
+def test_a_run_stopped_within_an_epoch_continues_to_the_same_bits(cohort, tmp_path):
     uninterrupted = train(cohort)
+    checkpoint = tmp_path / "run.safetensors"
+    images, labels, split = cohort
+    read = []
+
+    class Failing:
+        """A store that fails while the third epoch is being read."""
+
+        def __getitem__(self, index):
+            read.append(index)
+            if len(read) > 2 * 20 + 13:
+                raise StoppedError
+            return images[index]
+
+    config = replace(CONFIG, checkpoint_minutes=0.0)
+    with pytest.raises(StoppedError):
+        train((Failing(), labels, split), config=config, checkpoint=checkpoint)
+    with safe_open(checkpoint, framework="pt") as stored:
+        position = json.loads(stored.metadata()["position"])
+    assert len(position["history"]) == 2
+    assert 0 < position["step"] < 4
+    continued = train(cohort, config=config, checkpoint=checkpoint)
+    assert continued.history == uninterrupted.history
+    assert all(
+        torch.equal(value, continued.network.state_dict()[name]) for name, value in weights(uninterrupted).items()
+    )
+
+
+def test_before_a_checkpoint_is_due_none_is_written(cohort, tmp_path):
     checkpoint = tmp_path / "run.safetensors"
 
     def stop(epoch, total):
@@ -185,7 +213,18 @@ def test_between_checkpoints_there_is_time_yet_the_run_continues_to_the_same_bit
 
     with pytest.raises(StoppedError):
         train(cohort, checkpoint=checkpoint, progress=stop)
-    seen = []
-    continued = train(cohort, checkpoint=checkpoint, progress=lambda epoch, total: seen.append(epoch.epoch))
-    assert seen == [2, 3, 4]
-    assert continued.history == uninterrupted.history
+    assert not checkpoint.exists()
+    train(cohort, checkpoint=checkpoint)
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(0, 2), (8, 0)])
+def test_a_batch_without_studies_is_refused(cohort, batch_size, micro_batch):
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        train(cohort, config=replace(CONFIG, batch_size=batch_size, micro_batch=micro_batch))
+
+
+def test_the_number_of_threads_leaves_no_trace_in_the_weights(cohort):
+    one, three = (train(cohort, threads=threads) for threads in (1, 3))
+    assert one.history == three.history
+    assert all(torch.equal(value, three.network.state_dict()[name]) for name, value in weights(one).items())
