@@ -38,7 +38,7 @@ from datbatch.execution.space import as_imaged, keep_in_model, used_atlas
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import quantified, training_set
 from datbatch.files import write_whole
-from datbatch.relevance import inconsistent, learn_orientation
+from datbatch.relevance import check_rules, inconsistent, learn_orientation
 
 SPLIT_FILE = "split.json"
 
@@ -86,6 +86,7 @@ def train_model(
     NoAcceleratorError
         When no worker holds the accelerator resource.
     """
+    check_rules(config.explain.rules)
     store = Store(cohort)
     config = as_imaged(store, config)
     wanted = _wanted_model(store, config)
@@ -199,6 +200,7 @@ def explain_cohort(
     cluster, workers, quiet
         As for `run_imaging`.
     """
+    check_rules(config.explain.rules)
     store, ledger = Store(cohort), Ledger(cohort)
     name = model if model is not None else newest_model(store)
     card = _card(models_path(cohort) / name)

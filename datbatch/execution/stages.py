@@ -84,7 +84,7 @@ IMAGING = (
 )
 """The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
 
-EXPLAIN_VERSION = 1
+EXPLAIN_VERSION = 2
 TRAIN_VERSION = 2
 
 

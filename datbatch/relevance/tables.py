@@ -108,14 +108,29 @@ def choose_rules(given: str | Sequence[str | Rule], layers: Sequence[LinearMap])
     ConfigurationError
         When a table or a rule is unknown, or their number is not that of the layers.
     """
+    check_rules(given)
     if isinstance(given, str):
-        if given not in RULES:
-            raise ConfigurationError(f"unknown rules {given!r}; known are {', '.join(RULES)}, or a list of rules")
         return RULES[given](layers)
     table = [read_rule(rule) if isinstance(rule, str) else rule for rule in given]
     if len(table) != len(layers):
         raise ConfigurationError(f"{len(table)} rules were given for {len(layers)} layers with weights")
     return table
+
+
+def check_rules(given: str | Sequence[str | Rule]) -> None:
+    """Refuse what `choose_rules` could not read, before there is a network.
+
+    Raises
+    ------
+    ConfigurationError
+        When a table or a rule is unknown.
+    """
+    if not isinstance(given, str):
+        for rule in given:
+            if isinstance(rule, str):
+                read_rule(rule)
+    elif given not in RULES:
+        raise ConfigurationError(f"unknown rules {given!r}; known are {', '.join(RULES)}, or a list of rules")
 
 
 def reads_inputs(rule: Rule) -> bool:

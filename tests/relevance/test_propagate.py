@@ -11,7 +11,7 @@ from torch import nn
 
 from datbatch.cohort.schema import LABELS
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
-from datbatch.relevance import explain_batch, propagate, rules
+from datbatch.relevance import explain_batch, layers, propagate, rules
 from tests.reference import relevance_rules as reference
 
 SHAPE = (7, 8, 6)
@@ -147,6 +147,22 @@ def test_a_study_gets_the_same_bits_alone_and_in_a_batch():
     network, batch = tiny_network().float(), images().float()
     together = propagate(network, batch)
     assert all(torch.equal(together[i : i + 1], propagate(network, batch[i : i + 1])) for i in range(3))
+
+
+@pytest.mark.parametrize("size", [SHAPE, (9, 10, 11)])
+def test_bits_do_not_depend_on_the_room_for_studies_that_pass_together(size, monkeypatch):
+    # Blocks of a whole number of cache lines, as in every network of the paper's kind.
+    monkeypatch.setattr(layers, "BLOCK", 64)
+    network, batch = tiny_network(channels=(1, 4, 16), size=size).float(), images(5, size).float()
+    expected = [explain_batch(network, batch[i : i + 1]) for i in range(5)]
+    for memory_bytes in (0, 100_000, 2**30):
+        found = explain_batch(network, batch, memory_bytes=memory_bytes)
+        assert torch.equal(found.relevance, torch.cat([one.relevance for one in expected]))
+        assert torch.equal(found.logits, torch.cat([one.logits for one in expected]))
+
+
+def test_a_batch_of_no_studies_gives_no_maps():
+    assert propagate(tiny_network(), images(1)[:0]).shape == (0, 1, *SHAPE)
 
 
 def test_dropout_is_off_and_network_and_images_stay_as_they_were():
