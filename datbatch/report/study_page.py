@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from datbatch.report.wording import number, scientific
 TITLE = "Dopamine-transporter SPECT: one study"
 HEADLINE = "hottest_voxels"
 """The definition of binding that the chart shows: the paper's."""
-LIMIT_Z = 1.96
+BELOW = "below"
 CSS = """
 .slices { display: flex; flex-wrap: wrap; gap: 6px; align-items: flex-end; }
 .slice { position: relative; background: #000; flex: 0 1 auto; line-height: 1.2; }
@@ -42,6 +43,7 @@ svg.binding text { font-size: 15px; fill: var(--ink); }
 svg.binding .grid { stroke: #e4e6e9; } svg.binding .normal { fill: #cfe3f1; }
 svg.binding .mean { stroke: #00558c; stroke-width: 2; }
 svg.binding .inside { fill: #00558c; } svg.binding .outside { fill: #c14a00; stroke: #fff; }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(178px, 1fr)); } .tiles dd { font-size: 1.35rem; }
 .tiles .alert { border-top-color: #b03a00; }
 @media print { .slice, .scale img, svg.binding .normal { -webkit-print-color-adjust: exact;
   print-color-adjust: exact; } }
@@ -130,22 +132,30 @@ def _headline(study: StudyExplanation) -> Html:
     ]  # fmt: skip
     lowest = _lowest_putamen(study)
     if lowest is not None:
-        name, z = lowest
-        words = "below the normal range" if z < -LIMIT_Z else "within the normal range" if z <= LIMIT_Z else "above it"
-        tiles.append(
-            _tile(
-                "Lower putamen binding", _signed(z) + " SD", f"{region_words(study, name)}: {words}", alert=z < -LIMIT_Z
-            )
-        )
+        note = f"{region_words(study, lowest.region)}: {lowest.place} the normal range"
+        tiles.append(_tile("Lower putamen binding", f"{_signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
     return element("dl", tiles, class_="tiles")
 
 
-def _lowest_putamen(study: StudyExplanation) -> tuple[str, float] | None:
+@dataclass(frozen=True)
+class _Lowest:
+    """The putamen that lies lower against normal."""
+
+    region: str
+    z: float
+    place: str
+    """below, within or above the normal range."""
+
+
+def _lowest_putamen(study: StudyExplanation) -> _Lowest | None:
     if study.comparison is None:
         return None
-    found = [(name, study.comparison.of(f"{HEADLINE} {name}")[-1]) for name in schema.REGIONS[:2]]
-    known = [(name, z) for name, z in found if np.isfinite(z)]
-    return min(known, key=lambda pair: pair[1]) if known else None
+    found = []
+    for region in schema.REGIONS[:2]:
+        value, _, lower, upper, z = study.comparison.of(f"{HEADLINE} {region}")
+        if np.isfinite(z):
+            found.append(_Lowest(region, z, BELOW if value < lower else "above" if value > upper else "within"))
+    return min(found, key=lambda one: one.z, default=None)
 
 
 def _sentences(study: StudyExplanation) -> Iterator[str]:
@@ -163,15 +173,14 @@ def _sentences(study: StudyExplanation) -> Iterator[str]:
         )
     if study.inconsistent:
         yield (
-            "The relevance map is not like that of studies with this reading: the putamen speaks for the other class. "
-            "Such readings are wrong more often than others; look at the images."
+            "The relevance of the putamen is like that of studies with the other reading. Such readings are wrong more "
+            "often than others; look at the images."
         )
     lowest = _lowest_putamen(study)
-    if lowest is not None and (lowest[1] < -LIMIT_Z) != (study.predicted == schema.POSITIVE):
-        inside = "outside" if lowest[1] < -LIMIT_Z else "within"
+    if lowest is not None and (lowest.place == BELOW) != (study.predicted == schema.POSITIVE):
         yield (
             f"Network and binding disagree: the network reads {MEANINGS[study.predicted]}, while the lower putamen "
-            f"binding lies {inside} the normal range or not below it. Look at images, normalisation and quality."
+            f"binding lies {lowest.place} the normal range. Look at the images, the normalisation and the quality."
         )
 
 
