@@ -47,7 +47,7 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
     Returns
     -------
     Certainty or None
-        None before `datbatch evaluate`, and where that was of other weights.
+        None before `datbatch evaluate`, and where that was of other weights or had too few validation studies.
 
     Raises
     ------
@@ -59,14 +59,16 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
         return None
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        temperatures = {str(member["weights_sha256"]): member["temperature"] for member in given["members"]}
-        if weights_sha256 not in temperatures:
+        # Ensembles stand there too; one study is read by one model, which speaks for itself.
+        alone = [one for one in given["certainty"] if one is not None and len(one["members"]) == 1]
+        own = [one for one in alone if one["members"][0]["weights_sha256"] == weights_sha256]
+        if not own:
             return None
-        temperature = temperatures[weights_sha256]
+        temperature = own[0]["members"][0]["temperature"]
         found = Certainty(
             None if temperature is None else float(temperature),
-            float(given["margin"]),
-            float(given["uncertain_share"]),
+            float(own[0]["margin"]),
+            float(own[0]["uncertain_share"]),
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"the model's evaluation cannot be read ({type(error).__name__})", _AGAIN) from error

@@ -87,7 +87,9 @@ def test_a_study_is_compared_by_age_sex_site_and_camera() -> None:
 
 def evaluation(**changes: object) -> str:
     member = {"model": "m", "weights_sha256": "ab", "temperature": changes.pop("temperature", 2.0)}
-    return json.dumps({"members": [member], "margin": 0.2, "uncertain_share": 0.05, "studies": 40, **changes})
+    alone = {"members": [member], "margin": 0.2, "uncertain_share": 0.05, "studies": 40, **changes}
+    ensemble = {**alone, "members": [member, {**member, "weights_sha256": "cd"}], "margin": 0.4}
+    return json.dumps({"digest": "d", "certainty": [ensemble, alone]})
 
 
 def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
