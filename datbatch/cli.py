@@ -141,6 +141,12 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     study.add_argument("dicom", type=Path, nargs="+", help="the study's DICOM files")
     study.add_argument("--model", type=Path, required=True, help="folder of a trained model")
+    study.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="write page, volumes and figures into a new folder"
+    )
+    study.add_argument("--age", type=_age, metavar="YEARS", help="for the normal range (default: the header's)")
+    study.add_argument("--sex", choices=("F", "M"), help="for the normal range (default: the header's)")
+    study.add_argument("--site", help="site of the cohort that the study comes from (default: another)")
     study.add_argument("--picture", type=Path, help="write uptake and relevance as a PNG picture")
 
     status = _command(parsers, "status", commands.status, "what is done", "datbatch status cohort.zarr")
@@ -219,6 +225,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def _age(text: str) -> float:
+    try:
+        years = float(text)
+    except ValueError:
+        years = 0.0
+    if not 0.0 < years <= 120.0:
+        raise argparse.ArgumentTypeError(f"must be over 0 and at most 120 years, not {text!r}")
+    return years
 
 
 def _interrupt(*_: object) -> None:

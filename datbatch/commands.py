@@ -187,12 +187,24 @@ def study(options: argparse.Namespace) -> Answer:
     """Explain one study."""
     from datbatch.execution.study import explain_study
 
-    explained = explain_study(options.dicom, options.model)
+    if options.output is not None:
+        from datbatch.report.study_folder import check_folder
+
+        check_folder(options.output)
+    explained = explain_study(
+        options.dicom, options.model, age_years=options.age, sex=options.sex or "", site=options.site or ""
+    )
+    values, page = explained.summary(), ""
+    if options.output is not None:
+        from datbatch.report import write_study
+
+        values["page"] = str(write_study(explained, options.output))
+        page = f"{values['page']}\n"
     if options.picture is not None:
         from datbatch.report import write_study_picture
 
         write_study_picture(explained, options.picture, sign=explained.orientation)
-    return Answer(f"{explained.text()}\n{NOTICE}", explained.summary())
+    return Answer(f"{explained.text()}\n{page}{NOTICE}", values)
 
 
 def status(options: argparse.Namespace) -> Answer:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
-Z_95 = float(norm.ppf(0.975))
+Z_95 = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,9 @@ def area_under_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> Estimate:
     m, n = positive.size, negative.size
     if m == 0 or n == 0:
         return Estimate(math.nan, math.nan, 0.0, 1.0)
+    # Takes most of a second to import, and only this needs it.
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.concatenate([positive, negative]))
     placed_positive = (ranks[:m] - rankdata(positive)) / n
     placed_negative = 1.0 - (ranks[m:] - rankdata(negative)) / m

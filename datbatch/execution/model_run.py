@@ -22,10 +22,9 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.config import WITHOUT_TRACE, Config, canonical_json, digest
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
+from datbatch.execution.explaining import HOTTEST, PUTAMEN
 from datbatch.execution.model_task import (
     HISTORY_FILE,
-    HOTTEST,
-    PUTAMEN,
     ExplainRecord,
     ExplainTask,
     TrainTask,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,33 @@ import torch
 from datbatch.classifier import (
     ModelCard,
     classification_metrics,
-    load_model,
     predict,
     save_model,
     train_network,
 )
-from datbatch.classifier.evaluate import as_json, log_odds, positive_probability, predicted_class
-from datbatch.classifier.model import Model
+from datbatch.classifier.evaluate import as_json, predicted_class
 from datbatch.classifier.train import Epoch
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.execution.explaining import (
+    HOTTEST,
+    PUTAMEN,
+    explain_volumes,
+    load_model_once,
+    propagate_volumes,
+    regional_relevance,
+)
 from datbatch.execution.space import store_atlas
 from datbatch.files import write_whole
-from datbatch.imaging import Atlas
-from datbatch.relevance import (
-    explain_batch,
-    inconsistent,
-    learn_orientation,
-    region_statistics,
-    round_mantissa,
-)
+from datbatch.relevance import learn_orientation
 
-PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
-HOTTEST = schema.STATISTICS.index("hottest_mean")
-VOXEL_ML = schema.SPACING_MM**3 / 1000.0
 HISTORY_FILE = "history.json"
+STUDIES_TOGETHER = 8
+"""Studies that are read and explained at once; relevance divides them further by its memory. A study's bits do not
+depend on those beside it."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,8 @@ def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> 
     atlas = store_atlas(task.store, task.atlas)
     values = []
     for index in members:
-        _, relevance = _propagate(network, [images[int(index)]], task.config.explain)
-        values.append(_regional(relevance[0], task.config.explain, atlas)[PUTAMEN, HOTTEST])
+        _, relevance = propagate_volumes(network, [images[int(index)]], task.config.explain)
+        values.append(regional_relevance(relevance[0], task.config.explain, atlas)[PUTAMEN, HOTTEST])
     return asdict(learn_orientation(np.asarray(values), task.labels[members]))
 
 
@@ -136,20 +134,6 @@ class ExplainRecord:
     explained: int
 
 
-@dataclass(frozen=True)
-class ExplainedVolume:
-    """Inference and relevance of one study."""
-
-    relevance: npt.NDArray[np.float32]
-    regional: npt.NDArray[np.float64]
-    probability: float
-    log_odds: float
-    predicted: str
-    inconsistent: bool
-    orientation: int
-    """Factor after which positive relevance speaks for reduced uptake."""
-
-
 def explain_granule(task: ExplainTask) -> ExplainRecord:
     """Infer and explain the studies of a granule, write one shard, then the ledger object."""
     store = Store(task.store)
@@ -159,17 +143,18 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
     images = store.volumes()
     relevance = np.full((len(task.quantified), *schema.SHAPE), np.nan, dtype=np.float32)
     values: dict[int, Mapping[str, Any]] = {}
-    for index, row in enumerate(task.quantified):
-        if row.status != schema.DONE:
-            continue
-        explained = explain_volumes([images[task.first + index]], model, task.config, atlas)[0]
-        relevance[index] = explained.relevance
-        values[index] = {
-            "probability": explained.probability,
-            "log_odds": explained.log_odds,
-            "predicted": explained.predicted,
-            "regional": [[v if np.isfinite(v) else None for v in row] for row in explained.regional.tolist()],
-        }
+    done = [index for index, row in enumerate(task.quantified) if row.status == schema.DONE]
+    for start in range(0, len(done), STUDIES_TOGETHER):
+        some = done[start : start + STUDIES_TOGETHER]
+        volumes = [images[task.first + index] for index in some]
+        for index, explained in zip(some, explain_volumes(volumes, model, task.config, atlas), strict=True):
+            relevance[index] = explained.relevance
+            values[index] = {
+                "probability": explained.probability,
+                "log_odds": explained.log_odds,
+                "predicted": explained.predicted,
+                "regional": [[v if np.isfinite(v) else None for v in row] for row in explained.regional.tolist()],
+            }
     array = f"relevance/{task.model}/{schema.RELEVANCE_MAP.name}"
     hashes = store.write_volumes(array, task.key.granule, relevance)
     rows = [
@@ -186,61 +171,3 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
     ]
     Ledger(task.store).commit(task.key, rows)
     return ExplainRecord(task.key.granule, len(values))
-
-
-def explain_volumes(
-    volumes: Sequence[npt.NDArray[np.float32]], model: Model, config: ExplainConfig, atlas: Atlas
-) -> list[ExplainedVolume]:
-    """Infer and explain normalised volumes of shape (x, y, z), float32.
-
-    Raises
-    ------
-    ModelError
-        When the model was trained on another grid, or without an orientation of its relevance.
-    """
-    if model.card.shape != schema.SHAPE or model.card.orientation is None:
-        raise ModelError(f"the model is for the grid {model.card.shape}, the volumes have {schema.SHAPE}")
-    sign, threshold = model.card.orientation["sign"], model.card.orientation["threshold"]
-    logits, relevance = _propagate(model.network, volumes, config)
-    regional = [_regional(volume, config, atlas) for volume in relevance]
-    oriented = [sign * statistics[PUTAMEN, HOTTEST] for statistics in regional]
-    classes = predicted_class(logits)
-    flags = inconsistent(oriented, classes, threshold)
-    return [
-        ExplainedVolume(
-            relevance=round_mantissa(relevance[index], config.mantissa_bits),
-            regional=regional[index],
-            probability=float(positive_probability(logits)[index]),
-            log_odds=float(log_odds(logits)[index]),
-            predicted=schema.LABELS[int(classes[index])],
-            inconsistent=bool(flags[index]),
-            orientation=sign,
-        )
-        for index in range(len(volumes))
-    ]
-
-
-@lru_cache(maxsize=1)
-def load_model_once(folder: Path) -> Model:
-    """Read a model, kept for the tasks that follow in this process."""
-    return load_model(folder)
-
-
-def _propagate(
-    network: torch.nn.Module, volumes: Sequence[npt.NDArray[np.float32]], config: ExplainConfig
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    device = next(network.parameters()).device
-    images = torch.from_numpy(np.stack(volumes)[:, None]).to(device)
-    explained = explain_batch(network, images, target=config.target, rules=config.rules)
-    return explained.logits.float().cpu().numpy(), explained.relevance[:, 0].float().cpu().numpy()
-
-
-def _regional(relevance: npt.NDArray[np.float32], config: ExplainConfig, atlas: Atlas) -> npt.NDArray[np.float64]:
-    """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
-    axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
-    sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}
-    regional = region_statistics(relevance, atlas.masks, axes, **sizes)
-    for name, mask in atlas.hottest.items():
-        in_large_region = region_statistics(relevance, mask[None], axes, **sizes)
-        regional[schema.REGIONS.index(name), HOTTEST] = in_large_region[0, HOTTEST]
-    return regional

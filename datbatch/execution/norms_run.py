@@ -13,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort import schema
-from datbatch.cohort.store import Store
+from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
+from datbatch.execution.comparison import NORMAL_RANGE_FILE
 from datbatch.execution.training_set import training_set
+from datbatch.files import write_whole
 from datbatch.norms import (
     FAMILIES,
     WARNINGS,
+    KeptRange,
+    NormalRange,
     Prediction,
     RecoveryTable,
     fit_covariates,
@@ -114,7 +118,8 @@ class _Tables:
 def fit_norms(cohort: Path, config: Config) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 
-    Nothing is computed where the tables and parameters are those of the last call.
+    Nothing is computed where the tables and parameters are those of the last call. The fit is kept beside the models,
+    where `datbatch study` finds it.
 
     Parameters
     ----------
@@ -142,22 +147,27 @@ def fit_norms(cohort: Path, config: Config) -> NormsSummary:
     }
     inputs = tables.digest()
     value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
-    if store.has_normal_range:
+    kept = models_path(cohort) / NORMAL_RANGE_FILE
+    if store.has_normal_range and kept.exists():
         before = store.group_attributes(schema.NORMAL_RANGE)
         if before.get("digest") == value:
             # The tables may have left and come back since.
             store.set_attributes({"stale": False}, schema.NORMAL_RANGE)
             store.consolidate()
             return _earlier(before["summary"])
-    columns, fit, summary = compare(tables, split, config, recovery)
+    columns, model, summary = compare(tables, split, config, recovery)
     store.add_normal_range()
     # A kill in the middle must not leave new rows under an old digest.
     store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
     store.write_table(columns, schema.NORMAL_RANGE)
+    imaging = str(store.attributes.get("stages", {}).get("quantify", {}).get("digest", ""))
+    normal = (split == "train") & tables.done & (tables.label == schema.NEGATIVE)
+    classes = frozenset(map(str, reconstruction_class(tables.scanner, tables.pixel_size_mm)[normal]))
+    write_whole(kept, KeptRange(model, imaging, classes).to_json().encode())
     attributes = {
         "inputs": inputs,
         "parameters": parameters,
-        "fit": canonical_json(fit),
+        "fit": canonical_json(model.to_dict(schema.MEASURES)),
         "summary": canonical_json(asdict(summary)),
         "stale": False,
         "digest": value,
@@ -187,7 +197,7 @@ def mark_norms(store: Store) -> None:
 
 def compare(
     tables: _Tables, split: npt.NDArray[np.str_], config: Config, recovery: RecoveryTable | None
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any], NormsSummary]:
+) -> tuple[dict[str, npt.NDArray[Any]], NormalRange, NormsSummary]:
     """Give the group's columns, what was fitted, and the summary."""
     train = (split == "train") & tables.done
     normal = train & (tables.label == schema.NEGATIVE)
@@ -232,7 +242,7 @@ def compare(
         warnings={code: int(mask.sum()) for code, mask in warnings.items() if mask.any()},
         without_range=tuple(name for name, n in zip(schema.MEASURES, model.normals, strict=True) if not n),
     )
-    return columns, fit, summary
+    return columns, model, summary
 
 
 def _harmonise(

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datbatch.cohort import schema
-from datbatch.cohort.store import Store
 from datbatch.config import Config, QuantifyConfig, canonical_json, digest
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
 from datbatch.imaging import (
@@ -29,6 +28,10 @@ from datbatch.imaging import (
     write_labels,
 )
 from datbatch.imaging.nifti import write_nifti
+
+if TYPE_CHECKING:
+    # Zarr is loaded where a store is opened: a single study has none, and would wait for it.
+    from datbatch.cohort.store import Store
 
 KNOWN_BY = "sha256:"
 """Begins a parameter that names a file by the digest of its content."""
@@ -107,6 +110,8 @@ def store_atlas(store: Path, wanted: str) -> Atlas:
     """
     if wanted == analytic_atlas().digest:
         return analytic_atlas()
+    from datbatch.cohort.store import Store
+
     atlas = atlas_from_labels(Store(store).read_image(schema.ATLAS))
     if atlas.digest != wanted:
         raise StoreError("the labels in the store are not those that it was made with", _RUN_AGAIN)
@@ -192,6 +197,8 @@ def _require_model(same: bool) -> None:
 
 @lru_cache(maxsize=2)
 def _store_template(store: Path, wanted: str) -> Volume:
+    from datbatch.cohort.store import Store
+
     template = Volume(Store(store).read_image(schema.TEMPLATE), schema.grid_affine())
     if _digest(template) != wanted:
         raise StoreError("the template in the store is not the one that it was made with", _RUN_AGAIN)

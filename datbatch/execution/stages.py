@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.archive import Acquisition, read_study
+from datbatch.archive import Acquisition, StudyFacts, read_study
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, digest
@@ -135,11 +135,14 @@ class ImagedStudy:
         Volume for the store; None where a stage failed.
     seconds : dict of str to float
         Wall time by step.
+    facts : StudyFacts or None
+        What the header says of the study; None where it could not be read.
     """
 
     rows: dict[str, Row]
     uptake: npt.NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    facts: StudyFacts | None = None
 
 
 def image_study(
@@ -175,10 +178,11 @@ def image_study(
     earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
     if earlier is not None:
         return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
-    stage, values, uptake = "reconstruct", dict[str, Any](), None
+    stage, values, uptake, facts = "reconstruct", dict[str, Any](), None, None
     try:
         with clock("read"):
             acquisition = read_study(files, config=config.archive)
+        facts = acquisition.study
         with clock("reconstruct"):
             volume = reconstruct(acquisition, **vars(config.reconstruct))
         if stage not in rows:
@@ -209,7 +213,7 @@ def image_study(
         rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
     last = rows[stage]
     carried = Row(study, last.status, last.code, last.stage, last.reason)
-    return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds)
+    return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds, facts)
 
 
 def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:

@@ -1,163 +1,50 @@
-"""One study through everything, in memory: no store, no cluster."""
+"""One study through everything, in memory: no store, no cluster.
+
+Torch takes longer to load than a study takes to be imaged, so that a thread of its own loads it with the model.
+"""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
+from datbatch.archive import StudyFacts
 from datbatch.config import Config
-from datbatch.errors import by_code
-from datbatch.execution.model_task import ExplainedVolume, explain_volumes, load_model_once
-from datbatch.execution.space import configured_space, model_space
-from datbatch.execution.stages import image_study
+from datbatch.errors import DatbatchError, by_code
+from datbatch.execution.certainty import read_certainty
+from datbatch.execution.comparison import (
+    Comparison,
+    Person,
+    compare_study,
+    find_normal_range,
+    read_normal_range,
+)
+from datbatch.execution.explained import ExplainedVolume, StudyExplanation
+from datbatch.execution.space import Space, configured_space, model_space
+from datbatch.execution.stages import ImagedStudy, image_study
 from datbatch.imaging import Binding
 
+if TYPE_CHECKING:
+    from datbatch.classifier.model import Model
 
-@dataclass(frozen=True)
-class StudyExplanation(ExplainedVolume):
-    """Everything about one study.
-
-    Attributes
-    ----------
-    uptake : ndarray, shape (x, y, z), float32
-        Normalised to MNI, scaled to the reference region, ipsilateral side left (x < 0); `schema.grid_affine()`.
-    relevance : ndarray, shape (x, y, z), float32
-        Layer-wise relevance of each voxel, on the same grid.
-    mirrored : bool
-        Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
-    specific_binding_ratio : ndarray, shape (region,), float64
-        In the order of `schema.REGIONS`.
-    binding : Binding
-        Binding ratios by all definitions and backgrounds, asymmetry indices, putamen-to-caudate ratios.
-    quantification_flags : tuple of str
-        Codes of what was unusual about them; `explain_code` tells their meaning.
-    regional : ndarray, shape (region, statistic), float64
-        Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`.
-    probability, log_odds : float
-        Of the positive class (reduced uptake).
-    predicted : str
-        negative or positive.
-    inconsistent : bool
-        Whether the map is typical of the class that was not predicted.
-    orientation : int
-        +1 or -1: relevance times it speaks for reduced uptake where it is positive.
-    template_to_study : ndarray, shape (4, 4), float64
-        MNI mm to study mm, RAS.
-    quality : dict of str to float
-        Scores of the normalisation.
-    counts : float
-        Sum of the projections.
-    motion_mm : float
-        Largest distance between two positions of the head during the acquisition; NaN where not known.
-    flags : tuple of str
-        Codes of what was unusual.
-    seconds : dict of str to float
-        Wall time by step.
-    """
-
-    uptake: npt.NDArray[np.float32]
-    mirrored: bool
-    specific_binding_ratio: npt.NDArray[np.float64]
-    binding: Binding
-    quantification_flags: tuple[str, ...]
-    template_to_study: npt.NDArray[np.float64]
-    quality: dict[str, float]
-    counts: float
-    motion_mm: float
-    flags: tuple[str, ...]
-    seconds: dict[str, float]
-
-    def side(self, region: str) -> str:
-        """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
-        if region.endswith("ipsilateral"):
-            return "right" if self.mirrored else "left"
-        if region.endswith("contralateral"):
-            return "left" if self.mirrored else "right"
-        return ""
-
-    def summary(self) -> dict[str, Any]:
-        """Give the figures without the volumes, in JSON types."""
-        return {
-            "predicted": self.predicted,
-            "probability_positive": self.probability,
-            "log_odds": self.log_odds,
-            "inconsistent": self.inconsistent,
-            "orientation": self.orientation,
-            "mirrored": self.mirrored,
-            "counts": self.counts,
-            "motion_mm": _number(self.motion_mm),
-            "flags": list(self.flags),
-            "regions": {
-                name: {
-                    "side": self.side(name),
-                    "specific_binding_ratio": _number(self.specific_binding_ratio[index]),
-                    "relevance": {
-                        statistic: _number(self.regional[index, position])
-                        for position, statistic in enumerate(schema.STATISTICS)
-                    },
-                }
-                for index, name in enumerate(schema.REGIONS)
-            },
-            "binding": {
-                definition: {
-                    "binding_ratio": {
-                        background: _numbers(schema.STRIATAL, self.binding.binding_ratio[index, position])
-                        for position, background in enumerate(schema.BACKGROUNDS)
-                    },
-                    "asymmetry_index": _numbers(schema.STRUCTURES, self.binding.asymmetry_index[index]),
-                    "putamen_to_caudate_ratio": _numbers(schema.SIDES, self.binding.putamen_to_caudate_ratio[index]),
-                }
-                for index, definition in enumerate(schema.DEFINITIONS)
-            },
-            "quantification_flags": list(self.quantification_flags),
-            "quality": self.quality,
-            "seconds": self.seconds,
-        }
-
-    def text(self) -> str:
-        """Describe the study in a few lines."""
-        words = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
-        lines = [
-            f"{self.predicted} ({words[self.predicted]}), probability of positive {self.probability:.3f}"
-            + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
-            f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
-        ]
-        hottest = schema.STATISTICS.index("hottest_mean")
-        for index, name in enumerate(schema.REGIONS[:4]):
-            binding = self.specific_binding_ratio[index]
-            relevance = self.orientation * self.regional[index, hottest]
-            lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
-        lines += self._binding_lines()
-        lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
-        motion = f"motion {self.motion_mm:.1f} mm" if np.isfinite(self.motion_mm) else "motion not known"
-        lines.append(f"{motion}, flags: {', '.join(self.flags) or 'none'}")
-        return "\n".join(lines)
-
-    def _binding_lines(self) -> list[str]:
-        """Show the definitions of binding side by side, with the asymmetry, against the reference region."""
-        width = 1 + max(len(name) for name in schema.DEFINITIONS)
-        lines = [f"{'SBR by definition':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
-        for index, name in enumerate(schema.STRIATAL):
-            if not name.startswith("caudate"):
-                lines.append(
-                    f"{name:<24} {self.side(name):<6}" + _cells(self.binding.binding_ratio[:, 0, index], width, ".2f")
-                )
-        for index, name in enumerate(schema.STRUCTURES):
-            if name != "caudate":
-                cells = _cells(self.binding.asymmetry_index[:, index], width, ".0f")
-                lines.append(f"{f'asymmetry of {name}, %':<31}{cells}")
-        lines += [f"{code}: {explain_code(code)[0]}" for code in self.quantification_flags]
-        return lines
+_CARD = "card.json"
 
 
-def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Config | None = None) -> StudyExplanation:
+def explain_study(
+    paths: Sequence[str | Path],
+    model: str | Path,
+    *,
+    config: Config | None = None,
+    age_years: float | None = None,
+    sex: str = "",
+    site: str = "",
+) -> StudyExplanation:
     """Take one study's raw DICOM files through everything.
 
     Parameters
@@ -165,9 +52,15 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     paths : sequence of str or Path
         The study's DICOM files.
     model : str or Path
-        Folder of a trained model.
+        Folder of a trained model. Calibration and normal range are read there or beside it, where they are.
     config : Config, optional
         Imaging parameters and start of relevance; those that the model was trained with by default.
+    age_years : float, optional
+        For the comparison with normal studies; the header's by default.
+    sex : str
+        F or M; the header's by default.
+    site : str
+        Site of the cohort that the study comes from. Another one, or none, is compared with the mean of the sites.
 
     Returns
     -------
@@ -178,48 +71,92 @@ def explain_study(paths: Sequence[str | Path], model: str | Path, *, config: Con
     DatbatchError
         The named kind for what is wrong with the study or the model.
     """
-    loaded = load_model_once(Path(model))
-    if config is None:
-        config = Config.from_dict(loaded.card.config)
-        space = model_space(Path(model), config)
-    else:
-        space = configured_space(config)
-    imaged = image_study("study", [Path(path) for path in paths], config, space=space)
+    folder = Path(model)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        loading = beside.submit(_load, folder)
+        own = config if config is not None else _stated_config(folder)
+        if own is None:
+            # What is wrong with the card is for the model's reader to say.
+            own = Config.from_dict(loading.result().card.config)
+        space = configured_space(own) if config is not None else model_space(folder, own)
+        imaged = image_study("study", [Path(path) for path in paths], own, space=space)
+        loaded = loading.result()
     last = imaged.rows["quantify"]
-    if imaged.uptake is None:
+    if imaged.uptake is None or imaged.facts is None:
         raise by_code()[last.code](last.reason)
-    explained = explain_volumes([imaged.uptake], loaded, config.explain, space.atlas)[0]
+    start = time.perf_counter()
+    explained = _explain(imaged, loaded, own, space)
+    seconds = {**imaged.seconds, "explain": time.perf_counter() - start}
+    certainty = read_certainty(folder, loaded.card.weights_sha256)
     acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
+    binding = Binding(
+        *(
+            np.array(quantified[name], dtype=np.float64)
+            for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
+        )
+    )
+    person = Person(
+        age_years=age_years if age_years is not None else imaged.facts.age_years,
+        sex=sex or imaged.facts.sex,
+        site=site,
+    )
+    comparison, not_compared = _compare(folder, own, binding, person, imaged.facts, acquired["pixel_size_mm"])
     motion_mm = acquired["motion_mm"]
     return StudyExplanation(
         **vars(explained),
         uptake=imaged.uptake,
         mirrored=quantified["mirrored"],
         specific_binding_ratio=np.array(quantified["specific_binding_ratio"], dtype=np.float64),
-        binding=Binding(
-            *(
-                np.array(quantified[name], dtype=np.float64)
-                for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
-            )
-        ),
+        binding=binding,
         quantification_flags=tuple(quantified["quantification_flags"].split()),
         template_to_study=np.asarray(registered["template_to_study"], dtype=np.float64),
         quality={k.removeprefix("quality_"): v for k, v in registered.items() if k.startswith("quality_")},
         counts=acquired["counts"],
         motion_mm=np.nan if motion_mm is None else motion_mm,
         flags=tuple(acquired["flags"].split()),
-        seconds=imaged.seconds,
+        comparison=comparison,
+        not_compared=not_compared,
+        calibrated_probability=(
+            np.nan if certainty is None or certainty.temperature is None else certainty.probability(explained.log_odds)
+        ),
+        certain=None if certainty is None else certainty.is_certain(explained.log_odds),
+        uncertain_share=np.nan if certainty is None else certainty.uncertain_share,
+        model=folder.absolute().name,
+        weights_sha256=loaded.card.weights_sha256,
+        atlas=space.atlas,
+        seconds=seconds,
     )
 
 
-def _cells(values: npt.NDArray[np.float64], width: int, form: str) -> str:
-    """Write one line of a table, a dash where there is no value."""
-    return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
+def _load(folder: Path) -> Model:
+    from datbatch.execution.explaining import load_model_once
+
+    return load_model_once(folder)
 
 
-def _numbers(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in zip(names, values, strict=True)}
+def _explain(imaged: ImagedStudy, model: Model, config: Config, space: Space) -> ExplainedVolume:
+    from datbatch.execution.explaining import explain_volumes
+
+    assert imaged.uptake is not None
+    return explain_volumes([imaged.uptake], model, config.explain, space.atlas)[0]
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _stated_config(folder: Path) -> Config | None:
+    """Read the parameters alone from a model's card, before torch is there; None where that fails."""
+    try:
+        return Config.from_dict(json.loads((folder / _CARD).read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, TypeError, KeyError, DatbatchError):
+        return None
+
+
+def _compare(
+    folder: Path, config: Config, binding: Binding, person: Person, facts: StudyFacts, size_mm: float
+) -> tuple[Comparison | None, str]:
+    """Compare with the normal range where there is one that fits; else say why not."""
+    path = find_normal_range(folder)
+    if path is None:
+        return None, "there is no normal range beside the model. Call `datbatch norms COHORT`."
+    try:
+        return compare_study(read_normal_range(path, config), binding, person, facts, size_mm), ""
+    except DatbatchError as error:
+        return None, f"{error.reason}. {error.advice}"

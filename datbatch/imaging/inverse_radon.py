@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import PchipInterpolator
 
 from datbatch.errors import ConfigurationError, EmptyVolumeError
 from datbatch.imaging.filters import FilterName, frequency_response, padded_length
@@ -127,6 +126,9 @@ def iradon(
     image = np.zeros((size, size))
     origin = bins // 2 if origin_bin is None else origin_bin
     if interpolation == "cubic":
+        # Nothing else needs it, and it takes its time to import.
+        from scipy.interpolate import PchipInterpolator
+
         middle = (size + 1) // 2 - 1
         x = np.arange(size)[None, :] - middle
         y = middle - np.arange(size)[:, None]

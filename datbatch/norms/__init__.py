@@ -2,6 +2,7 @@
 
 from datbatch.norms.covariates import Covariates, fit_covariates
 from datbatch.norms.harmonise import Harmonisation, fit_harmonisation
+from datbatch.norms.kept import KeptRange
 from datbatch.norms.measures import FAMILIES, measures
 from datbatch.norms.normal_range import NormalRange, Prediction, fit_normal_range
 from datbatch.norms.recovery import Recovered, RecoveryTable, read_recovery, recover
@@ -12,6 +13,7 @@ __all__ = [
     "WARNINGS",
     "Covariates",
     "Harmonisation",
+    "KeptRange",
     "NormalRange",
     "Prediction",
     "Recovered",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from datbatch.errors import NormalRangeError
 
@@ -69,6 +68,9 @@ def fit_mixed_model(
     NormalRangeError
         When nothing is left to tell the residual variance from.
     """
+    # Loaded for a fit alone: a study that is compared with a fitted range need not wait for it.
+    from scipy.optimize import minimize_scalar
+
     free = _independent(columns)
     x, terms = columns[:, free], columns.shape[1]
     middle = float(values.mean())

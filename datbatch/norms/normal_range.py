@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from datbatch.errors import NormalRangeError
 from datbatch.norms.covariates import AGE, SEX, Covariates, fit_covariates
@@ -287,7 +287,7 @@ def _fit_measure(
         effect=np.append(model.site_effect[own], 0.0 * found),
         columns=np.vstack([model.shrinkage[own, None] * model.site_columns[own], np.zeros(columns.shape[1])]),
         variance=between,
-        quantile=np.asarray(student.isf((1 - COVERAGE) / 2, freedom)),
+        quantile=np.asarray(-stdtrit(freedom, (1 - COVERAGE) / 2), dtype=np.float64),
         normals=int(kept.sum()) if usable else 0,
         outliers=int(np.isfinite(values).sum() - kept.sum()),
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
-from scipy.stats import t as student
+from scipy.special import ndtr, stdtrit
 
 HUBER_CUT = 1.345
 """Residual in standard deviations from which Huber's weight falls: 95 % efficiency on Gaussian data."""
@@ -59,7 +58,7 @@ def is_outlier(
         weight = np.minimum(1.0, HUBER_CUT * scale / np.maximum(np.abs(residual), np.finfo(float).tiny))
     if scale == 0.0:
         return np.zeros(values.size, dtype=bool)
-    cut = student.isf(ndtr(-REJECTED_SD), MAD_EFFICIENCY * freedom)
+    cut = -stdtrit(MAD_EFFICIENCY * freedom, ndtr(-REJECTED_SD))
     return np.asarray(np.abs(residual) > cut * scale)
 
 

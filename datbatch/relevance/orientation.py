@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from datbatch.errors import TrainingDataError
 
@@ -86,5 +85,8 @@ def inconsistent(oriented: npt.ArrayLike, predicted: npt.ArrayLike, threshold: f
 
 def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
     """Give the probability that a positive study has the higher value, ties counted half (Mann and Whitney 1947)."""
+    # A second of import that only learning needs.
+    from scipy.stats import rankdata
+
     m, n = int(positive.sum()), int((~positive).sum())
     return float((rankdata(values)[positive].sum() - m * (m + 1) / 2) / (m * n))

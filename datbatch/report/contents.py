@@ -16,7 +16,7 @@ from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
 from datbatch.report.classification import Model, choose_model, outcomes, read_model
-from datbatch.report.figures import Convention, store_volume
+from datbatch.report.planes import Convention, store_volume
 from datbatch.report.tables import Flow, count_flow, json_attribute, read_studies
 
 SHOWN_CASES = 24

@@ -66,15 +66,15 @@ def join(parts: Iterable[Child]) -> Html:
 
 def picture(png: bytes, alternative: str, caption: Child, **attributes: object) -> Html:
     """Write a figure whose picture travels inside the page as a data URI."""
+    return element("figure", inline_png(png, alternative), element("figcaption", caption), **attributes)
+
+
+def inline_png(png: bytes, alternative: str) -> Html:
+    """Write a picture alone as a data URI, `PICTURE_DPI` of its pixels to the inch."""
     # A PNG file says its width and height in bytes 16 to 24.
     width, height = (int.from_bytes(png[at : at + 4], "big") * 96 // PICTURE_DPI for at in (16, 20))
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    return element(
-        "figure",
-        element("img", src=source, alt=alternative, width=width, height=height),
-        element("figcaption", caption),
-        **attributes,
-    )
+    return element("img", src=source, alt=alternative, width=width, height=height)
 
 
 def table(

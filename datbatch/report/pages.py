@@ -10,13 +10,10 @@ import xarray as xr
 from datbatch.files import write_whole
 from datbatch.report import cohort_sections, performance_sections, relevance_sections, trust_sections
 from datbatch.report.contents import Contents, gather
-from datbatch.report.figures import Convention
+from datbatch.report.document import document
 from datbatch.report.hypertext import Child, Html, element, join
-from datbatch.report.style import CSS
+from datbatch.report.planes import Convention
 from datbatch.report.wording import Numbering
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""Content security policy: the page loads nothing and runs no script."""
 
 
 def write_report(
@@ -143,16 +140,6 @@ def render(contents: Contents) -> str:
         subject = f"{contents.flow.studies} simulated studies"
     if explained is not None:
         subject += f", model {explained.model.name}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("link", rel="icon", href="data:,"),
-        element("title", title),
-        element("style", Html(CSS)),
-    )
     menu = element(
         "nav",
         element("ul", (element("li", element("a", name, href=f"#{key}")) for key, name, _ in sections)),
@@ -174,4 +161,4 @@ def render(contents: Contents) -> str:
         element("main", cohort_sections.headline(contents), (section for _, _, section in sections)),
         element("footer", notice(contents)),
     )
-    return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
+    return document(title, body)

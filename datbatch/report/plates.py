@@ -17,20 +17,15 @@ from datbatch.cohort import schema
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import Case, GroupImages
 from datbatch.report.charts import draw_outcome_histogram
-from datbatch.report.figures import (
+from datbatch.report.figures import DIVERGING, HOT_IRON, TEXT, outline, show_plane, to_png
+from datbatch.report.planes import (
     ANATOMICAL,
     AVERAGE,
-    DIVERGING,
-    HOT_IRON,
-    TEXT,
     Convention,
     Marks,
-    outline,
-    show_plane,
     store_plane,
     store_volume,
     symmetric_limits,
-    to_png,
     transaxial_plane,
     uptake_limits,
 )

@@ -17,8 +17,8 @@ from datbatch.report.classification import (
     peaks_near_striatum,
 )
 from datbatch.report.contents import SHOWN_CASES, Contents, Explained
-from datbatch.report.figures import AVERAGE, study_marks
 from datbatch.report.hypertext import Html, element, join, picture
+from datbatch.report.planes import AVERAGE, study_marks
 from datbatch.report.wording import Numbering, interval, number, percent, scientific
 
 

@@ -11,14 +11,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from datbatch.files import write_whole
-from datbatch.report.figures import (
-    TEXT,
+from datbatch.report.figures import TEXT, show_plane, to_png
+from datbatch.report.planes import (
     Convention,
     patient_marks,
-    show_plane,
     store_volume,
     symmetric_limits,
-    to_png,
     transaxial_plane,
     uptake_limits,
 )

@@ -14,11 +14,12 @@ from datbatch.classifier import assign_split
 from datbatch.cli import main
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.store import Store
+from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
 from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
+from datbatch.execution.comparison import NORMAL_RANGE_FILE
 from datbatch.execution.norms_run import HEADLINE, fit_norms, mark_norms
-from datbatch.norms import read_recovery
+from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
 
 STUDIES, FEW, FAILED, AGELESS, ODD = 160, 2, 3, 4, 1
 """How many there are; a study of a site with few, one without result, one without age, one of another pixel size."""
@@ -243,3 +244,28 @@ def test_the_command_names_what_is_missing(cohort: Path, tmp_path: Path, capsys:
     assert "norms.use_age" in shown["remedy"]
     (tmp_path / "c.toml").write_text("[norms]\nuse_age = false\n")
     assert main(["norms", str(cohort), "--config", str(tmp_path / "c.toml"), "--json"]) == 0
+
+
+def test_the_kept_fit_says_what_the_store_says(cohort: Path) -> None:
+    fit_norms(cohort, Config())
+    path = models_path(cohort) / NORMAL_RANGE_FILE
+    kept = KeptRange.from_json(path.read_text())
+    store = Store(cohort)
+    values = measures(
+        *(store.read_table(name) for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio"))
+    )
+    tables = {name: store.read_table(name) for name in ("age", "sex", "site", "scanner", "pixel_size_mm")}
+    stored = {name: store.read_table(name, schema.NORMAL_RANGE) for name in ("z_score", "lower", "warnings")}
+    for study in (0, FEW, AGELESS, ODD, 50):
+        age = float(tables["age"][study])
+        found, warnings = kept.compare(
+            values[study], age_years=None if np.isnan(age) else age, sex=str(tables["sex"][study]),
+            site=str(tables["site"][study]),
+            kind=str(reconstruction_class(tables["scanner"][[study]].astype(str), tables["pixel_size_mm"][[study]])[0]),
+        )  # fmt: skip
+        np.testing.assert_allclose(found.z[0], stored["z_score"][study], rtol=1e-12)
+        np.testing.assert_allclose(found.lower[0], stored["lower"][study], rtol=1e-12)
+        assert set(warnings) <= set(str(stored["warnings"][study]).split())
+    path.unlink()
+    assert fit_norms(cohort, Config()).fitted, "a fit that is nowhere kept is made again"
+    assert path.exists()

@@ -16,8 +16,8 @@ from datbatch.cohort.query import cohort_atlas, cohort_template, open_cohort
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, QuantifyConfig, RegisterConfig, canonical_json
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
+from datbatch.execution.explaining import HOTTEST, explain_volumes
 from datbatch.execution.imaging_run import prepare
-from datbatch.execution.model_task import HOTTEST, explain_volumes
 from datbatch.execution.space import (
     KNOWN_BY,
     as_imaged,

@@ -13,9 +13,9 @@ from datbatch.cohort import schema
 from datbatch.imaging.volume import Volume
 from datbatch.report import plates
 from datbatch.report.averages import GroupImages, GroupMean
-from datbatch.report.figures import (
+from datbatch.report.figures import HOT_IRON
+from datbatch.report.planes import (
     AVERAGE,
-    HOT_IRON,
     patient_marks,
     store_plane,
     store_volume,

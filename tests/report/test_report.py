@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from datbatch.errors import ModelError
 from datbatch.report import plates, write_report
 from datbatch.report.contents import SHOWN_CASES
+from datbatch.report.document import POLICY
 from datbatch.report.figures import to_png
-from datbatch.report.pages import POLICY
 from datbatch.report.wording import scientific
 from tests.report.parsed import Page
 from tests.report.synthetic import CARD, LEFT_OUT, TEST_SET, WHOLE, Synthetic, build_cohort

@@ -1,0 +1,154 @@
+"""A fitted normal range as JSON, so that a single study is compared with it without the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.cohort.schema import MEASURES
+from datbatch.config import canonical_json
+from datbatch.errors import NormalRangeError
+from datbatch.norms.covariates import Covariates
+from datbatch.norms.normal_range import NormalRange, Prediction
+from datbatch.norms.warnings import WARNINGS
+
+LAYOUT = 1
+_COUNTS = ("normals", "outliers")
+_AGAIN = "Call `datbatch norms COHORT` again: it writes the file beside the models."
+
+
+@dataclass(frozen=True)
+class KeptRange:
+    """A normal range with what must hold for a study to be compared with it."""
+
+    fitted: NormalRange
+    imaging: str
+    """Digest of the stage `quantify`: measures of uptake that was made in another way are no matter of this range."""
+    classes: frozenset[str]
+    """Scanners and pixel sizes of its normal studies, see `warnings.reconstruction_class`."""
+
+    def to_json(self) -> str:
+        """Write it with every bit of its numbers; what is not finite becomes null."""
+        return canonical_json(
+            {
+                "layout": LAYOUT,
+                "measures": MEASURES,
+                "imaging": self.imaging,
+                "classes": sorted(self.classes),
+                "fitted": {name: _plain(value) for name, value in asdict(self.fitted).items()},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> KeptRange:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        NormalRangeError
+            When it is damaged, of another layout, or of other measures.
+        """
+        try:
+            given = json.loads(text)
+            if given["layout"] != LAYOUT or tuple(given["measures"]) != MEASURES:
+                raise NormalRangeError("the kept normal range is of another version of datbatch", _AGAIN)
+            found = cls(_range(given["fitted"]), str(given["imaging"]), frozenset(map(str, given["classes"])))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise NormalRangeError(f"the kept normal range cannot be read ({type(error).__name__})", _AGAIN) from error
+        _check(found.fitted)
+        return found
+
+    def compare(
+        self, values: npt.NDArray[np.float64], *, age_years: float | None, sex: str, site: str, kind: str
+    ) -> tuple[Prediction, tuple[str, ...]]:
+        """Compare one study.
+
+        Parameters
+        ----------
+        values : ndarray, shape (measure,), float64
+            In the order of `schema.MEASURES`; NaN where unknown.
+        age_years : float, optional
+        sex, site : str
+            Empty where unknown. A site without normals counts as a mean one, with a wider interval.
+        kind : str
+            The study's class, see `warnings.reconstruction_class`.
+
+        Returns
+        -------
+        prediction : Prediction
+            With one study.
+        warnings : tuple of str
+            Codes of `WARNINGS`.
+        """
+        age = np.array([np.nan if age_years is None else age_years])
+        found = self.fitted.predict(values[None], age, np.array([sex]), np.array([site]))
+        flags = {code: bool(mask[0]) for code, mask in found.warnings.items()}
+        flags["class-without-normals"] = kind not in self.classes
+        return found, tuple(code for code in WARNINGS if flags.get(code, False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _range(given: Mapping[str, Any]) -> NormalRange:
+    """Give the arrays back; null is NaN."""
+    covariates = given["covariates"]
+    centred = Covariates(tuple(covariates["terms"]), _array(covariates["mean"]), _array(covariates["variance"]))
+    low, high = _array(given["age_range"]).tolist()
+    tables: dict[str, Any] = {name: np.array(given[name], dtype=np.int64) for name in _COUNTS}
+    tables |= {name: _array(given[name]) for name in _ARRAYS}
+    return NormalRange(
+        covariates=centred,
+        site_rows={str(name): int(row) for name, row in given["site_rows"].items()},
+        normals_by_site={str(name): int(count) for name, count in given["normals_by_site"].items()},
+        age_range=(low, high),
+        sexes=frozenset(map(str, given["sexes"])),
+        use_site=bool(given["use_site"]),
+        **tables,
+    )
+
+
+_ARRAYS = (
+    "coefficient",
+    "covariance",
+    "residual_sd",
+    "site_sd",
+    "site_effect",
+    "site_columns",
+    "site_variance",
+    "quantile",
+)
+
+
+def _array(values: Any) -> npt.NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)
+
+
+def _check(fitted: NormalRange) -> None:
+    """Refuse arrays that do not belong together: numpy would stretch some of them without a word."""
+    measures, terms, rows = len(MEASURES), len(fitted.terms), len(fitted.site_rows) + 1
+    shapes = {
+        "coefficient": (terms, measures),
+        "covariance": (measures, terms, terms),
+        "site_columns": (rows, terms, measures),
+        **dict.fromkeys(("residual_sd", "site_sd", *_COUNTS), (measures,)),
+        **dict.fromkeys(("site_effect", "site_variance", "quantile"), (rows, measures)),
+    }
+    wrong = [name for name, shape in shapes.items() if getattr(fitted, name).shape != shape]
+    known = {terms - 1} == {fitted.covariates.mean.size, fitted.covariates.variance.size}
+    if wrong or not known or sorted(fitted.site_rows.values()) != list(range(rows - 1)):
+        raise NormalRangeError("the tables of the kept normal range do not belong together", _AGAIN)
