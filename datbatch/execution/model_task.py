@@ -16,13 +16,11 @@ import torch
 
 from datbatch.classifier import (
     ModelCard,
-    classification_metrics,
     load_model,
     predict,
     save_model,
     train_network,
 )
-from datbatch.classifier.evaluate import as_json, log_odds, positive_probability, predicted_class
 from datbatch.classifier.model import Model
 from datbatch.classifier.train import Epoch
 from datbatch.cohort import schema
@@ -30,6 +28,9 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.evaluation.confusion import classification_metrics
+from datbatch.evaluation.estimates import as_json
+from datbatch.evaluation.outputs import log_odds, positive_probability, predicted_class
 from datbatch.execution.space import store_atlas
 from datbatch.files import write_whole
 from datbatch.imaging import Atlas
