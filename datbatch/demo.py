@@ -14,6 +14,7 @@ from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.config import Config, StoreConfig, TrainConfig
 from datbatch.errors import NormalRangeError
+from datbatch.execution.evaluation_run import EvaluationSummary, evaluate_cohort
 from datbatch.execution.imaging_run import RunSummary, run_imaging
 from datbatch.execution.model_run import ExplainSummary, TrainSummary, explain_cohort, train_model
 from datbatch.execution.norms_run import NormsSummary, fit_norms
@@ -41,6 +42,7 @@ class Demo:
     """None where the demo has too few normal studies."""
     trained: TrainSummary
     explained: ExplainSummary
+    evaluated: EvaluationSummary
 
 
 def run_demo(
@@ -64,19 +66,21 @@ def run_demo(
 
     archive, cohort = folder / "archive", folder / "cohort.zarr"
     folder.mkdir(parents=True, exist_ok=True)
-    say("1/6 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
+    say("1/7 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
     simulate_with_progress(archive, studies, seed=SEED, defects=True, workers=workers, quiet=quiet)
-    say("2/6 read, reconstruct, normalise, quantify, store")
+    say("2/7 read, reconstruct, normalise, quantify, store")
     ran = run_imaging(archive, cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("3/6 train the network")
+    say("3/7 train the network")
     trained = train_model(cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("4/6 normal range and harmonisation")
+    say("4/7 normal range and harmonisation")
     norms = _norms(cohort, say)
-    say("5/6 infer and explain")
+    say("5/7 infer and explain")
     explained = explain_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
-    say("6/6 report")
+    say("6/7 evaluate")
+    evaluated = evaluate_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
+    say("7/7 report")
     report = write_report(open_cohort(cohort), folder / "report.html", model=trained.model)
-    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained)
+    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained, evaluated)
 
 
 def _norms(cohort: Path, say: Callable[[str], None]) -> NormsSummary | None:

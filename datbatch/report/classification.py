@@ -79,7 +79,9 @@ def choose_model(cohort: xr.DataTree, name: str | None) -> str | None:
         if name not in children:
             raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
         return name
-    current = [child for child in children if not children[child].attrs.get("stale")]
+    current = [
+        child for child in children if not children[child].attrs.get("stale") and "part_of" not in children[child].attrs
+    ]
     # Of equally old models the last by name, so that the choice is always the same.
     return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
 
