@@ -26,11 +26,12 @@ from scipy.ndimage import distance_transform_edt
 
 from datbatch import __version__
 from datbatch.archive import read_linkage, read_study
-from datbatch.classifier.evaluate import area_under_curve, classification_metrics
 from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
 from datbatch.config import Config, TrainConfig
+from datbatch.evaluation.confusion import classification_metrics
+from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.execution.imaging_run import run_imaging
 from datbatch.execution.model_run import explain_cohort, train_model
 from datbatch.imaging import quantify, reconstruct, region_masks, resample

@@ -24,11 +24,11 @@ from scipy.stats import skew
 
 from datbatch import __version__
 from datbatch.archive import read_linkage
-from datbatch.classifier.evaluate import area_under_curve
 from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
 from datbatch.config import Config, NormsConfig
+from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.execution.imaging_run import run_imaging
 from datbatch.execution.norms_run import HEADLINE, fit_norms
 from datbatch.norms import fit_covariates, fit_harmonisation, measures

@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("cohort", type=Path)
     train.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
     train.add_argument("--epochs", type=_positive, help="passes over the training set")
+    train.add_argument("--seed", type=_positive, help="seed of the initial weights: others make repeats of a model")
     _config_option(train)
     _cluster_options(train)
 
@@ -117,6 +118,22 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--model", help="name of a trained model (default: the newest)")
     _config_option(explain)
     _cluster_options(explain)
+
+    evaluate = _command(
+        parsers,
+        "evaluate",
+        commands.evaluate,
+        "figures of merit, comparators, calibration, repeats",
+        "datbatch evaluate cohort.zarr",
+    )
+    evaluate.add_argument("cohort", type=Path)
+    evaluate.add_argument("--model", help="name of a trained model (default: the newest)")
+    evaluate.add_argument("--blur", action="store_true", help="also with extra blur of 0 to 8 mm")
+    evaluate.add_argument(
+        "--leave-one-site-out", action="store_true", help="also train a model for each site, without its studies"
+    )
+    _config_option(evaluate)
+    _cluster_options(evaluate)
 
     trust = _command(
         parsers, "trust", commands.trust, "whether a model's relevance maps can be trusted",

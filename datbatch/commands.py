@@ -139,7 +139,7 @@ def train(options: argparse.Namespace) -> Answer:
     from datbatch.execution.model_run import train_model
 
     config = _config(options)
-    changes = {key: value for key in ("preset", "epochs") if (value := getattr(options, key)) is not None}
+    changes = {key: value for key in ("preset", "epochs", "seed") if (value := getattr(options, key)) is not None}
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
     trained = train_model(options.cohort, config, **_where(options))
     verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
@@ -160,6 +160,17 @@ def explain(options: argparse.Namespace) -> Answer:
         f"Next: datbatch report {options.cohort}"
     )
     return Answer(text, dataclasses.asdict(explained))
+
+
+def evaluate(options: argparse.Namespace) -> Answer:
+    """Evaluate a model on its test set."""
+    from datbatch.execution.evaluation_run import evaluate_cohort
+
+    evaluated = evaluate_cohort(
+        options.cohort, _config(options), model=options.model, blur=options.blur, each_site=options.leave_one_site_out,
+        **_where(options)
+    )  # fmt: skip
+    return Answer(f"{evaluated.text()}\nNext: datbatch report {options.cohort}", evaluated.values)
 
 
 def trust(options: argparse.Namespace) -> Answer:

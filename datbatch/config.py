@@ -112,6 +112,16 @@ class QuantifyConfig:
 class SplitConfig:
     """The division into training, validation and test set (Nazari et al. 2022)."""
 
+    by: Literal["strata", "site", "folds"] = "strata"
+    """`strata` (the paper): within sex x label; `site`: the test set is whole sites; `folds`: it is one fold."""
+    held_out: list[str] = field(default_factory=list)
+    """Sites of the test set, of `site`."""
+    folds: int = 5
+    """How many, of `folds`."""
+    fold: int = 1
+    """Which of them is the test set, from 1."""
+    keep_persons: bool = True
+    """Whether studies of one PatientID stay in one set; switch off where PatientIDs are place holders."""
     train_fraction: float = 2 / 3
     """Share of the labelled studies that trains the network."""
     validation_fraction: float = 1 / 9
@@ -166,6 +176,14 @@ class ExplainConfig:
     """Volume of the hottest voxels whose mean relevance stands for a putamen."""
     mantissa_bits: int = 12
     """Mantissa bits of a stored relevance value (23 = all); 12 halve the bytes at an error of 9e-5 of the maximum."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The evaluation of a model on its test set."""
+
+    uncertain_share: float = 0.05
+    """Share of the validation studies that are called uncertain: the margin is learned for it."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +248,7 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     norms: NormsConfig = field(default_factory=NormsConfig)
     trust: TrustConfig = field(default_factory=TrustConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
@@ -297,6 +316,9 @@ def _section(kind: type[Any], name: str, values: Any) -> Any:
         elif hint == str | list[str]:
             if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
                 raise ConfigurationError(f"{name}.{key} must be a name or a list of names, not {value!r}")
+        elif typing.get_origin(hint) is list:
+            if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+                raise ConfigurationError(f"{name}.{key} must be a list of texts, not {value!r}")
         elif typing.get_origin(hint) is dict:
             if not isinstance(value, dict) or not all(_whole_numbers(numbers) for numbers in value.values()):
                 raise ConfigurationError(f"{name}.{key} must give a list of whole numbers for each name")

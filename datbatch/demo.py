@@ -14,6 +14,7 @@ from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.config import Config, StoreConfig, TrainConfig, TrustConfig
 from datbatch.errors import NormalRangeError
+from datbatch.execution.evaluation_run import EvaluationSummary, evaluate_cohort
 from datbatch.execution.imaging_run import RunSummary, run_imaging
 from datbatch.execution.model_run import ExplainSummary, TrainSummary, explain_cohort, train_model
 from datbatch.execution.norms_run import NormsSummary, fit_norms
@@ -44,6 +45,7 @@ class Demo:
     """None where the demo has too few normal studies."""
     trained: TrainSummary
     explained: ExplainSummary
+    evaluated: EvaluationSummary
     trust: TrustOutcome
 
 
@@ -68,21 +70,23 @@ def run_demo(
 
     archive, cohort = folder / "archive", folder / "cohort.zarr"
     folder.mkdir(parents=True, exist_ok=True)
-    say("1/7 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
+    say("1/8 an archive of simulated raw DICOM studies from several sites, some broken on purpose")
     simulate_with_progress(archive, studies, seed=SEED, defects=True, workers=workers, quiet=quiet)
-    say("2/7 read, reconstruct, normalise, quantify, store")
+    say("2/8 read, reconstruct, normalise, quantify, store")
     ran = run_imaging(archive, cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("3/7 train the network")
+    say("3/8 train the network")
     trained = train_model(cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
-    say("4/7 normal range and harmonisation")
+    say("4/8 normal range and harmonisation")
     norms = _norms(cohort, say)
-    say("5/7 infer and explain")
+    say("5/8 infer and explain")
     explained = explain_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
-    say("6/7 try whether the maps can be trusted")
+    say("6/8 evaluate")
+    evaluated = evaluate_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
+    say("7/8 try whether the maps can be trusted")
     trust = try_maps(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
-    say("7/7 report")
+    say("8/8 report")
     report = write_report(open_cohort(cohort), folder / "report.html", model=trained.model)
-    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained, trust)
+    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained, evaluated, trust)
 
 
 def _norms(cohort: Path, say: Callable[[str], None]) -> NormsSummary | None:

@@ -259,6 +259,16 @@ class TrainingDataError(DatbatchError):
     remedy = "Label more studies of both classes."
 
 
+class SplitLeakError(TrainingDataError):
+    """The same person or the same pixels are in two sets of the split."""
+
+    code = "split-leak"
+    remedy = (
+        "Correct the studies' PatientID or leave copies out; hold out all sites of a person together; where PatientIDs "
+        "are place holders set split.keep_persons = false."
+    )
+
+
 class DivergedError(DatbatchError):
     """Training produced a loss that is not finite."""
 

@@ -33,6 +33,8 @@ class Entry:
     """Stable code of why it failed or was excluded."""
     reason: str = ""
     """What was found, without identity."""
+    person: str = ""
+    """Pseudonym of the person: the same for all studies of one PatientID; empty where the header gives none."""
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,18 @@ def _create_key(path: Path) -> None:
 
 def pseudonym(key: bytes, identifier: str) -> str:
     """Give a study's pseudonym: `s` and 16 letters or digits (80 bits) of HMAC-SHA256 (RFC 2104)."""
+    return "s" + _keyed(key, identifier)
+
+
+def person_pseudonym(key: bytes, patient_id: str) -> str:
+    """Give a person's pseudonym, of the PatientID: `p` and 16 letters or digits like a study's; empty without one."""
+    # Of another kind than a study's: no identifier of a study can give it.
+    return "p" + _keyed(key, f"person {patient_id}") if patient_id else ""
+
+
+def _keyed(key: bytes, identifier: str) -> str:
     digest = hmac.new(key, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
-    return "s" + base64.b32encode(digest[:10]).decode("ascii").lower()
+    return base64.b32encode(digest[:10]).decode("ascii").lower()
 
 
 def write_linkage(path: Path, manifest: Manifest) -> None:

@@ -20,7 +20,7 @@ from datbatch.archive.inspection import (
 from datbatch.archive.labels import ATYPICAL, truth
 from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
 from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
-from datbatch.archive.pseudonyms import pseudonym
+from datbatch.archive.pseudonyms import person_pseudonym, pseudonym
 from datbatch.archive.walk import find_files
 from datbatch.cohort.schema import READS
 from datbatch.config import ArchiveConfig
@@ -253,6 +253,7 @@ def _decide(
                 status=status,
                 code=code,
                 reason=reason,
+                person=person_pseudonym(key, group.facts.patient_id),
             )
         )
     return entries

@@ -1,6 +1,6 @@
-"""The paper's convolutional network: split, training, evaluation, and the trained model on disk.
+"""The paper's convolutional network: split, training, and the trained model on disk.
 
-Public names load on first use, so that the figures of merit (pure numpy) can be had without importing torch.
+Public names load on first use, so that the split (pure numpy) can be had without importing torch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ _HOMES = {
     "ModelCard": "model",
     "save_model": "model",
     "load_model": "model",
-    "classification_metrics": "evaluate",
 }
 __all__ = [
     "PRESETS",
     "ModelCard",
     "assign_split",
     "build_network",
-    "classification_metrics",
     "encode_labels",
     "load_model",
     "predict",
@@ -34,7 +32,6 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from datbatch.classifier.evaluate import classification_metrics
     from datbatch.classifier.inference import predict
     from datbatch.classifier.model import ModelCard, load_model, save_model
     from datbatch.classifier.network import PRESETS, build_network

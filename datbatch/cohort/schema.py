@@ -122,6 +122,13 @@ class Variable:
 
 STUDY_TABLE = (
     Variable("study", ("study",), "str", "pseudonym: keyed hash, the key stands beside the store", coordinate=True),
+    Variable(
+        "person",
+        ("study",),
+        "str",
+        "pseudonym of the person: keyed hash of the PatientID; empty where not known",
+        coordinate=True,
+    ),
     Variable("site", ("study",), "str", "site of the participants table", coordinate=True),
     Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source="reconstruct"),
     Variable("sex", ("study",), "str", "F, M or empty", coordinate=True),

@@ -138,6 +138,9 @@ class Store:
             raise StoreError("the order of the studies in the store can only be extended, never changed")
         for group, variables in self._variables().items():
             for variable in variables:
+                if variable in schema.STUDY_TABLE and variable.name not in self._root:
+                    # A store that was made before there was this column.
+                    _create_table(self._root, variable, len(known))
                 array = self._array(f"{group}/{variable.name}")
                 array.resize((len(studies), *array.shape[1:]))
         self.write_table({"study": np.asarray(studies, dtype=object)})
@@ -216,6 +219,10 @@ class Store:
         """Read one whole column; texts as an array of str objects."""
         values = np.asarray(self._array(f"{group}/{name}")[...])
         return values.astype(object) if values.dtype.kind in "TO" else values
+
+    def has_table(self, name: str, group: str = "") -> bool:
+        """Tell whether there is such a column: a store of an earlier version may lack one."""
+        return f"{group}/{name}".strip("/") in self._root
 
     def write_image(self, variable: schema.Variable, values: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
         """Write an image that belongs to the whole cohort; one with the same attribute `digest` is left as it is.

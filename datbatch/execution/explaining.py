@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from datbatch.classifier.evaluate import log_odds, positive_probability, predicted_class
 from datbatch.classifier.model import CARD_FILE, Model, load_model
 from datbatch.cohort import schema
 from datbatch.config import ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.evaluation.outputs import log_odds, positive_probability, predicted_class
 from datbatch.execution.explained import ExplainedVolume
 from datbatch.imaging import Atlas
 from datbatch.relevance import explain_batch, inconsistent, region_statistics, round_mantissa

@@ -203,6 +203,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
     write_linkage(linkage_path(store.path), manifest)
     store.write_table(
         {
+            "person": np.asarray([e.person for e in entries], dtype=object),
             "site": np.asarray([e.site for e in entries], dtype=object),
             "sex": np.asarray([e.sex for e in entries], dtype=object),
             "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),

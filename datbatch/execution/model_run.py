@@ -265,9 +265,11 @@ def newest_model(store: Store) -> str:
     ModelError
         When the store has none.
     """
-    if not store.models:
+    # Models that leave a site out serve the evaluation of another.
+    models = [name for name in store.models if "part_of" not in store.model_attributes(name)]
+    if not models:
         raise ModelError("the store has no trained model", "Call `datbatch train COHORT` first.")
-    return max(store.models, key=lambda name: str(store.model_attributes(name)["created"]))
+    return max(models, key=lambda name: str(store.model_attributes(name)["created"]))
 
 
 def _card(folder: Path) -> ModelCard:

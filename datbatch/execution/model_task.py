@@ -15,18 +15,19 @@ import torch
 
 from datbatch.classifier import (
     ModelCard,
-    classification_metrics,
     predict,
     save_model,
     train_network,
 )
-from datbatch.classifier.evaluate import as_json, predicted_class
 from datbatch.classifier.train import Epoch
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.evaluation.confusion import classification_metrics
+from datbatch.evaluation.estimates import as_json
+from datbatch.evaluation.outputs import predicted_class
 from datbatch.execution.explaining import (
     HOTTEST,
     PUTAMEN,

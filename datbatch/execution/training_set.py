@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.classifier.split import assign_split
+from datbatch.classifier.split import assign_split, check_leaks
 from datbatch.cohort import schema
 from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import Ledger, Row
@@ -38,6 +38,8 @@ def training_set(store: Store, config: SplitConfig) -> TrainingSet:
         When imaging is not finished.
     TrainingDataError
         When the labelled studies do not suffice.
+    SplitLeakError
+        When the same person or the same pixels would be in two sets.
     """
     studies, rows = quantified(store)
     labels = store.read_table("label")
@@ -45,8 +47,24 @@ def training_set(store: Store, config: SplitConfig) -> TrainingSet:
     labels[[rows[study].status != schema.DONE for study in studies]] = ""
     if not (labels != "").any():
         raise TrainingDataError("no study of the store has both an image and a label")
-    split = assign_split(store.read_table("sex"), labels, store.read_table("age"), config)
+    persons = known_persons(store) if config.keep_persons else np.full(len(studies), "", dtype=object)
+    split = assign_split(
+        store.read_table("sex"),
+        labels,
+        store.read_table("age"),
+        config,
+        persons=persons,
+        sites=store.read_table("site"),
+    )
+    check_leaks(split, studies, persons=persons, pixels=[rows[s].sha256.get(schema.UPTAKE.name, "") for s in studies])
     return TrainingSet(studies, rows, labels, split)
+
+
+def known_persons(store: Store) -> npt.NDArray[Any]:
+    """Give the pseudonym of each study's person; empty texts where the store was made before it kept them."""
+    if store.has_table("person"):
+        return store.read_table("person")
+    return np.full(len(store.studies), "", dtype=object)
 
 
 def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:

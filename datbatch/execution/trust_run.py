@@ -18,8 +18,8 @@ from datbatch.cohort.store import Store, VolumeReader, models_path
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import driver
+from datbatch.execution.explaining import HOTTEST, PUTAMEN
 from datbatch.execution.model_run import newest_model
-from datbatch.execution.model_task import HOTTEST, PUTAMEN
 from datbatch.execution.progress import Progress
 from datbatch.execution.space import store_atlas, used_atlas
 from datbatch.execution.training_set import quantified

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from datbatch.classifier.evaluate import Estimate, as_json
 from datbatch.cohort import schema
+from datbatch.evaluation.estimates import Estimate, as_json
 from datbatch.relevance.flipping import area_between
 
 FEW = 10

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from datbatch.classifier.evaluate import log_odds, predicted_class
 from datbatch.classifier.model import Model
 from datbatch.classifier.network import arrange, build_network, preset
 from datbatch.cohort import schema
@@ -21,7 +20,8 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import VolumeReader
 from datbatch.config import ExplainConfig, TrustConfig
 from datbatch.errors import ModelError
-from datbatch.execution.model_task import VOXEL_ML, load_model_once
+from datbatch.evaluation.outputs import log_odds, predicted_class
+from datbatch.execution.explaining import VOXEL_ML, load_model_once
 from datbatch.execution.space import store_atlas
 from datbatch.imaging import Atlas
 from datbatch.relevance import explain_batch

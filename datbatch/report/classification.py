@@ -11,16 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from datbatch.classifier.evaluate import (
-    Estimate,
-    Metrics,
-    Proportion,
-    classification_metrics,
-    cohen_kappa,
-    wilson,
-)
 from datbatch.cohort import schema
 from datbatch.errors import ModelError
+from datbatch.evaluation.agreement import cohen_kappa
+from datbatch.evaluation.confusion import Metrics, classification_metrics
+from datbatch.evaluation.discrimination import youden_cut
+from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.report.tables import json_attribute
 from datbatch.report.wording import scientific
 
@@ -83,7 +79,9 @@ def choose_model(cohort: xr.DataTree, name: str | None) -> str | None:
         if name not in children:
             raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
         return name
-    current = [child for child in children if not children[child].attrs.get("stale")]
+    current = [
+        child for child in children if not children[child].attrs.get("stale") and "part_of" not in children[child].attrs
+    ]
     # Of equally old models the last by name, so that the choice is always the same.
     return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
 
@@ -192,17 +190,7 @@ def learned_ratio_cut(studies: pd.DataFrame) -> float:
     ratio = train["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
     positive = (train["label"] == schema.POSITIVE).to_numpy()
     usable = np.isfinite(ratio) & train["label"].isin(schema.LABELS).to_numpy()
-    ratio, positive = ratio[usable], positive[usable]
-    if not positive.any() or positive.all():
-        return float("nan")
-    levels = np.unique(ratio)
-    cuts = (levels[1:] + levels[:-1]) / 2
-    if not len(cuts):
-        return float("nan")
-    below = ratio[np.newaxis, :] < cuts[:, np.newaxis]
-    balanced = below[:, positive].mean(axis=1) + (~below[:, ~positive]).mean(axis=1)
-    best = cuts[np.isclose(balanced, balanced.max())]
-    return float(best[(len(best) - 1) // 2])
+    return -youden_cut(positive[usable], -ratio[usable])
 
 
 def peaks_near_striatum(distance_mm: npt.NDArray[np.float64], tested: int) -> tuple[Proportion, Proportion]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from datbatch.archive.codes import explain_code
-from datbatch.classifier.evaluate import wilson
 from datbatch.cohort import schema
 from datbatch.config import digest
+from datbatch.evaluation.estimates import wilson
 from datbatch.report import flow as diagram
 from datbatch.report.charts import binding_ratios
 from datbatch.report.classification import NEAR_MM, peaks_near_striatum, performances, reader_agreement

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from datbatch.classifier.evaluate import Proportion, area_under_curve, roc_curve
 from datbatch.cohort import schema
+from datbatch.evaluation.discrimination import area_under_curve, roc_curve
+from datbatch.evaluation.estimates import Proportion
 from datbatch.report.charts import roc_chart, training_curves
 from datbatch.report.classification import (
     PAPER_NETWORK,

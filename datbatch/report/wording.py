@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from datbatch.classifier.evaluate import Proportion
+from datbatch.evaluation.estimates import Proportion
 from datbatch.report.hypertext import Html, element, join
 
 

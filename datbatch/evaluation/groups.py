@@ -1,0 +1,92 @@
+"""Groups of studies in which a classifier may do better or worse: site, sex, age, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.evaluation.confusion import Metrics, classification_metrics
+
+AGE_LIMITS_YEARS = (60.0, 70.0, 80.0)
+"""Borders of the age bands."""
+UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A classifier's figures in one group of studies."""
+
+    by: str
+    """What the studies are grouped by."""
+    name: str
+    metrics: Metrics
+
+
+def age_bands(ages: npt.ArrayLike) -> npt.NDArray[np.str_]:
+    """Name each study's age band, from ages in years."""
+    years = np.asarray(ages, dtype=np.float64)
+    first, *_, last = AGE_LIMITS_YEARS
+    between = pairwise(AGE_LIMITS_YEARS)
+    names = [f"below {first:.0f}", *(f"{a:.0f} to {b - 1:.0f}" for a, b in between), f"{last:.0f} and above"]
+    return _banded(years, np.asarray(AGE_LIMITS_YEARS), names)
+
+
+def count_levels(counts: npt.ArrayLike) -> npt.NDArray[np.str_]:
+    """Name each study's level of counts: thirds of the given studies, with their borders in millions."""
+    values = np.asarray(counts, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    if known.size < 3 or np.ptp(known) == 0:
+        return np.where(np.isfinite(values), "all", UNKNOWN).astype(np.str_)
+    low, high = np.quantile(known, [1 / 3, 2 / 3])
+    names = [
+        f"lowest third (below {low / 1e6:.2f} million)",
+        "middle third",
+        f"highest third (from {high / 1e6:.2f} million)",
+    ]
+    return _banded(values, np.array([low, high]), names)
+
+
+def group_metrics(
+    by: str,
+    names: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    *,
+    along: npt.ArrayLike | None = None,
+) -> tuple[Group, ...]:
+    """Give a classifier's figures in each group, with Wilson intervals.
+
+    Parameters
+    ----------
+    by : str
+        What the studies are grouped by.
+    names : array of str, shape (study,)
+        Each study's group; empty where it is not known.
+    labels, predicted : array of int, shape (study,)
+        Truth and calls, 0 or 1.
+    along : array of float, shape (study,), optional
+        What the groups are ordered by, such as the age of bands of age; else they are ordered by name.
+
+    Returns
+    -------
+    tuple of Group
+        Studies of no known group come last.
+    """
+    given = np.asarray(names).astype(np.str_)
+    given = np.where(given == "", UNKNOWN, given)
+    truth, calls = np.asarray(labels), np.asarray(predicted)
+    values = np.zeros(given.shape) if along is None else np.asarray(along, dtype=np.float64)
+    members = [(name, given == name) for name in sorted(set(given.tolist()))]
+    members.sort(key=lambda member: (member[0] == UNKNOWN, float(np.min(values[member[1]]))))
+    return tuple(Group(by, name, classification_metrics(truth[inside], calls[inside])) for name, inside in members)
+
+
+def _banded(
+    values: npt.NDArray[np.float64], borders: npt.NDArray[np.float64], names: Sequence[str]
+) -> npt.NDArray[np.str_]:
+    # NaN is sorted behind the last border; it is set apart afterwards.
+    return np.where(np.isfinite(values), np.asarray(names)[np.searchsorted(borders, values, side="right")], UNKNOWN)
