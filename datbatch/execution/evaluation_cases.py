@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from datbatch.classifier.split import encode_labels
 from datbatch.cohort import schema
+from datbatch.config import digest
 from datbatch.evaluation.cases import Cases
 from datbatch.norms.measures import measures
 
+EVALUATE_VERSION = 1
 Column = Callable[[str, str], "npt.NDArray[Any] | None"]
 """Gives a column by its name and group, None where the store has none."""
 
@@ -43,7 +45,7 @@ def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cas
 
     def texts(name: str, of: str = "") -> npt.NDArray[np.str_]:
         found = column(name, of)
-        return np.full(studies, "", dtype=np.str_) if found is None else found.astype(np.str_)
+        return np.full(studies, "", dtype=np.str_) if found is None else _texts(found)
 
     def numbers(name: str, of: str = "") -> npt.NDArray[np.float64] | None:
         found = column(name, of)
@@ -74,9 +76,24 @@ def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cas
         regional_names=tuple(schema.MEASURES[index] for index in REGIONAL) if regional.shape[1] else (),
         z_score=one("z_score", schema.NORMAL_RANGE, HEADLINE),
         normal_split=texts("split", schema.NORMAL_RANGE),
-        reads=np.full((studies, len(schema.READS)), "") if reads is None else reads.astype(np.str_),
+        reads=np.full((studies, len(schema.READS)), "") if reads is None else _texts(reads),
         log_odds=one("log_odds", group),
         putamen_relevance=float(orientation.get("sign", 1.0)) * one("regional", group, PUTAMEN, HOTTEST),
         relevance_cut=float("nan") if cut is None else float(cut),
         inconsistent=np.zeros(studies, dtype=bool) if flags is None else np.asarray(flags, dtype=bool),
     )
+
+
+def read_evaluation(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what `datbatch evaluate` stored in the attributes of a model's group; empty where it was not called."""
+    return dict(json.loads(attributes["evaluation"])) if "evaluation" in attributes else {}
+
+
+def evaluation_digest(cases: Cases, weights: Mapping[str, str]) -> str:
+    """Say what an evaluation rests on: the tables, the model and its repeats."""
+    return digest([EVALUATE_VERSION, cases.digest(), dict(weights)])
+
+
+def _texts(values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+    # By way of objects: NumPy casts its own texts of variable length to no other.
+    return values.astype(object).astype(np.str_)

@@ -25,7 +25,7 @@ from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import as_json
 from datbatch.execution import driver
-from datbatch.execution.evaluation_cases import Column, read_cases
+from datbatch.execution.evaluation_cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.execution.inference import infer
 from datbatch.execution.model_run import SPLIT_FILE, newest_model
 from datbatch.execution.progress import Progress
@@ -33,7 +33,6 @@ from datbatch.execution.site_run import leave_one_site_out
 from datbatch.execution.training_set import known_persons, quantified
 from datbatch.files import write_whole
 
-EVALUATE_VERSION = 1
 EVALUATION_FILE = "evaluation.json"
 BLURS_FWHM_MM = (0.0, 2.0, 4.0, 6.0, 8.0)
 """Extra blur of the resolution sweep."""
@@ -150,11 +149,6 @@ def evaluate_cohort(
     return EvaluationSummary(name, values)
 
 
-def read_evaluation(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what `datbatch evaluate` stored in the attributes of a model's group; empty where it was not called."""
-    return dict(json.loads(attributes["evaluation"])) if "evaluation" in attributes else {}
-
-
 def read_certainty(folder: Path) -> tuple[Certainty, ...]:
     """Give how to tell whether a study's call is certain, from the folder of a model.
 
@@ -182,11 +176,6 @@ def read_certainty(folder: Path) -> tuple[Certainty, ...]:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError("the evaluation beside the model cannot be read", "Call `datbatch evaluate` again.") from error
-
-
-def evaluation_digest(cases: Cases, weights: Mapping[str, str]) -> str:
-    """Say what an evaluation rests on: the tables, the model and its repeats."""
-    return digest([EVALUATE_VERSION, cases.digest(), dict(weights)])
 
 
 def repeats_of(store: Store, model: str) -> list[str]:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from datbatch.cohort import schema
 from datbatch.cohort.query import cohort_atlas, cohort_template
+from datbatch.execution.evaluation_cases import evaluation_digest, read_cases, read_evaluation
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
@@ -43,6 +45,10 @@ class Explained:
         Where the hottest voxels of the ipsilateral putamen are sought.
     height : int
         Index of the striatal slice.
+    evaluation : dict
+        What `datbatch evaluate` stored; empty where it was not called.
+    evaluation_stale : bool
+        Whether the tables or the model have changed since.
     """
 
     model: Model
@@ -52,6 +58,8 @@ class Explained:
     masks: npt.NDArray[np.bool_]
     putamen_region: npt.NDArray[np.bool_]
     height: int
+    evaluation: dict[str, Any]
+    evaluation_stale: bool
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explain
     atlas = cohort_atlas(cohort)
     masks = atlas.masks
     found = outcomes(studies, read)
+    evaluation = read_evaluation(read.attributes)
     images = scan_test_set(
         cohort.dataset["uptake"],
         cohort[f"relevance/{name}"].dataset["map"],  # type: ignore[union-attr]
@@ -143,4 +152,23 @@ def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explain
         masks=masks,
         putamen_region=atlas.hottest["putamen_ipsilateral"],
         height=striatal_slice(masks),
+        evaluation=evaluation,
+        evaluation_stale=bool(evaluation) and _is_stale(cohort, read, evaluation),
     )
+
+
+def _is_stale(cohort: xr.DataTree, model: Model, evaluation: Mapping[str, Any]) -> bool:
+    """Tell whether an evaluation is of other tables or another model than those that are there."""
+
+    def column(name: str, group: str) -> npt.NDArray[Any] | None:
+        try:
+            node = cohort[group] if group else cohort
+        except KeyError:
+            return None
+        if group == schema.NORMAL_RANGE and node.attrs.get("stale"):
+            return None
+        dataset = node.dataset  # type: ignore[union-attr]
+        return np.asarray(dataset[name].values) if name in dataset.variables else None
+
+    weights = dict(evaluation["weights"]) | {model.name: model.card["weights_sha256"]}
+    return bool(evaluation_digest(read_cases(column, model.name, model.attributes), weights) != evaluation["digest"])

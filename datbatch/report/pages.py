@@ -8,7 +8,13 @@ from pathlib import Path
 import xarray as xr
 
 from datbatch.files import write_whole
-from datbatch.report import cohort_sections, performance_sections, relevance_sections, trust_sections
+from datbatch.report import (
+    cohort_sections,
+    evaluation_sections,
+    performance_sections,
+    relevance_sections,
+    trust_sections,
+)
 from datbatch.report.contents import Contents, gather
 from datbatch.report.document import document
 from datbatch.report.hypertext import Child, Html, element, join
@@ -79,6 +85,7 @@ def _sections(contents: Contents) -> list[tuple[str, str, Iterable[Child]]]:
                 "Classification of the test set",
                 performance_sections.classification_section(contents, explained, numbered),
             ),
+            ("evaluation", "Evaluation", evaluation_sections.evaluation_section(explained, numbered)),
             ("training", "Training", performance_sections.training_section(explained, numbered)),
             (
                 "relevance",

@@ -1,0 +1,171 @@
+"""Section on what `datbatch evaluate` stored: calibration, groups, comparators, repeats, certain calls, sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from datbatch.execution.evaluation_text import SHARES, estimate, share
+from datbatch.report.contents import Explained
+from datbatch.report.evaluation_charts import reliability_chart, sweep_chart
+from datbatch.report.hypertext import Child, Html, element, join, picture, table
+from datbatch.report.wording import Numbering, number, scientific
+
+_COLUMNS = ("accuracy", "sensitivity", "specificity")
+
+
+def evaluation_section(explained: Explained, numbered: Numbering) -> Iterator[Html]:
+    """Show the stored evaluation, or say that there is none."""
+    found = explained.evaluation
+    if not found:
+        yield element("p", "The model was not evaluated: call ", element("code", "datbatch evaluate"), ".")
+        return
+    if explained.evaluation_stale:
+        words = "The tables or the model have changed since: call datbatch evaluate again."
+        yield element("p", element("strong", "Of earlier tables. "), words, class_="notice")
+    yield _comparators(found, numbered)
+    yield from _calibration(found, numbered)
+    yield _groups(found, numbered)
+    yield from _relevance(found, numbered)
+    yield from _repeats(found, numbered)
+    yield from _sweeps(found, numbered)
+    if found["missing"]:
+        rows = [(row["figure"], row["reason"]) for row in found["missing"]]
+        caption = join((numbered("Table"), "Figures that there are not."))
+        yield table(caption, ("Figure", "Why"), rows, text_columns=2)
+
+
+def _shares(metrics: Mapping[str, Any], names: Sequence[str] = _COLUMNS) -> list[Child]:
+    return [share(metrics[name]) for name in names]
+
+
+def _comparators(found: Mapping[str, Any], numbered: Numbering) -> Html:
+    rows: list[Sequence[Child]] = [("Network", "", *_shares(found["network"]), estimate(found["area"]), "", "")]
+    for row in found["comparators"]:
+        words = element("pre", row["words"]) if "\n" in row["words"] else row["words"]
+        test, difference = row["mcnemar"], row["area_difference"]
+        errors = f"{test['first_only']} : {test['second_only']}, p {test['mid_p']:.3f} (exact {test['exact_p']:.3f})"
+        p = "" if difference["p"] is None else f", p {difference['p']:.3f}"
+        areas = estimate(difference["difference"]) + p
+        rows.append((row["name"], words, *_shares(row["metrics"]), estimate(row["area"]), errors, areas))
+    caption = (
+        "The network and conventional classifiers that learned on the same training set, on the same test studies. "
+        "McNemar: studies that only the network has right to those that only the other has right, mid-p and exact p. "
+        "Difference of the areas: network less other (DeLong). Percent with Wilson's 95 % interval."
+    )
+    header = ("Classifier", "Rule", "Accuracy", "Sensitivity", "Specificity", "AUC", "McNemar", "Difference of AUC")
+    return table(join((numbered("Table"), caption)), header, rows, text_columns=2)
+
+
+def _calibration(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+    raw, calibrated = found["raw"], found["calibrated"]
+    if not raw["studies"]:
+        return
+    temperature = found["temperature"]
+    told = "none: too few validation studies" if temperature is None else f"{temperature:.2f}"
+    words = (
+        f"Temperature {told} (from {found['validation_studies']} validation studies). Expected calibration error "
+        f"{raw['expected_error']:.3f} before and {calibrated['expected_error']:.3f} after, Brier score "
+        f"{raw['brier']:.3f} and {calibrated['brier']:.3f}."
+    )
+    shown = [("as computed", raw["bins"])]
+    if temperature is not None:
+        shown.append(("calibrated", calibrated["bins"]))
+    yield picture(
+        reliability_chart(shown),
+        f"Reliability diagram of the test set. {words}",
+        join((numbered("Figure"), "Reliability diagram of the test set, with Wilson's intervals. ", words)),
+    )
+
+
+def _groups(found: Mapping[str, Any], numbered: Numbering) -> Html:
+    rows = [(row["by"], row["name"], *_shares(row["metrics"])) for row in found["groups"]]
+    caption = join((numbered("Table"), "The network by group of the test set: percent with Wilson's 95 % interval."))
+    return table(caption, ("By", "Group", "Accuracy", "Sensitivity", "Specificity"), rows, text_columns=2)
+
+
+def _relevance(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+    flag, both = found["inconsistency"], found["relevance_and_binding"]
+    if flag is not None:
+        yield element(
+            "p",
+            f"The flag of inconsistent maps finds {share(flag['found'])} of the misclassified test studies and "
+            f"alarms in {share(flag['alarmed'])} of the others.",
+        )
+    if both is not None:
+        rows = [
+            (
+                row["outcome"],
+                row["studies"],
+                *(_plain(row[name], scientific) for name in ("relevance_mean", "relevance_sd")),
+                *(_plain(row[name], number) for name in ("binding_ratio_mean", "binding_ratio_sd")),
+            )
+            for row in both["rows"]
+        ]
+        correlation = both["correlation"]
+        caption = (
+            "Relevance and specific binding ratio of the ipsilateral putamen by outcome. "
+            f"Pearson's r {estimate(correlation['pearson'])}, Spearman's rho {estimate(correlation['spearman'])} "
+            f"({correlation['studies']} test studies)."
+        )
+        header = ("Outcome", "Studies", "Relevance, mean", "SD", "SBR, mean", "SD")
+        yield table(join((numbered("Table"), caption)), header, rows)
+
+
+def _repeats(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+    repeats = found["repeats"]
+    if repeats is not None:
+        rows: list[Sequence[Child]] = [
+            (row["model"], *_shares(row["metrics"]), estimate(row["area"])) for row in repeats["models"]
+        ]
+        spread = {row["figure"]: row for row in repeats["spread"]}
+        means = [
+            f"{_plain(spread[name]['mean'], number, 3)} (SD {_plain(spread[name]['sd'], number, 3)})"
+            for name in (*_COLUMNS, "area")
+        ]
+        rows.append((element("b", "mean over initial weights"), *means))
+        rows.append(("ensemble", *_shares(repeats["ensemble"]), estimate(repeats["ensemble_area"])))
+        caption = (
+            "Repeats over initial weights: the same split and parameters. The ensemble takes the mean of the "
+            f"calibrated probabilities; all call alike {share(repeats['unanimous'])} of the test studies."
+        )
+        header = ("Model", "Accuracy", "Sensitivity", "Specificity", "AUC")
+        yield table(join((numbered("Table"), caption)), header, rows)
+    if found["certainty"]:
+        called = []
+        for row in found["certainty"]:
+            members = len(row["certainty"]["members"])
+            shares = [share(row[name]) for name in ("uncertain", "accuracy_certain", "accuracy_uncertain")]
+            called.append(("the model alone" if members == 1 else f"ensemble of {members}", *shares))
+        wanted = found["certainty"][0]["certainty"]
+        caption = (
+            f"Certain and uncertain calls: the margin around one half was learned for "
+            f"{100 * wanted['uncertain_share']:g} % uncertain studies on {wanted['studies']} validation studies. One "
+            "model alone can only go by its calibrated probability; in an ensemble disagreement counts too."
+        )
+        titles = ("Called by", "Uncertain", "Accuracy of the certain", "Accuracy of the uncertain")
+        yield table(join((numbered("Table"), caption)), titles, called)
+
+
+def _sweeps(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+    if found["blur"]:
+        rows = found["blur"]["rows"]
+        told = "; ".join(f"{row['fwhm_mm']:g} mm {share(row['metrics']['accuracy'])}" for row in rows)
+        yield picture(
+            sweep_chart(rows),
+            f"Accuracy and area under the curve with extra blur. Accuracy: {told}.",
+            join((numbered("Figure"), f"Extra Gaussian blur of the test set (FWHM). Accuracy: {told}.")),
+        )
+    if found["each_site"]:
+        sites, names = found["each_site"], tuple(SHARES)
+        listed = [(row["site"], *_shares(row["metrics"], names), estimate(row["area"])) for row in sites["rows"]]
+        listed += [(row["site"], row["reason"], *("",) * len(SHARES)) for row in sites["missing"]]
+        if sites["together"]:
+            listed.append(("together", *_shares(sites["together"], names), ""))
+        caption = "Leave one site out: every site by a model of the same parameters that never saw it."
+        header = ("Site", *(words[0].upper() + words[1:] for words in SHARES.values()), "AUC")
+        yield table(join((numbered("Table"), caption)), header, listed)
+
+
+def _plain(value: float | None, write: Any, *digits: int) -> str:
+    return "–" if value is None else str(write(value, *digits))
