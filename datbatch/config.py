@@ -122,7 +122,7 @@ class SplitConfig:
     """Seed of the draws."""
 
 
-WITHOUT_TRACE = frozenset({"checkpoint_minutes"})
+WITHOUT_TRACE = frozenset({"checkpoint_minutes", "processes"})
 """Parameters of training that leave no trace in the weights."""
 
 
@@ -138,12 +138,18 @@ class TrainConfig:
     """Studies of one optimisation step."""
     micro_batch: int = 2
     """Studies that pass the convolutions together; a process computes one or more such groups of each step."""
+    processes: int = 1
+    """Workers that train together; the weights are the same bits for any number of them (on processors)."""
     checkpoint_minutes: float = 5.0
     """Time between two checkpoints."""
     learning_rate: float = 1e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`constant` (the paper), or `cosine`: the step size falls to zero over the whole training."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Type in which products are computed; weights and sums are float32. `tf32` concerns graphics processors only."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`none` (the paper), or `balanced`: a study counts in inverse proportion to its class's share."""
     dropout: float = 0.2
     """Dropout probability in the first fully connected layer."""
     seed: int = 1

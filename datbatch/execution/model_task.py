@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,13 +24,17 @@ from datbatch.classifier import (
     train_network,
 )
 from datbatch.classifier.evaluate import as_json, log_odds, positive_probability, predicted_class
+from datbatch.classifier.group import ALONE, joined
+from datbatch.classifier.memory import available_memory
 from datbatch.classifier.model import Model
+from datbatch.classifier.network import choose_device
 from datbatch.classifier.train import Epoch
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config, ExplainConfig
 from datbatch.errors import ModelError
+from datbatch.execution.driver import Member
 from datbatch.execution.space import store_atlas
 from datbatch.files import write_whole
 from datbatch.imaging import Atlas
@@ -65,8 +70,11 @@ class TrainTask:
     """Digest of the store's atlas."""
 
 
-def train_on_worker(task: TrainTask) -> dict[str, Any]:
-    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card."""
+def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
+    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card.
+
+    Of several that train together, the first does what follows the training; the others return nothing of the card.
+    """
     images = VolumeReader(task.store, schema.UPTAKE.name)
     task.workspace.mkdir(parents=True, exist_ok=True)
 
@@ -74,12 +82,20 @@ def train_on_worker(task: TrainTask) -> dict[str, Any]:
         state = {"epochs": epoch.epoch, "last": asdict(epoch)}
         write_whole(task.workspace / HISTORY_FILE, json.dumps(state).encode())
 
-    threads = os.cpu_count() or 1
-    trained = train_network(
-        images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
-        checkpoint=task.workspace / "checkpoint.safetensors", progress=note, threads=threads,
-    )  # fmt: skip
-    torch.set_num_threads(threads)
+    cores = os.cpu_count() or 1
+    memory = available_memory(choose_device()) // member.neighbours
+    memory = min(memory, member.memory_bytes or memory)
+    rendezvous = task.workspace / f"rendezvous-{member.meeting}"
+    together = joined(rendezvous, rank=member.rank, size=member.size, host=member.host)
+    with together if member.size > 1 else nullcontext(ALONE) as group:
+        trained = train_network(
+            images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
+            checkpoint=task.workspace / "checkpoint.safetensors", progress=note if member.rank == 0 else None,
+            threads=max(1, cores // member.neighbours), group=group, memory_bytes=memory,
+        )  # fmt: skip
+    if member.rank > 0:
+        return {}
+    torch.set_num_threads(cores)
     card = ModelCard(
         preset=task.config.train.preset,
         shape=schema.SHAPE,
