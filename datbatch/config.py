@@ -132,7 +132,7 @@ class SplitConfig:
     """Seed of the draws."""
 
 
-WITHOUT_TRACE = frozenset({"checkpoint_minutes"})
+WITHOUT_TRACE = frozenset({"checkpoint_minutes", "processes"})
 """Parameters of training that leave no trace in the weights."""
 
 
@@ -148,20 +148,34 @@ class TrainConfig:
     """Studies of one optimisation step."""
     micro_batch: int = 2
     """Studies that pass the convolutions together; a process computes one or more such groups of each step."""
+    processes: int = 1
+    """Workers that train together; the weights are the same bits for any number of them (on processors)."""
     checkpoint_minutes: float = 5.0
     """Time between two checkpoints."""
     learning_rate: float = 1e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`constant` (the paper), or `cosine`: the step size falls to zero over the whole training."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Type in which products are computed; weights and sums are float32. `tf32` concerns graphics processors only."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`none` (the paper), or `balanced`: a study counts in inverse proportion to its class's share."""
     dropout: float = 0.2
     """Dropout probability in the first fully connected layer."""
     seed: int = 1
     """Seed of the initial weights, the order of studies and dropout."""
 
     def identity(self) -> dict[str, Any]:
-        """Give the parameters that the weights depend on; those of how the work is done leave them bit by bit."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in WITHOUT_TRACE}
+        """Give what distinguishes a training from the default one and leaves a trace in the weights.
+
+        So a parameter that a later version adds does not change the names of models that were trained without it.
+        """
+        usual = dataclasses.asdict(type(self)())
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in WITHOUT_TRACE and value != usual[name]
+        }
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,20 @@ class DivergedError(DatbatchError):
     remedy = "Lower the learning rate or look at the named studies."
 
 
+class UnlikeProcessesError(DatbatchError):
+    """Processes that train one network together do not hold the same numbers."""
+
+    code = "processes-unlike"
+    remedy = "Use workers with the same kind of processor that see the same files, or set train.processes = 1."
+
+
+class MemoryPlanError(DatbatchError):
+    """Training needs more memory or disk than there is."""
+
+    code = "memory-insufficient"
+    remedy = 'Use a worker with more memory, train.preset = "compact", or a smaller train.batch_size.'
+
+
 class NormalRangeError(DatbatchError):
     """The normal studies of the training split do not suffice for a normal range."""
 

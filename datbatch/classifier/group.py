@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import torch
+from torch import distributed
+
+from datbatch.errors import UnlikeProcessesError
+
+PATIENCE = timedelta(minutes=10)
+"""Time that a process waits for the others: longer than one of them writes a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,49 @@ class Group:
         """
         if self.size > 1:
             for number, part in enumerate(parts):
-                torch.distributed.broadcast(part, src=number % self.size)
+                distributed.broadcast(part, src=number % self.size)
+
+    def require_equal(self, values: torch.Tensor, what: str) -> None:
+        """Check that every process holds the same whole numbers.
+
+        Raises
+        ------
+        UnlikeProcessesError
+            When one does not; in every process.
+        """
+        rows = values.new_empty((self.size, values.numel()))
+        rows[self.rank] = values.reshape(-1)
+        self.share(list(rows))
+        if not bool((rows == rows[0]).all()):
+            raise UnlikeProcessesError(f"the processes that train together differ in {what}")
+
+
+@contextmanager
+def joined(rendezvous: Path, *, rank: int, size: int, host: str) -> Iterator[Group]:
+    """Join the processes that train together; gloo between processors, NCCL between accelerators.
+
+    Parameters
+    ----------
+    rendezvous : Path
+        File that all of them see, new for each group; through it they find each other.
+    rank, size : int
+        Number of this process, and of all.
+    host : str
+        Address by which the others reach this one: nothing listens on another network.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == host for address in addresses):
+            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = name
+    store = distributed.FileStore(  # type: ignore[attr-defined]
+        str(rendezvous), size
+    )
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        yield Group(rank, size)
+    finally:
+        # Closes the connections, so that those who wait for this process end too.
+        distributed.destroy_process_group()
 
 
 ALONE = Group()

@@ -20,6 +20,7 @@ from datbatch.classifier.checkpoint import Position, read_checkpoint, write_chec
 from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.inference import predict
 from datbatch.classifier.loader import Images, epoch_order, load_groups
+from datbatch.classifier.memory import available_memory, plan_memory, require_disk, require_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.split import SETS
 from datbatch.classifier.step import Step
@@ -68,6 +69,7 @@ def train_network(
     progress: Progress | None = None,
     threads: int | None = None,
     group: Group = ALONE,
+    memory_bytes: int | None = None,
 ) -> TrainedModel:
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
@@ -96,6 +98,8 @@ def train_network(
         Threads of the computation; torch's setting is restored afterwards.
     group : Group
         The processes that train together, each of which makes this call; one by default.
+    memory_bytes : int, optional
+        Memory that this process may use; what the machine or the accelerator has left by default.
 
     Raises
     ------
@@ -105,6 +109,10 @@ def train_network(
         When a loss is not finite; names the positions of the batch's studies and leaves the last checkpoint.
     ModelError
         When the checkpoint is damaged.
+    MemoryPlanError
+        When memory, or disk for the checkpoint, does not suffice; before anything is allocated.
+    UnlikeProcessesError
+        When the processes of the group do not hold the same checkpoint or weights.
     """
     members = {name: np.flatnonzero((split == name) & (labels >= 0)) for name in SETS}
     missing = [name for index, name in enumerate(LABELS) if not (labels[members["train"]] == index).any()]
@@ -114,27 +122,40 @@ def train_network(
         raise ConfigurationError("train.batch_size and train.micro_batch must be at least 1")
     run = digest([config.identity(), list(shape), members["train"].tolist(), labels[members["train"]].tolist()])
     device = choose_device()
-    with _thread_count(threads), Threads(device) as pieces:
+    plan = plan_memory(shape, config, processes=group.size, threads=threads or torch.get_num_threads())
+    require_memory(plan, available_memory(device) if memory_bytes is None else memory_bytes)
+    if checkpoint is not None:
+        require_disk(plan, checkpoint.parent)
+    with _thread_count(threads), _products(config.precision), Threads(device) as pieces:
         pool = preset(config.preset).pool
         network = arrange(build_network(shape, pool=pool, dropout=config.dropout, seed=config.seed), device)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         position = read_checkpoint(checkpoint, network, optimizer, run)
+        group.require_equal(torch.tensor([len(position.history), position.step], device=device), "their checkpoint")
         saver = _Saver(checkpoint if group.rank == 0 else None, config.checkpoint_minutes, network, optimizer, run)
         # bfloat16 has the range of float32, so that no loss scaling is needed.
-        autocast = torch.bfloat16 if device.type == "cuda" else None
+        autocast = torch.bfloat16 if config.precision == "bfloat16" else None
         step = Step(network, micro_batch=config.micro_batch, group=group, threads=pieces, autocast=autocast)
+        weights = _class_weights(config, labels[members["train"]]).to(device)
         while len(position.history) < config.epochs:
-            epoch = _Epoch(images, labels, members["train"], shape, config, len(position.history) + 1, device)
+            number = len(position.history) + 1
+            epoch = _Epoch(images, labels, members["train"], shape, config, number, device, weights)
             network.train()
             total = epoch.run(step, optimizer, position, saver)
             logits = predict(network, images, members["validation"], shape=shape, group=group)
             validation = _validate(logits, labels[members["validation"]])
+            group.require_equal(_fingerprint(network), f"their weights after epoch {epoch.number}")
             entry = Epoch(epoch.number, total / members["train"].size, *validation)
             position = Position((*position.history, asdict(entry)))
             saver.note(position, at_once=epoch.number == config.epochs)
             if progress is not None:
                 progress(entry, config.epochs)
     return TrainedModel(network=network.eval(), history=tuple(Epoch(**entry) for entry in position.history))
+
+
+def _fingerprint(network: nn.Module) -> torch.Tensor:
+    """Sum the bits of each layer's weights as whole numbers, whose sum does not depend on the order."""
+    return torch.stack([parameter.detach().view(torch.int32).sum() for parameter in network.parameters()])
 
 
 class _Saver:
@@ -166,6 +187,8 @@ class _Epoch:
     config: TrainConfig
     number: int
     device: torch.device
+    weights: torch.Tensor
+    """Of each class in the loss."""
 
     def run(self, step: Step, optimizer: torch.optim.Optimizer, position: Position, saver: _Saver) -> float:
         """Take one optimisation step per batch, from the position on; give the sum of the studies' losses."""
@@ -183,7 +206,9 @@ class _Epoch:
                 # Dropout depends on seed, epoch and step alone.
                 seeds = np.random.SeedSequence([self.config.seed, self.number, index])
                 torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
-                loss = step.gradients(batch.images, studies.size, partial(_mean_loss, truth=truth)).item()
+                loss = step.gradients(
+                    batch.images, studies.size, partial(_mean_loss, truth=truth, weights=self.weights)
+                ).item()
                 if not math.isfinite(loss):
                     raise DivergedError(
                         f"the loss of epoch {self.number} is not finite for the studies at positions "
@@ -195,8 +220,16 @@ class _Epoch:
         return total
 
 
-def _mean_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(logits, truth)
+def _mean_loss(logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Give the weighted cross-entropy per study: a batch is not scaled by the weights that happen to be in it."""
+    return cross_entropy(logits, truth, weights, reduction="sum") / truth.numel()
+
+
+def _class_weights(config: TrainConfig, labels: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Give each class's weight in the loss: `balanced`, n / (classes n_class), of mean one over the studies."""
+    counts = np.bincount(labels, minlength=len(LABELS))
+    balanced = labels.size / (len(LABELS) * counts)
+    return torch.tensor(balanced if config.class_weights == "balanced" else np.ones(len(LABELS)), dtype=torch.float32)
 
 
 def _learning_rates(config: TrainConfig, epoch: int, steps: int) -> list[float]:
@@ -231,6 +264,18 @@ def _thread_count(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Let an accelerator round the factors of its products to TF32 only where that is asked for."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    try:
+        products.allow_tf32 = convolutions.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 @contextmanager

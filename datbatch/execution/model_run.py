@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def train_model(
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
         with driver.connect(cluster, workers=workers) as client:
-            driver.run_one(client, train_on_worker, task, poll=lambda: _show(progress, workspace))
+            poll = partial(_show, progress, workspace)
+            driver.run_group(client, train_on_worker, task, size=max(1, config.train.processes), poll=poll)
         _show(progress, workspace)
         progress.close()
         shutil.rmtree(workspace, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from datbatch.classifier import (
     save_model,
     train_network,
 )
+from datbatch.classifier.group import ALONE, joined
+from datbatch.classifier.memory import available_memory
+from datbatch.classifier.network import choose_device
 from datbatch.classifier.train import Epoch
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
@@ -28,6 +32,7 @@ from datbatch.errors import ModelError
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.estimates import as_json
 from datbatch.evaluation.outputs import predicted_class
+from datbatch.execution.driver import Member
 from datbatch.execution.explaining import (
     HOTTEST,
     PUTAMEN,
@@ -64,8 +69,11 @@ class TrainTask:
     """Digest of the store's atlas."""
 
 
-def train_on_worker(task: TrainTask) -> dict[str, Any]:
-    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card."""
+def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
+    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card.
+
+    Of several that train together, the first does what follows the training; the others return nothing of the card.
+    """
     images = VolumeReader(task.store, schema.UPTAKE.name)
     task.workspace.mkdir(parents=True, exist_ok=True)
 
@@ -73,12 +81,20 @@ def train_on_worker(task: TrainTask) -> dict[str, Any]:
         state = {"epochs": epoch.epoch, "last": asdict(epoch)}
         write_whole(task.workspace / HISTORY_FILE, json.dumps(state).encode())
 
-    threads = os.cpu_count() or 1
-    trained = train_network(
-        images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
-        checkpoint=task.workspace / "checkpoint.safetensors", progress=note, threads=threads,
-    )  # fmt: skip
-    torch.set_num_threads(threads)
+    cores = os.cpu_count() or 1
+    memory = available_memory(choose_device()) // member.neighbours
+    memory = min(memory, member.memory_bytes or memory)
+    rendezvous = task.workspace / f"rendezvous-{member.meeting}"
+    together = joined(rendezvous, rank=member.rank, size=member.size, host=member.host)
+    with together if member.size > 1 else nullcontext(ALONE) as group:
+        trained = train_network(
+            images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
+            checkpoint=task.workspace / "checkpoint.safetensors", progress=note if member.rank == 0 else None,
+            threads=max(1, cores // member.neighbours), group=group, memory_bytes=memory,
+        )  # fmt: skip
+    if member.rank > 0:
+        return {}
+    torch.set_num_threads(cores)
     card = ModelCard(
         preset=task.config.train.preset,
         shape=schema.SHAPE,

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from datbatch.classifier import predict, train_network
-from datbatch.classifier.train import Epoch, _learning_rates
+from datbatch.classifier.train import Epoch, _class_weights, _learning_rates
 from datbatch.config import TrainConfig
 from datbatch.errors import ConfigurationError, DivergedError, ModelError, TrainingDataError
 
@@ -228,3 +228,18 @@ def test_the_number_of_threads_leaves_no_trace_in_the_weights(cohort):
     one, three = (train(cohort, threads=threads) for threads in (1, 3))
     assert one.history == three.history
     assert all(torch.equal(value, three.network.state_dict()[name]) for name, value in weights(one).items())
+
+
+def test_bfloat16_products_learn_as_float32_ones_do(cohort):
+    config = replace(CONFIG, epochs=8)
+    exact, rounded = train(cohort, config=config), train(cohort, config=replace(config, precision="bfloat16"))
+    assert exact.history != rounded.history
+    assert rounded.history[-1].train_loss == pytest.approx(exact.history[-1].train_loss, abs=0.1)
+    assert all(value.dtype == torch.float32 for value in weights(rounded).values())
+
+
+def test_balanced_weights_give_each_class_the_same_sum_over_the_studies():
+    labels = np.array([0] * 6 + [1] * 2)
+    balanced = _class_weights(replace(CONFIG, class_weights="balanced"), labels)
+    assert (balanced * torch.tensor([6, 2])).tolist() == [4.0, 4.0]
+    assert _class_weights(CONFIG, labels).tolist() == [1.0, 1.0]

@@ -1,0 +1,136 @@
+"""What training will need of memory and disk, before it starts."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from torch import nn
+
+from datbatch.classifier.network import KERNEL, build_network, parameter_count, preset
+from datbatch.config import TrainConfig
+from datbatch.errors import MemoryPlanError
+
+NUMBER = 4
+"""Bytes of a float32."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that one process of the training needs beyond the libraries."""
+
+    weights: int
+    gradients: int
+    """As many as weights."""
+    moments: int
+    """Adam's two, for every weight."""
+    activations: int
+    """Feature maps of the micro-batches that one process computes, and their gradients in passing."""
+    features: int
+    """Input of the fully connected layers for the whole batch, and its gradient."""
+    batches: int
+    """Volumes that are read ahead."""
+
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return sum(vars(self).values())
+
+    @property
+    def checkpoint(self) -> int:
+        """Bytes of a checkpoint on disk: weights and moments."""
+        return self.weights + self.moments
+
+
+def plan_memory(shape: tuple[int, int, int], config: TrainConfig, *, processes: int, threads: int) -> MemoryPlan:
+    """Plan the memory of one process.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Grid (x, y, z) of the volumes.
+    config : TrainConfig
+        Preset, batch and micro-batch.
+    processes : int
+        That train together.
+    threads : int
+        Micro-batches that a process carries back at the same time.
+    """
+    with torch.device("meta"):
+        network = build_network(shape, pool=preset(config.preset).pool)
+        image = torch.empty(1, 1, *shape)
+        maps: list[int] = []
+        for layer in network:
+            if isinstance(layer, nn.Flatten):
+                break
+            image = layer(image)
+            if isinstance(layer, nn.AvgPool3d):
+                maps.append(image.numel())
+            elif isinstance(layer, nn.Conv3d):
+                # The first convolution keeps its input shifted to every place of the kernel along z.
+                maps.append(image.numel() + (KERNEL * math.prod(image.shape[2:]) if layer.in_channels == 1 else 0))
+    weights = NUMBER * parameter_count(network)
+    parts = math.ceil(config.batch_size / config.micro_batch)
+    own = min(config.batch_size, math.ceil(parts / processes) * config.micro_batch)
+    # Carried back, a map has its gradient beside that of the map before it.
+    passing = 2 * max(maps) * min(own, threads * config.micro_batch)
+    return MemoryPlan(
+        weights=weights,
+        gradients=weights,
+        moments=2 * weights,
+        activations=NUMBER * (sum(maps) * own + passing),
+        features=2 * NUMBER * config.batch_size * image.numel(),
+        batches=4 * NUMBER * own * math.prod(shape),
+    )
+
+
+def available_memory(device: torch.device) -> int:
+    """Give the bytes that can still be had: of the accelerator, or of the machine and its control group."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        return min(free, limit - int((CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):
+        return free
+
+
+def require_memory(plan: MemoryPlan, available: int) -> None:
+    """Refuse a training that does not fit.
+
+    Raises
+    ------
+    MemoryPlanError
+        With what it needs and what there is.
+    """
+    if plan.total > available:
+        raise MemoryPlanError(
+            f"training needs {_gb(plan.total)} of memory (weights, gradients and moments "
+            f"{_gb(plan.weights + plan.gradients + plan.moments)}), there are {_gb(available)}"
+        )
+
+
+def require_disk(plan: MemoryPlan, folder: Path) -> None:
+    """Refuse a training whose checkpoint, beside the one that it replaces, does not fit on the disk.
+
+    Raises
+    ------
+    MemoryPlanError
+        With what it needs and what there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if 2 * plan.checkpoint > free:
+        raise MemoryPlanError(
+            f"checkpoints need {_gb(2 * plan.checkpoint)} of disk beside the store, there are {_gb(free)}",
+            'Make room on the disk, or use train.preset = "compact".',
+        )
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
