@@ -174,8 +174,11 @@ def _why_train(store: Store, config: Config) -> str:
     if not store.models:
         return "not run before"
     before = _card(models_path(store.path) / newest_model(store)).config
-    trained = {name: value for name, value in before["train"].items() if name not in WITHOUT_TRACE}
-    changes = changed_keys(trained, config.train.identity()) + changed_keys(before["split"], asdict(config.split))
+    trained, wanted = (
+        {name: value for name, value in given.items() if name not in WITHOUT_TRACE}
+        for given in (before["train"], asdict(config.train))
+    )
+    changes = changed_keys(trained, wanted) + changed_keys(before["split"], asdict(config.split))
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 
