@@ -20,7 +20,7 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
 from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
 from datbatch.evaluation.certainty import Certainty
-from datbatch.execution import driver
+from datbatch.execution import driver, evaluation_run, site_run
 from datbatch.execution.evaluation_cases import read_evaluation
 from datbatch.execution.evaluation_run import evaluate_cohort, read_certainty
 from datbatch.execution.inference import InferTask, blurred, infer, infer_on_worker
@@ -240,3 +240,31 @@ def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(c
         assert words in page
     nothing = "".join(evaluation_section(SimpleNamespace(evaluation={}, evaluation_stale=False), Numbering()))
     assert "was not evaluated" in nothing
+
+
+def test_each_site_is_judged_by_a_model_that_left_it_out_and_the_split_stays(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(cohort)
+    split = store.read_table("split")
+
+    def train(path: Path, config: Config, **_: Any) -> SimpleNamespace:
+        if config.split.held_out == ["B"]:
+            raise TrainingDataError("too few")
+        assert (config.split.by, config.split.held_out, config.train.preset) == ("site", ["A"], "compact")
+        Store(path).write_table({"split": np.full(STUDIES, "test", dtype=object)})
+        return SimpleNamespace(model="compact-1")
+
+    def inferred(*arguments: Any, **_: Any) -> dict[float, dict[int, float]]:
+        return {0.0: dict.fromkeys(arguments[4], 1.0)}
+
+    monkeypatch.setattr(site_run, "train_model", train)
+    monkeypatch.setattr(evaluation_run, "infer", inferred)
+    found = evaluate_cohort(cohort, Config(), model="compact-2", each_site=True, quiet=True).values["each_site"]
+    assert [(row["site"], row["metrics"]["accuracy"]["trials"]) for row in found["rows"]] == [("A", STUDIES // 2)]
+    assert found["missing"] == [{"site": "B", "reason": "too few"}]
+    assert found["together"]["sensitivity"]["value"] == 1.0
+    assert (Store(cohort).read_table("split") == split).all()
+    assert store.model_attributes("compact-1")["part_of"] == "compact-2"
+    # Kept by the next call, which was not asked for it.
+    assert evaluate_cohort(cohort, Config(), model="compact-2", quiet=True).values["each_site"] == found
