@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 from datbatch.errors import ModelError
+from datbatch.evaluation.certainty import Certainty
 
 EVALUATION_FILE = "evaluation.json"
 _AGAIN = "Call `datbatch evaluate COHORT` again."
 
 
-@dataclass(frozen=True)
-class Certainty:
-    """Calibration of a model and the margin of a certain call."""
-
-    temperature: float | None
-    """What log odds are divided by, so that probabilities agree with frequencies (Guo et al., ICML 2017); None where
-    the validation set fixes none."""
-    margin: float
-    """A call is uncertain when |probability - 1/2| is smaller."""
-    uncertain_share: float
-    """Share of the validation studies that the margin was learned for."""
-
-    def probability(self, log_odds: float) -> float:
-        """Give the probability of the positive class, 1 / (1 + exp(-log odds / temperature))."""
-        return 0.5 * (1.0 + math.tanh(0.5 * log_odds / (self.temperature or 1.0)))
-
-    def is_certain(self, log_odds: float) -> bool:
-        """Say whether the decision lies beyond the margin."""
-        return abs(self.probability(log_odds) - 0.5) >= self.margin
-
-
 def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
-    """Read what is known of a model's certainty.
+    """Read how to tell whether a model's call is certain.
 
     Parameters
     ----------
@@ -47,7 +26,8 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
     Returns
     -------
     Certainty or None
-        None before `datbatch evaluate`, and where that was of other weights or had too few validation studies.
+        Of the model alone, not of an ensemble that stands there too; None before `datbatch evaluate`, and where that
+        was of other weights or had too few validation studies.
 
     Raises
     ------
@@ -59,20 +39,20 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
         return None
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        # Ensembles stand there too; one study is read by one model, which speaks for itself.
-        alone = [one for one in given["certainty"] if one is not None and len(one["members"]) == 1]
-        own = [one for one in alone if one["members"][0]["weights_sha256"] == weights_sha256]
-        if not own:
-            return None
-        temperature = own[0]["members"][0]["temperature"]
-        found = Certainty(
-            None if temperature is None else float(temperature),
-            float(own[0]["margin"]),
-            float(own[0]["uncertain_share"]),
-        )
+        found = [Certainty.from_dict(one) for one in given["certainty"]]
+        sound = all(_is_sound(one) for one in found)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"the model's evaluation cannot be read ({type(error).__name__})", _AGAIN) from error
-    sound = found.temperature is None or (math.isfinite(found.temperature) and found.temperature > 0)
-    if not (sound and 0.0 <= found.margin <= 0.5 and 0.0 <= found.uncertain_share <= 1.0):
+    if not sound:
         raise ModelError("the model's evaluation holds a value out of range", _AGAIN)
-    return found
+    own = (one for one in found if [member.weights_sha256 for member in one.members] == [weights_sha256])
+    return next(own, None)
+
+
+def _is_sound(certainty: Certainty) -> bool:
+    temperatures = [member.temperature for member in certainty.members if member.temperature is not None]
+    return (
+        all(math.isfinite(temperature) and temperature > 0 for temperature in temperatures)
+        and 0.0 <= certainty.margin <= 0.5
+        and 0.0 <= certainty.uncertain_share <= 1.0
+    )

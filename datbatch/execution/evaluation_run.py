@@ -16,15 +16,15 @@ from datbatch.classifier.model import ModelCard
 from datbatch.classifier.split import check_leaks
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import Config, canonical_json, digest
+from datbatch.config import WITHOUT_TRACE, Config, canonical_json, digest
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.evaluation.assessment import assess
 from datbatch.evaluation.cases import Cases
-from datbatch.evaluation.certainty import Certainty
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import as_json
 from datbatch.execution import driver
+from datbatch.execution.certainty import EVALUATION_FILE
 from datbatch.execution.evaluation_cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.execution.inference import infer
 from datbatch.execution.model_run import SPLIT_FILE, newest_model
@@ -33,7 +33,6 @@ from datbatch.execution.site_run import leave_one_site_out
 from datbatch.execution.training_set import known_persons, quantified
 from datbatch.files import write_whole
 
-EVALUATION_FILE = "evaluation.json"
 BLURS_FWHM_MM = (0.0, 2.0, 4.0, 6.0, 8.0)
 """Extra blur of the resolution sweep."""
 
@@ -67,7 +66,7 @@ def evaluate_cohort(
     """Evaluate a model, its repeats and the comparators on the test set; everything goes into the model's group.
 
     Inference that `datbatch explain` has stored is used; a repeat that was not explained is only inferred. What says
-    whether a study's call is certain also goes beside the model, see `read_certainty`.
+    whether a study's call is certain also goes beside the model, see `certainty.read_certainty`.
 
     Parameters
     ----------
@@ -149,41 +148,12 @@ def evaluate_cohort(
     return EvaluationSummary(name, values)
 
 
-def read_certainty(folder: Path) -> tuple[Certainty, ...]:
-    """Give how to tell whether a study's call is certain, from the folder of a model.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a trained model.
-
-    Returns
-    -------
-    tuple of Certainty
-        Of the model alone, then of the ensemble where there are repeats, whose members' folders stand beside it; empty
-        where the model was not evaluated or had too few validation studies. A member's `weights_sha256` tells whether
-        its folder still holds the model that was evaluated.
-
-    Raises
-    ------
-    ModelError
-        When the file is damaged.
-    """
-    try:
-        found = json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8"))
-        return tuple(Certainty.from_dict(given) for given in found["certainty"])
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError("the evaluation beside the model cannot be read", "Call `datbatch evaluate` again.") from error
-
-
 def repeats_of(store: Store, model: str) -> list[str]:
     """Name the models that differ from one only in the seed: the same data, split and parameters of training."""
 
     def content(name: str) -> Any:
         card = ModelCard.from_json(store.model_attributes(name)["card"])
-        trained = {key: value for key, value in card.config["train"].items() if key != "seed"}
+        trained = {key: value for key, value in card.config["train"].items() if key not in WITHOUT_TRACE | {"seed"}}
         return card.preset, card.shape, card.data_digest, trained
 
     wanted = content(model)

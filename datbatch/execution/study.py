@@ -88,6 +88,7 @@ def explain_study(
     explained = _explain(imaged, loaded, own, space)
     seconds = {**imaged.seconds, "explain": time.perf_counter() - start}
     certainty = read_certainty(folder, loaded.card.weights_sha256)
+    call = None if certainty is None else certainty.call([explained.log_odds])
     acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
     binding = Binding(
         *(
@@ -117,9 +118,11 @@ def explain_study(
         comparison=comparison,
         not_compared=not_compared,
         calibrated_probability=(
-            np.nan if certainty is None or certainty.temperature is None else certainty.probability(explained.log_odds)
+            np.nan
+            if certainty is None or call is None or certainty.members[0].temperature is None
+            else float(call.probability[0])
         ),
-        certain=None if certainty is None else certainty.is_certain(explained.log_odds),
+        certain=None if call is None else bool(call.certain[0]),
         uncertain_share=np.nan if certainty is None else certainty.uncertain_share,
         model=folder.absolute().name,
         weights_sha256=loaded.card.weights_sha256,

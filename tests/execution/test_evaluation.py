@@ -21,8 +21,9 @@ from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
 from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
 from datbatch.evaluation.certainty import Certainty
 from datbatch.execution import driver, evaluation_run, site_run
+from datbatch.execution.certainty import read_certainty
 from datbatch.execution.evaluation_cases import read_evaluation
-from datbatch.execution.evaluation_run import evaluate_cohort, read_certainty
+from datbatch.execution.evaluation_run import evaluate_cohort
 from datbatch.execution.inference import InferTask, blurred, infer, infer_on_worker
 from datbatch.execution.model_run import newest_model
 from datbatch.report.classification import choose_model, read_model
@@ -135,12 +136,12 @@ def test_repeats_are_found_by_their_cards_and_call_certain_together(cohort: Path
     accuracy = [row["metrics"]["accuracy"]["value"] for row in found["repeats"]["models"]]
     assert found["repeats"]["spread"][0]["mean"] == pytest.approx(np.mean(accuracy))
     assert found["repeats"]["spread"][0]["sd"] == pytest.approx(np.std(accuracy, ddof=1))
-    alone, together = read_certainty(models_path(cohort) / "compact-2")
-    assert (len(alone.members), len(together.members)) == (1, 2)
+    assert [len(one["certainty"]["members"]) for one in found["certainty"]] == [1, 2]
+    alone = read_certainty(models_path(cohort) / "compact-2", f"{2:064d}")
     assert alone == Certainty.from_dict(found["certainty"][0]["certainty"])
     assert not alone.call([0.0]).certain[0]
     assert alone.call([30.0]).certain[0]
-    assert read_certainty(models_path(cohort) / "compact-0") == ()
+    assert read_certainty(models_path(cohort) / "compact-0", "0") is None
 
 
 def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(cohort: Path, capsys) -> None:

@@ -98,10 +98,10 @@ def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
     assert read_certainty(tmp_path, "other weights") is None
     found = read_certainty(tmp_path, "ab")
     assert found is not None
-    assert found.probability(3.0) == pytest.approx(1 / (1 + math.exp(-1.5)), rel=1e-12)
-    assert found.probability(-1e9) == 0.0
+    assert found.call([3.0]).probability[0] == pytest.approx(1 / (1 + math.exp(-1.5)), rel=1e-12)
+    assert found.call([-1e9]).probability[0] == 0.0
     edge = 2.0 * math.log(0.7 / 0.3)
-    assert [found.is_certain(odds) for odds in (edge + 1e-6, edge - 1e-6, -edge - 1e-6)] == [True, False, True]
+    assert found.call([[edge + 1e-6, edge - 1e-6, -edge - 1e-6]]).certain.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
