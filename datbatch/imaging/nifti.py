@@ -16,6 +16,8 @@ from datbatch.files import write_whole
 
 MNI_CODE = 4
 """NIfTI's code of MNI space (`NIFTI_XFORM_MNI_152`)."""
+SCANNER_CODE = 1
+"""NIfTI's code of a space that belongs to the acquisition (`NIFTI_XFORM_SCANNER_ANAT`)."""
 
 
 def read_nifti(
@@ -68,9 +70,15 @@ def read_nifti(
 
 
 def write_nifti(
-    path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], slope: float | None = None
+    path: Path,
+    data: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    slope: float | None = None,
+    *,
+    code: int = MNI_CODE,
+    description: str = "",
 ) -> None:
-    """Write an image in MNI space; equal images give equal bytes.
+    """Write an image; equal images give equal bytes.
 
     Parameters
     ----------
@@ -82,6 +90,10 @@ def write_nifti(
         Voxel index to mm.
     slope : float, optional
         What a stored value must be multiplied by.
+    code : int
+        NIfTI's code of the space that the affine leads to, for sform and qform.
+    description : str
+        At most 79 characters of ASCII, for the header's `descrip`.
     """
     import nibabel
 
@@ -89,7 +101,8 @@ def write_nifti(
     if slope is not None:
         image.header.set_slope_inter(slope, 0.0)
     image.header.set_xyzt_units("mm")
-    image.header["sform_code"] = image.header["qform_code"] = MNI_CODE
+    image.header["sform_code"] = image.header["qform_code"] = code
+    image.header["descrip"] = description
     buffer = io.BytesIO()
     image.to_stream(buffer)
     content = buffer.getvalue()

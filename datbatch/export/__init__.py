@@ -1,0 +1,1 @@
+"""Results handed to other tools: NIfTI, BIDS derivatives, tables, DICOM."""
