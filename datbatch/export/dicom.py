@@ -12,8 +12,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from datbatch.cohort.results import StudyResults
-from datbatch.errors import ConfigurationError
-from datbatch.export.frames import IPSILATERAL_LEFT, Frame, placed
+from datbatch.export.frames import Frame, placed
 from datbatch.export.parametric_map import RELEVANCE, UPTAKE, parametric_map
 from datbatch.export.secondary_capture import secondary_capture
 from datbatch.export.structured_report import structured_report
@@ -46,10 +45,6 @@ def write_study(results: StudyResults, folder: Path, frame: Frame, subject: Subj
     draw : Draw
         Draws the summary page.
 
-    Raises
-    ------
-    ConfigurationError
-        When the frame is mirrored: viewers would show the sides wrongly.
     """
     names = dicom_names(results.study, results.model.name if results.model else None, frame)
     for name, dataset in zip(names, make_objects(results, frame, subject, draw), strict=True):
@@ -60,10 +55,6 @@ def write_study(results: StudyResults, folder: Path, frame: Frame, subject: Subj
 
 def make_objects(results: StudyResults, frame: Frame, subject: Subject, draw: Draw) -> list[Dataset]:
     """Make the objects that `write_study` writes, in the order of `dicom_names`."""
-    if frame == IPSILATERAL_LEFT:
-        raise ConfigurationError(
-            "DICOM objects are never mirrored: viewers would show the sides wrongly", "Leave out the frame."
-        )
     with warnings.catch_warnings():
         # The writer doubts names of one word; a pseudonym is one, and an original's name is taken as it is.
         warnings.simplefilter("ignore", UserWarning)

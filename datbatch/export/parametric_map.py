@@ -16,11 +16,11 @@ from pydicom.sr.codedict import codes
 
 from datbatch import __version__
 from datbatch.export.frames import OWN_SPACE, Frame
+from datbatch.export.nifti import NOTICE
 from datbatch.export.subject import SCHEME, STAND_IN_CLASS, Subject, uid
 from datbatch.imaging import Volume
 
 MANUFACTURER = "datbatch"
-NOTICE = "Research software, not a medical device"
 MNI_FRAME_OF_REFERENCE = "1.2.840.10008.1.4.1.15"
 """Well-known frame of reference of the mean of 152 brains in MNI space (SPM2 AVG152T1)."""
 
@@ -78,7 +78,7 @@ def parametric_map(
 ) -> Dataset:
     """Make a Parametric Map (PS3.3 A.75) with float32 values, unchanged.
 
-    Slices are transaxial, from the feet to the head; columns run to the patient's left, rows to the back, so that
+    Slices are transaxial, from the head to the feet as the writer sorts them; columns run to the patient's left, rows to the back, so that
     viewers show the usual radiological view. An affine in RAS becomes positions in LPS (x and y change their sign).
 
     Parameters
@@ -115,8 +115,8 @@ def parametric_map(
         source.ImageOrientationPatient, source.ImagePositionPatient = [1, 0, 0, 0, 1, 0], first_mm
         source.PixelSpacing, source.SliceThickness = [spacing[1], spacing[0]], spacing[2]
     low, high = float(frames.min()), float(frames.max())
-    bound = max(float(np.abs(frames).max()), np.finfo(np.float32).tiny)
-    window = (0.0, 2 * bound) if quantity.signed else (bound / 2, bound)
+    bound = max(-low, high) or 1.0
+    centre, width = (0.0, 2 * bound) if quantity.signed else (bound / 2, bound)
     made = ParametricMap(
         [source],
         frames,
@@ -141,9 +141,9 @@ def parametric_map(
             )
         ],
         # LINEAR_EXACT: the plain function allows no window narrower than 1, and relevance is small.
-        voi_lut_transformations=[highdicom.VOILUTTransformation(*window, voi_lut_function="LINEAR_EXACT")],
+        voi_lut_transformations=[highdicom.VOILUTTransformation(centre, width, voi_lut_function="LINEAR_EXACT")],
         content_label=quantity.label,
-        content_description=f"{quantity.words[:20]}. {NOTICE}"[:64],
+        content_description=f"{quantity.label}. {NOTICE}",
         pixel_measures=highdicom.PixelMeasuresSequence([spacing[1], spacing[0]], spacing[2], spacing[2]),
         plane_orientation=highdicom.PlaneOrientationSequence("PATIENT", [1, 0, 0, 0, 1, 0]),
         plane_positions=[
@@ -153,7 +153,7 @@ def parametric_map(
     )
     if first_map:
         _forget_source(made)
-    return subject.finish(made, f"{quantity.label} {frame}. {NOTICE}"[:64])
+    return subject.finish(made, f"{quantity.label.split('_')[0]} {frame}. {NOTICE}")
 
 
 def frames_lps(volume: Volume) -> tuple[npt.NDArray[np.float32], list[float]]:

@@ -10,7 +10,8 @@ from highdicom.sc import SCImage
 from pydicom import Dataset
 
 from datbatch import __version__
-from datbatch.export.parametric_map import MANUFACTURER, NOTICE
+from datbatch.export.nifti import NOTICE
+from datbatch.export.parametric_map import MANUFACTURER
 from datbatch.export.subject import Subject, uid
 
 
@@ -53,7 +54,7 @@ def secondary_capture(picture: npt.NDArray[np.uint8], subject: Subject, *, serie
         study_time=study.StudyTime,
         referring_physician_name=study.ReferringPhysicianName,
         patient_orientation=("L", "P"),
-        specific_character_set=study.get("SpecificCharacterSet", "ISO_IR 192"),
+        specific_character_set=study.SpecificCharacterSet,
     )
     made.BurnedInAnnotation = "YES" if subject.identified else "NO"
     made.SoftwareVersions = __version__

@@ -26,7 +26,8 @@ from pydicom.sr.codedict import codes
 from datbatch import __version__
 from datbatch.cohort import schema
 from datbatch.cohort.results import LEFT, RIGHT, ModelResults, StudyResults
-from datbatch.export.parametric_map import MANUFACTURER, NOTICE
+from datbatch.export.nifti import NOTICE
+from datbatch.export.parametric_map import MANUFACTURER
 from datbatch.export.subject import SCHEME, Subject, uid
 
 SITES = {

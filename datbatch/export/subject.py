@@ -12,7 +12,7 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
-from datbatch.archive import inspect_file
+from datbatch.archive import inspect_file, pseudonym, study_identifier
 from datbatch.cohort.results import StudyResults
 from datbatch.errors import UnreadableDicomError
 from datbatch.export.table_contents import AGE_CAP_YEARS
@@ -21,6 +21,8 @@ STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.128"
 """SOP class of the stand-in for what the maps derive from: single frames, as the writer of maps wants them."""
 SCHEME = "99DATBATCH"
 """Private coding scheme of what no standard scheme names."""
+UNICODE = "ISO_IR 192"
+"""Character set of all objects: names are written anew in it, whatever the original's was."""
 _NAMESPACE = uuid.UUID("5b1c2ad6-3f0e-4a35-9c77-4c9f6a3d9b10")
 """Of the names that UIDs are made from; never changed, or equal exports would get other UIDs."""
 METHOD = "pseudonym by keyed hash; no element of the original copied"
@@ -69,6 +71,7 @@ class Subject:
     def source(self) -> Dataset:
         """Give a data set with these modules, in place of the image that all others derive from."""
         dataset = Dataset()
+        dataset.SpecificCharacterSet = UNICODE
         for keyword, value in self.elements.items():
             setattr(dataset, keyword, value)
         dataset.SOPClassUID = STAND_IN_CLASS
@@ -108,7 +111,7 @@ def pseudonymous(results: StudyResults) -> Subject:
     return Subject(results.study, elements, identified=False)
 
 
-def from_original(results: StudyResults, path: Path) -> Subject:
+def from_original(results: StudyResults, path: Path, key: bytes) -> Subject:
     """Give the modules of the study's original file, so that an archive files the results beside it.
 
     Parameters
@@ -117,23 +120,26 @@ def from_original(results: StudyResults, path: Path) -> Subject:
         The study.
     path : Path
         One of its DICOM files.
+    key : bytes
+        Key of the pseudonyms: results must never be filed under another patient.
 
     Raises
     ------
-    DatbatchError
-        When the file cannot be read within safe bounds.
     UnreadableDicomError
-        When it names no study.
+        When the file cannot be read within safe bounds, or is not of this study.
     """
-    inspect_file(path)
+    # Reads within bounds; the general reader below is let loose only on what this one could read.
+    stated = inspect_file(path).study_uid
+    if not stated or pseudonym(key, study_identifier(stated)) != results.study:
+        raise UnreadableDicomError(
+            "the original file does not belong to the study", "Give the file or archive of the study."
+        )
     try:
-        original = dcmread(path, specific_tags=list(_COPIED))
-        elements = {keyword: original.get(keyword, "") for keyword in _REQUIRED}
-        elements |= {keyword: original[keyword].value for keyword in _COPIED if keyword in original}
+        original = dcmread(path, specific_tags=list(_COPIED), stop_before_pixels=True)
+        elements = dict.fromkeys(_REQUIRED, "")
+        elements |= {keyword: str(original[keyword].value or "") for keyword in _COPIED if keyword in original}
     except (InvalidDicomError, OSError, ValueError, KeyError, RecursionError) as error:
         raise UnreadableDicomError("the original file of the study cannot be read") from error
-    if not elements.get("StudyInstanceUID"):
-        raise UnreadableDicomError("the original file of the study names no study (StudyInstanceUID)")
     return Subject(results.study, elements, identified=True)
 
 

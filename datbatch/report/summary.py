@@ -28,7 +28,7 @@ from datbatch.report.wording import number, scientific
 HEIGHTS_MM = (-4.0, 2.0, 8.0)
 """Slices through the putamen and the caudate nucleus."""
 NOTICE = "RESEARCH SOFTWARE, NOT A MEDICAL DEVICE. Not for the diagnosis or treatment of a patient."
-_SIZE_INCHES, _DOTS_PER_INCH = (8.2, 9.4), 125
+_WIDTH_INCHES, _ROW_INCHES, _TABLE_INCHES, _DOTS_PER_INCH = 8.2, 3.3, 2.8, 125
 _CLASSES = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 
 
@@ -48,21 +48,22 @@ def draw_summary(results: StudyResults, *, convention: Convention = "radiologica
         Red, green, blue.
     """
     with rc_context(TEXT):
-        figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+        rows = 1 if results.model is None else 2
+        heights = [_ROW_INCHES] * rows + [_TABLE_INCHES]
+        figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), dpi=_DOTS_PER_INCH, layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        rows = 2 if results.model is None else 3
-        grid = figure.add_gridspec(rows, 3, height_ratios=[1.0] * (rows - 1) + [0.62])
+        grid = figure.add_gridspec(rows + 1, 3, height_ratios=heights)
         figure.suptitle(_title(results), size=11)
         _slices(figure, grid, results, convention)
-        _table(figure.add_subplot(grid[rows - 1, :]), results)
+        _table(figure.add_subplot(grid[rows, :]), results)
         figure.supxlabel(
             f"{convention} convention; L, R: the patient's sides; I: ipsilateral (lower binding), C: contralateral\n"
             + NOTICE,
             size=9,
             weight="bold",
         )
-        canvas.draw()
-        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        canvas.draw()  # type: ignore[no-untyped-call]
+        return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
 
 
 def _title(results: StudyResults) -> str:
