@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -35,10 +36,11 @@ def left_blob() -> np.ndarray:
     return np.where(values > 1e-3, values, np.float32(0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_results(left_blob: np.ndarray) -> Callable[[bool], StudyResults]:
     """Make the study as the store holds it, mirrored or not."""
 
+    @lru_cache(maxsize=2)
     def make(mirrored: bool) -> StudyResults:
         stored = np.ascontiguousarray(left_blob[::-1] if mirrored else left_blob)
         regional = np.full((len(schema.REGIONS), len(schema.STATISTICS)), np.nan)

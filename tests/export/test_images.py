@@ -30,12 +30,15 @@ def hottest_mm(path: Path) -> np.ndarray:
     return (image.affine @ [*index, 1.0])[:3]
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
-    "names_and_writer", [(nifti.nifti_names, nifti.write_study), (bids.bids_names, bids.write_study)]
+    ("names", "write", "mirrored"),
+    [
+        (nifti.nifti_names, nifti.write_study, False),
+        (nifti.nifti_names, nifti.write_study, True),
+        (bids.bids_names, bids.write_study, True),
+    ],
 )
-def test_what_is_left_in_the_patient_is_left_in_every_frame(tmp_path, make_results, mirrored, names_and_writer) -> None:
-    names, write = names_and_writer
+def test_what_is_left_in_the_patient_is_left_in_every_frame(tmp_path, make_results, names, write, mirrored) -> None:
     results = make_results(mirrored)
     for frame in FRAMES:
         write(results, tmp_path, frame)
@@ -137,13 +140,14 @@ def test_only_known_and_finished_studies_and_models_can_be_asked_for(tree) -> No
         ResultsReader(tree, "nobody")
 
 
-@pytest.fixture
-def bids_folder(tmp_path, tree) -> Path:
-    bids.write_dataset(tree, tmp_path, frame="as-acquired", studies=["sb01", "sb03"])
+@pytest.fixture(scope="module")
+def bids_folder(tmp_path_factory: pytest.TempPathFactory, tree) -> Path:
+    folder = tmp_path_factory.mktemp("bids")
+    bids.write_dataset(tree, folder, frame="as-acquired", studies=["sb01", "sb03"])
     reader = ResultsReader(tree)
     for index in positions(tree, ["sb01", "sb03"]):
-        bids.write_study(reader[index], tmp_path, "as-acquired")
-    return tmp_path
+        bids.write_study(reader[index], folder, "as-acquired")
+    return folder
 
 
 def test_the_bids_folder_describes_itself(bids_folder) -> None:
