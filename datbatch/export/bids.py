@@ -78,7 +78,7 @@ def side_file(results: StudyResults, kind: str, frame: Frame) -> dict[str, Any]:
         "SpatialReference": {space: FRAME_WORDS[frame]} if space == SPACE else "orig",
         "Frame": FRAME_WORDS[frame],
         "Resolution": f"{schema.SPACING_MM:g} mm"
-        + ", interpolated from MNI space on a grid of its own" * (frame == OWN_SPACE),
+        + ", interpolated from MNI space, so that values but not their sum are kept" * (frame == OWN_SPACE),
         "IpsilateralSide": results.side("ipsilateral"),
         "Simulated": results.simulated,
         "Notice": f"{NOTICE}.",

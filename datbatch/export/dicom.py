@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,4 +72,6 @@ def _objects(results: StudyResults, frame: Frame, subject: Subject, draw: Draw) 
         name = results.model.name
         maps.append(parametric_map(relevance, RELEVANCE, subject, frame, series=9002, source=uptake, detail=name))
     report = structured_report(results, subject, maps, series=9003)
-    return [*maps, report, secondary_capture(draw(results), subject, series=9004)]
+    # Beside the patient's name the pseudonym would lead from every other export to the patient.
+    shown = replace(results, study="") if subject.identified else results
+    return [*maps, report, secondary_capture(draw(shown), subject, series=9004)]

@@ -78,8 +78,9 @@ def parametric_map(
 ) -> Dataset:
     """Make a Parametric Map (PS3.3 A.75) with float32 values, unchanged.
 
-    Slices are transaxial, from the head to the feet as the writer sorts them; columns run to the patient's left, rows to the back, so that
-    viewers show the usual radiological view. An affine in RAS becomes positions in LPS (x and y change their sign).
+    Slices are transaxial, from the head to the feet as the writer sorts them; columns run to the patient's left, rows
+    to the back, so that viewers show the usual radiological view. An affine in RAS becomes positions in LPS (x and y
+    change their sign).
 
     Parameters
     ----------

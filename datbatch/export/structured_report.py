@@ -76,9 +76,9 @@ def structured_report(results: StudyResults, subject: Subject, evidence: Sequenc
     Dataset
         Not verified by anybody; equal results give equal UIDs.
     """
-    groups = [group for region in schema.REGIONS if (group := _region_group(results, region)) is not None]
+    groups = [group for region in schema.REGIONS if (group := _region_group(results, region, subject.key)) is not None]
     if results.model is not None:
-        groups.append(_classification_group(results, results.model))
+        groups.append(_classification_group(results.model, subject.key))
     observer = ObserverContext(
         codes.DCM.Device,
         DeviceObserverIdentifyingAttributes(
@@ -115,7 +115,7 @@ def structured_report(results: StudyResults, subject: Subject, evidence: Sequenc
     return subject.finish(made, f"Measurements. {NOTICE}")
 
 
-def _region_group(results: StudyResults, region: str) -> MeasurementsAndQualitativeEvaluations | None:
+def _region_group(results: StudyResults, region: str, key: str) -> MeasurementsAndQualitativeEvaluations | None:
     structure = region.removesuffix("_ipsilateral").removesuffix("_contralateral")
     if structure not in SITES:
         return None
@@ -135,17 +135,15 @@ def _region_group(results: StudyResults, region: str) -> MeasurementsAndQualitat
     side = results.side(region)
     name = f"{structure} {side}".strip()
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=uid(results.study, "region", name), identifier=name),
+        tracking_identifier=TrackingIdentifier(uid=uid(key, "region", name), identifier=name),
         finding_sites=[FindingSite(SITES[structure], laterality=LATERALITY.get(side))],
         measurements=measurements,
     )
 
 
-def _classification_group(results: StudyResults, model: ModelResults) -> MeasurementsAndQualitativeEvaluations:
+def _classification_group(model: ModelResults, key: str) -> MeasurementsAndQualitativeEvaluations:
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=uid(results.study, "classification", model.name), identifier="classification"
-        ),
+        tracking_identifier=TrackingIdentifier(uid=uid(key, "classification", model.name), identifier="classification"),
         algorithm_id=AlgorithmIdentification(
             name=f"datbatch {model.name}",
             version=model.version or __version__,

@@ -57,7 +57,8 @@ class Subject:
     Attributes
     ----------
     key : str
-        Pseudonym; UIDs are made from it.
+        What UIDs are made from: the pseudonym or, where they name a patient, the original's StudyInstanceUID, so that no
+        UID leads from the one to the other.
     elements : mapping
         Values by DICOM keyword.
     identified : bool
@@ -140,7 +141,7 @@ def from_original(results: StudyResults, path: Path, key: bytes) -> Subject:
         elements |= {keyword: str(original[keyword].value or "") for keyword in _COPIED if keyword in original}
     except (InvalidDicomError, OSError, ValueError, KeyError, RecursionError) as error:
         raise UnreadableDicomError("the original file of the study cannot be read") from error
-    return Subject(results.study, elements, identified=True)
+    return Subject(elements["StudyInstanceUID"], elements, identified=True)
 
 
 def uid(*parts: object) -> str:

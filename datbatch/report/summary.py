@@ -38,7 +38,8 @@ def draw_summary(results: StudyResults, *, convention: Convention = "radiologica
     Parameters
     ----------
     results : StudyResults
-        The study. Mirroring is undone: a reader of one study expects the patient's own sides.
+        The study; its pseudonym is left out where it is empty. Mirroring is undone: a reader of one study expects the
+        patient's own sides.
     convention : {"radiological", "neurological"}
         Whether the patient's left is shown on the right or the left of the pictures.
 
@@ -68,7 +69,8 @@ def draw_summary(results: StudyResults, *, convention: Convention = "radiologica
 
 def _title(results: StudyResults) -> str:
     model = results.model
-    study = f"Dopamine-transporter SPECT, study {results.study}" + ", SIMULATED" * results.simulated
+    named = f", study {results.study}" if results.study else ""
+    study = "Dopamine-transporter SPECT" + named + ", SIMULATED" * results.simulated
     if model is None:
         return study
     doubt = "\nrelevance map typical of the other class" if model.inconsistent else ""

@@ -195,8 +195,12 @@ def test_patient_and_study_of_the_original_are_taken_only_where_it_is_the_studys
     key = load_or_create_key(tmp_path / "key")
     results = replace(make_results(False), study=pseudonym(key, study_identifier("1.2.3")))
     subject = from_original(results, original(tmp_path / "a.dcm"), key)
-    write_study(results, tmp_path, "as-acquired", subject, page)
+    shown = []
+    write_study(results, tmp_path, "as-acquired", subject, lambda one: page(shown.append(one.study)))
+    assert shown == [""]
     files = sorted(tmp_path.rglob("*_*.dcm"))
+    hidden = make_objects(results, "as-acquired", pseudonymous(results), page)
+    assert not {pydicom.dcmread(path).SOPInstanceUID for path in files} & {one.SOPInstanceUID for one in hidden}
     assert len(files) == 4
     for path in files:
         assert path.stat().st_mode & 0o077 == 0
@@ -205,6 +209,7 @@ def test_patient_and_study_of_the_original_are_taken_only_where_it_is_the_studys
         assert (dataset.PatientID, dataset.StudyInstanceUID, dataset.StudyDate) == ("PX1", "1.2.3", "20190509")
         assert "PatientIdentityRemoved" not in dataset
         assert "InstitutionName" not in dataset
+        assert results.study not in str(dataset)
     for wrong in (original(tmp_path / "b.dcm", StudyInstanceUID="1.2.4"), tmp_path / "key"):
         with pytest.raises(UnreadableDicomError):
             from_original(results, wrong, key)
