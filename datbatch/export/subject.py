@@ -57,8 +57,8 @@ class Subject:
     Attributes
     ----------
     key : str
-        What UIDs are made from: the pseudonym or, where they name a patient, the original's StudyInstanceUID, so that no
-        UID leads from the one to the other.
+        What UIDs are made from: the pseudonym or, where they name a patient, the original's StudyInstanceUID, so that
+        no UID leads from the one to the other.
     elements : mapping
         Values by DICOM keyword.
     identified : bool
