@@ -212,7 +212,51 @@ def build_parser() -> argparse.ArgumentParser:
         "datbatch atlas atlas.nii.gz",
     )  # fmt: skip
     atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
+
+    words = "results for other tools: NIfTI, BIDS derivatives, tables, DICOM"
+    export = parsers.add_parser("export", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    _export_commands(export.add_subparsers(title="formats", metavar="FORMAT", required=True))
     return parser
+
+
+def _export_commands(formats: Any) -> None:
+    """Describe `export nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
+    for name, function, words in (
+        ("nifti", commands.export_images, "uptake and relevance as NIfTI images"),
+        ("bids", commands.export_images, "the same in the layout of BIDS derivatives, with side files"),
+        ("tables", commands.export_tables, "every figure of the store as CSV or Parquet, with a data dictionary"),
+        ("dicom", commands.export_dicom, "parametric maps, structured report and summary picture, for PACS"),
+    ):
+        export = _command(formats, name, function, words, f"datbatch export {name} cohort.zarr --output {name}")
+        export.set_defaults(format=name)
+        export.add_argument("cohort", type=Path)
+        export.add_argument("--output", type=Path, required=True, help="folder to write to; whole files are replaced")
+        export.add_argument("--study", action="append", metavar="ID", help="only this pseudonym (can be given again)")
+        export.add_argument("--model", help="name of a model in the store (default: the newest)")
+        if name == "tables":
+            export.add_argument("--kind", choices=("csv", "parquet"), default="csv", help="form (default: csv)")
+            continue
+        frame = export.add_mutually_exclusive_group()
+        # The default is the patient's own left and right: an image without its store must not mislead.
+        frame.add_argument(
+            "--as-acquired", dest="frame", action="store_const", const="as-acquired", default="as-acquired",
+            help="in MNI space, the patient's left is left (default)",
+        )  # fmt: skip
+        frame.add_argument(
+            "--own-space", dest="frame", action="store_const", const="own-space",
+            help="in the study's own space before normalisation, interpolated",
+        )  # fmt: skip
+        if name != "dicom":
+            frame.add_argument(
+                "--mirrored", dest="frame", action="store_const", const="ipsilateral-left",
+                help="in MNI space, the side of lower putamen binding is left, as in the store",
+            )  # fmt: skip
+        else:
+            export.add_argument(
+                "--dicom-source", type=Path, metavar="ARCHIVE",
+                help="take patient and study from the original files (or one file): the objects then NAME THE PATIENT",
+            )  # fmt: skip
+        export.add_argument("--missing-only", action="store_true", help="keep the files that are there already")
 
 
 def _command(

@@ -16,6 +16,7 @@ from datbatch.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
+    from datbatch.export import Exported
     from datbatch.imaging.template import Round
 
 EXIT_OK, EXIT_ERROR, EXIT_FAILED_STUDIES = 0, 1, 3
@@ -338,3 +339,50 @@ def atlas(options: argparse.Namespace) -> Answer:
     names = write_labels(options.output)
     labels = dict(enumerate(schema.ATLAS_LABELS, 1))
     return Answer(f"{options.output}\n{names}", {"atlas": str(options.output), "names": str(names), "labels": labels})
+
+
+def export_images(options: argparse.Namespace) -> Answer:
+    """Hand out NIfTI or a BIDS data set."""
+    from datbatch.export import export_bids, export_nifti
+
+    export = {"nifti": export_nifti, "bids": export_bids}[options.format]
+    return _exported(export(options.cohort, options.output, **_what(options)))
+
+
+def export_tables(options: argparse.Namespace) -> Answer:
+    """Hand out the tables."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.export import write_tables
+
+    files = write_tables(
+        open_cohort(options.cohort), options.output, kind=options.kind, model=options.model, studies=options.study
+    )
+    return Answer("\n".join(map(str, files)), {"files": [str(file) for file in files]})
+
+
+def export_dicom(options: argparse.Namespace) -> Answer:
+    """Hand out DICOM objects."""
+    from datbatch.export import export_dicom
+    from datbatch.report.summary import draw_summary
+
+    if options.dicom_source is not None:
+        print(
+            "datbatch: these files NAME THE PATIENTS, as the originals do. Keep them where identified data may be.",
+            file=sys.stderr,
+        )
+    return _exported(
+        export_dicom(options.cohort, options.output, draw_summary, source=options.dicom_source, **_what(options))
+    )
+
+
+def _what(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of every export of single studies."""
+    return {
+        "frame": options.frame, "studies": options.study, "model": options.model,
+        "missing_only": options.missing_only, "quiet": options.quiet,
+    }  # fmt: skip
+
+
+def _exported(exported: Exported) -> Answer:
+    code = EXIT_FAILED_STUDIES if exported.failed else EXIT_OK
+    return Answer(exported.text(), dataclasses.asdict(exported), code)

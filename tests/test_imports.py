@@ -18,7 +18,7 @@ LEVELS = [
     {"norms", "evaluation"},
     {"cohort"},
     {"execution"},
-    {"report"},
+    {"report", "export"},
     {"demo"},
     {"commands"},
     {"cli"},

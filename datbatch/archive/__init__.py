@@ -3,7 +3,7 @@
 from datbatch.archive.acquisition import Acquisition, StudyFacts
 from datbatch.archive.inspection import FileFacts, inspect_file
 from datbatch.archive.manifest import Entry, Manifest
-from datbatch.archive.pseudonyms import load_or_create_key, pseudonym, read_linkage, write_linkage
+from datbatch.archive.pseudonyms import load_or_create_key, pseudonym, read_linkage, study_identifier, write_linkage
 from datbatch.archive.scan import scan_archive
 from datbatch.archive.study import read_study
 
@@ -19,5 +19,6 @@ __all__ = [
     "read_linkage",
     "read_study",
     "scan_archive",
+    "study_identifier",
     "write_linkage",
 ]

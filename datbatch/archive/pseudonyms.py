@@ -77,6 +77,11 @@ def _create_key(path: Path) -> None:
         Path(temporary).unlink()
 
 
+def study_identifier(study_uid: str) -> str:
+    """Give what the pseudonym of a study is made from, where its files state a StudyInstanceUID."""
+    return f"study {study_uid}"
+
+
 def pseudonym(key: bytes, identifier: str) -> str:
     """Give a study's pseudonym: `s` and 16 letters or digits (80 bits) of HMAC-SHA256 (RFC 2104)."""
     return "s" + _keyed(key, identifier)

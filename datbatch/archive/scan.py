@@ -20,7 +20,7 @@ from datbatch.archive.inspection import (
 from datbatch.archive.labels import ATYPICAL, truth
 from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
 from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
-from datbatch.archive.pseudonyms import person_pseudonym, pseudonym
+from datbatch.archive.pseudonyms import person_pseudonym, pseudonym, study_identifier
 from datbatch.archive.walk import find_files
 from datbatch.cohort.schema import READS
 from datbatch.config import ArchiveConfig
@@ -157,7 +157,7 @@ def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[
         elif not found.has_mark and not name.lower().endswith(_SUFFIXES):
             skipped["other"] += 1
         elif found.study_uid:
-            studies.setdefault(f"study {found.study_uid}", {})[name] = found
+            studies.setdefault(study_identifier(found.study_uid), {})[name] = found
         else:
             rows = table.find((name,), {})
             owner = table.rows[rows[0]].key[1] if rows else name

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
 
 from datbatch.cohort import schema
-from datbatch.errors import StoreError
+from datbatch.errors import ModelError, StoreError
 
 if TYPE_CHECKING:
     from datbatch.imaging import Atlas, Volume
@@ -41,6 +43,34 @@ def open_cohort(path: str | Path) -> xarray.DataTree:
         return xarray.open_datatree(path, engine="zarr")
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise StoreError("there is no cohort store at the given path") from error
+
+
+def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
+    """Give the named model, else the one made last for the uptake that is there; None when the store has none.
+
+    Raises
+    ------
+    ModelError
+        When the named model is not in the store.
+    """
+    children = cohort["relevance"].children if "relevance" in cohort.children else {}
+    if name is not None:
+        if name not in children:
+            raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
+        return name
+    current = [
+        child for child in children if not children[child].attrs.get("stale") and "part_of" not in children[child].attrs
+    ]
+    # Of equally old models the last by name, so that the choice is always the same.
+    return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
+
+
+def json_attribute(attributes: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    """Give a JSON object kept in an attribute; an empty one where there is none."""
+    value = attributes.get(name)
+    if isinstance(value, str) and value:
+        value = json.loads(value)
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def cohort_atlas(cohort: xarray.DataTree) -> Atlas:

@@ -20,6 +20,8 @@ MILLIMETRES = 2
 HEADER = "<i10s18sihcB8h3f4h8f3fhBB4f2i80s24s2h6f12f16s4s"
 """Fields of the header in their order (nifti1.h), 348 bytes. It is written here, since a library for it takes longer to
 load than a study takes to be imaged."""
+SCANNER_CODE = 1
+"""NIfTI's code of a space that belongs to the acquisition (`NIFTI_XFORM_SCANNER_ANAT`)."""
 
 
 def read_nifti(
@@ -72,17 +74,28 @@ def read_nifti(
 
 
 def write_nifti(
-    path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64], slope: float | None = None
+    path: Path,
+    data: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    slope: float | None = None,
+    *,
+    code: int = MNI_CODE,
+    description: str = "",
 ) -> None:
-    """Write an image in MNI space, see `nifti_bytes`; compressed where the name ends in `.gz`."""
-    content = nifti_bytes(data, affine, slope=1.0 if slope is None else slope)
+    """Write an image, see `nifti_bytes`; compressed where the name ends in `.gz`."""
+    content = nifti_bytes(data, affine, slope=1.0 if slope is None else slope, code=code, description=description)
     write_whole(path, gzip.compress(content, compresslevel=9, mtime=0) if path.suffix == ".gz" else content)
 
 
 def nifti_bytes(
-    data: npt.NDArray[Any], affine: npt.NDArray[np.float64], *, slope: float = 1.0, description: str = ""
+    data: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    *,
+    slope: float = 1.0,
+    code: int = MNI_CODE,
+    description: str = "",
 ) -> bytes:
-    """Give an image in MNI space as NIfTI-1; equal images give equal bytes.
+    """Give an image as NIfTI-1; equal images give equal bytes.
 
     Its place in space is said by the matrix (`sform`), and by the quaternion (`qform`) where the axes are the body's.
 
@@ -94,21 +107,23 @@ def nifti_bytes(
         Voxel index to mm.
     slope : float
         What a stored value must be multiplied by.
+    code : int
+        NIfTI's code of the space that the affine leads to.
     description : str
         What it is, ASCII; the header takes 79 characters.
     """
-    code, bits = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}[data.dtype.name]
+    kind, bits = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}[data.dtype.name]
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     upright = np.array_equal(affine[:3, :3], np.diag(spacing))
     header = struct.pack(
         HEADER,
         *(348, b"", b"", 0, 0, b"r", 0),
         *(3, *data.shape, 1, 1, 1, 1),
-        *(0.0, 0.0, 0.0, 0, code, bits, 0),
+        *(0.0, 0.0, 0.0, 0, kind, bits, 0),
         *(1.0, *spacing, 1.0, 1.0, 1.0, 1.0),
         *(352.0, slope, 0.0, 0, 0, MILLIMETRES),
         *(0.0, 0.0, 0.0, 0.0, 0, 0, description.encode("ascii")[:79], b""),
-        *(MNI_CODE if upright else 0, MNI_CODE),
+        *(code if upright else 0, code),
         *(0.0, 0.0, 0.0, *affine[:3, 3]),
         *affine[:3].ravel(),
         *(b"", b"n+1\0"),

@@ -12,12 +12,11 @@ import pandas as pd
 import xarray as xr
 
 from datbatch.cohort import schema
-from datbatch.errors import ModelError
+from datbatch.cohort.query import json_attribute
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import youden_cut
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
-from datbatch.report.tables import json_attribute
 from datbatch.report.wording import scientific
 
 OUTCOMES = ("TN", "TP", "FN", "FP")
@@ -64,26 +63,6 @@ class Model:
     putamen_relevance: npt.NDArray[np.float64]
     sign: float
     threshold: float
-
-
-def choose_model(cohort: xr.DataTree, name: str | None) -> str | None:
-    """Give the named model, else the one made last for the uptake that is there; None when the store has none.
-
-    Raises
-    ------
-    ModelError
-        When the named model is not in the store.
-    """
-    children = cohort["relevance"].children if "relevance" in cohort.children else {}
-    if name is not None:
-        if name not in children:
-            raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
-        return name
-    current = [
-        child for child in children if not children[child].attrs.get("stale") and "part_of" not in children[child].attrs
-    ]
-    # Of equally old models the last by name, so that the choice is always the same.
-    return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
 
 
 def read_model(cohort: xr.DataTree, name: str) -> Model:

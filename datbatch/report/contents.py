@@ -12,14 +12,14 @@ import pandas as pd
 import xarray as xr
 
 from datbatch.cohort import schema
-from datbatch.cohort.query import cohort_atlas, cohort_template
+from datbatch.cohort.query import choose_model, cohort_atlas, cohort_template, json_attribute
 from datbatch.execution.evaluation_cases import evaluation_digest, read_cases, read_evaluation
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
-from datbatch.report.classification import Model, choose_model, outcomes, read_model
+from datbatch.report.classification import Model, outcomes, read_model
 from datbatch.report.planes import Convention, store_volume
-from datbatch.report.tables import Flow, count_flow, json_attribute, read_studies
+from datbatch.report.tables import Flow, count_flow, read_studies
 
 SHOWN_CASES = 24
 """Misclassified studies that get a picture; more would make the page too long and too heavy."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,14 +62,6 @@ def read_studies(cohort: xr.DataTree) -> pd.DataFrame:
             else:
                 columns[prefix + one] = values[:, position] if prefix else _texts(values[:, position])
     return pd.DataFrame(columns, index=pd.RangeIndex(n))
-
-
-def json_attribute(attributes: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    """Give a JSON object kept in an attribute; an empty one where there is none."""
-    value = attributes.get(name)
-    if isinstance(value, str) and value:
-        value = json.loads(value)
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 @dataclass(frozen=True)

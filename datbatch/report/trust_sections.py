@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from datbatch.cohort.query import json_attribute
 from datbatch.execution.trust_summary import FEW, sentences
 from datbatch.report.contents import Explained
 from datbatch.report.hypertext import Html, element, join, picture, table
-from datbatch.report.tables import json_attribute
 from datbatch.report.trust_charts import trust_plate
 from datbatch.report.wording import Numbering
 

@@ -15,7 +15,7 @@ from datbatch.classifier import ModelCard, build_network, load_model, predict, s
 from datbatch.cli import main
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.query import choose_model, open_cohort
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
 from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
@@ -26,7 +26,7 @@ from datbatch.execution.evaluation_cases import read_evaluation
 from datbatch.execution.evaluation_run import evaluate_cohort
 from datbatch.execution.inference import InferTask, blurred, infer, infer_on_worker
 from datbatch.execution.model_run import newest_model
-from datbatch.report.classification import choose_model, read_model
+from datbatch.report.classification import read_model
 from datbatch.report.contents import _is_stale
 from datbatch.report.evaluation_sections import evaluation_section
 from datbatch.report.wording import Numbering

@@ -9,18 +9,18 @@ import pytest
 
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
+from datbatch.cohort.query import choose_model, json_attribute
 from datbatch.errors import by_code
 from datbatch.report.classification import (
     PAPER_NETWORK,
     PAPER_RELEVANCE,
-    choose_model,
     learned_ratio_cut,
     outcomes,
     performances,
     read_model,
     reader_agreement,
 )
-from datbatch.report.tables import by_site, count_flow, demographics, json_attribute, read_studies
+from datbatch.report.tables import by_site, count_flow, demographics, read_studies
 from tests.report.synthetic import TEST_SET, WHOLE, Synthetic, build_cohort
 
 
