@@ -7,6 +7,7 @@ import hashlib
 import json
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +125,23 @@ class SplitConfig:
 
 WITHOUT_TRACE = frozenset({"checkpoint_minutes", "processes"})
 """Parameters of training that leave no trace in the weights."""
+OPTIONS_OFF = {
+    "precision": "float32",
+    "class_weights": "none",
+    "soft_labels": "none",
+    "augment_blur_fwhm_mm": 0.0,
+    "augment_noise": 0.0,
+}
+"""Options of training that change nothing as long as they are off."""
+
+
+def weights_depend_on(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what of the section `train` the weights depend on."""
+    return {
+        name: value
+        for name, value in train.items()
+        if name not in WITHOUT_TRACE and (name not in OPTIONS_OFF or value != OPTIONS_OFF[name])
+    }
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,12 @@ class TrainConfig:
     """Type in which products are computed; weights and sums are float32. `tf32` concerns graphics processors only."""
     class_weights: Literal["none", "balanced"] = "none"
     """`none` (the paper), or `balanced`: a study counts in inverse proportion to its class's share."""
+    soft_labels: Literal["none", "reads"] = "none"
+    """`none` (the paper), or `reads`: a study is trained on the share of its reads that are positive."""
+    augment_blur_fwhm_mm: float = 0.0
+    """Greatest Gaussian blur of a training volume, drawn anew in each epoch; 0 (the paper) for none."""
+    augment_noise: float = 0.0
+    """Greatest noise (SD at the reference level, as a share of it), drawn anew in each epoch; 0 for none."""
     dropout: float = 0.2
     """Dropout probability in the first fully connected layer."""
     seed: int = 1
@@ -157,7 +181,7 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """Give the parameters that the weights depend on; those of how the work is done leave them bit by bit."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in WITHOUT_TRACE}
+        return weights_depend_on(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
