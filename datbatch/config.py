@@ -7,6 +7,7 @@ import hashlib
 import json
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -160,6 +161,12 @@ class TrainConfig:
     """Type in which products are computed; weights and sums are float32. `tf32` concerns graphics processors only."""
     class_weights: Literal["none", "balanced"] = "none"
     """`none` (the paper), or `balanced`: a study counts in inverse proportion to its class's share."""
+    soft_labels: Literal["none", "reads"] = "none"
+    """`none` (the paper), or `reads`: a study is trained on the share of its reads that are positive."""
+    augment_blur_fwhm_mm: float = 0.0
+    """Greatest Gaussian blur of a training volume, drawn anew in each epoch; 0 (the paper) for none."""
+    augment_noise: float = 0.0
+    """Greatest noise (SD at the reference level, as a share of it), drawn anew in each epoch; 0 for none."""
     dropout: float = 0.2
     """Dropout probability in the first fully connected layer."""
     seed: int = 1
@@ -171,11 +178,14 @@ class TrainConfig:
         So a parameter that a later version adds does not change the names of models that were trained without it.
         """
         usual = dataclasses.asdict(type(self)())
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in WITHOUT_TRACE and value != usual[name]
-        }
+        given = weights_depend_on(dataclasses.asdict(self))
+        return {name: value for name, value in given.items() if value != usual[name]}
+
+
+def weights_depend_on(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what of the section `train` leaves a trace in the weights; what it does not name has its default."""
+    given = {**dataclasses.asdict(TrainConfig()), **train}
+    return {name: value for name, value in given.items() if name not in WITHOUT_TRACE}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class ModelCard:
     """Digest of the studies that trained it: their order, content and labels."""
     history: tuple[dict[str, Any], ...] = ()
     """One entry per epoch: epoch, train_loss, validation_loss, validation_accuracy."""
+    overfitting_since: int | None = None
+    """First epoch after the one of the least validation loss; None where it fell to the end."""
     metrics: dict[str, Any] | None = None
     """Figures of merit by set ("validation", "test")."""
     orientation: dict[str, Any] | None = None

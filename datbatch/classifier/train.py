@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,10 +16,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from datbatch.classifier.augment import augmented
 from datbatch.classifier.checkpoint import Position, read_checkpoint, write_checkpoint
 from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.inference import predict
 from datbatch.classifier.loader import Images, epoch_order, load_groups
+from datbatch.classifier.loss import class_weights, mean_loss, target_probabilities
 from datbatch.classifier.memory import available_memory, plan_memory, require_disk, require_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.split import SETS
@@ -53,6 +55,13 @@ class TrainedModel:
     history: tuple[Epoch, ...]
     """One entry per epoch."""
 
+    @property
+    def overfitting_since(self) -> int | None:
+        """First epoch after the least validation loss; None where the last epoch has it, or without validation."""
+        losses = [epoch.validation_loss for epoch in self.history if epoch.validation_loss is not None]
+        least = losses.index(min(losses)) if losses else 0
+        return self.history[least + 1].epoch if least + 1 < len(losses) else None
+
 
 Progress = Callable[[Epoch, int], None]
 """Called after each epoch with its entry and the number of epochs in all."""
@@ -70,6 +79,8 @@ def train_network(
     threads: int | None = None,
     group: Group = ALONE,
     memory_bytes: int | None = None,
+    names: Sequence[str] | None = None,
+    positive_share: npt.NDArray[np.float64] | None = None,
 ) -> TrainedModel:
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
@@ -101,12 +112,17 @@ def train_network(
     memory_bytes : int, optional
         Memory that this process may use; what the machine or the accelerator has left by default.
 
+    names : sequence of str, optional
+        Pseudonyms of all studies, for errors; their positions by default.
+    positive_share : ndarray of float64, shape (study,), optional
+        Soft labels of the training studies: probability that they are positive; NaN for the label as it is.
+
     Raises
     ------
     TrainingDataError
         When the training set lacks a class.
     DivergedError
-        When a loss is not finite; names the positions of the batch's studies and leaves the last checkpoint.
+        When a loss is not finite; names the batch's studies and leaves the last checkpoint.
     ModelError
         When the checkpoint is damaged.
     MemoryPlanError
@@ -120,7 +136,8 @@ def train_network(
         raise TrainingDataError(f"the training set has no {' and no '.join(missing)} study")
     if config.batch_size < 1 or config.micro_batch < 1:
         raise ConfigurationError("train.batch_size and train.micro_batch must be at least 1")
-    run = digest([config.identity(), list(shape), members["train"].tolist(), labels[members["train"]].tolist()])
+    targets = target_probabilities(labels, positive_share)
+    run = digest([config.identity(), list(shape), members["train"].tolist(), targets[members["train"]].tolist()])
     device = choose_device()
     plan = plan_memory(shape, config, processes=group.size, threads=threads or torch.get_num_threads())
     require_memory(plan, available_memory(device) if memory_bytes is None else memory_bytes)
@@ -136,10 +153,11 @@ def train_network(
         # bfloat16 has the range of float32, so that no loss scaling is needed.
         autocast = torch.bfloat16 if config.precision == "bfloat16" else None
         step = Step(network, micro_batch=config.micro_batch, group=group, threads=pieces, autocast=autocast)
-        weights = _class_weights(config, labels[members["train"]]).to(device)
+        weights = class_weights(config.class_weights, labels[members["train"]]).to(device)
         while len(position.history) < config.epochs:
             number = len(position.history) + 1
-            epoch = _Epoch(images, labels, members["train"], shape, config, number, device, weights)
+            drawn = augmented(images, config, number)
+            epoch = _Epoch(drawn, targets, names, members["train"], shape, config, number, device, weights)
             network.train()
             total = epoch.run(step, optimizer, position, saver)
             logits = predict(network, images, members["validation"], shape=shape, group=group)
@@ -181,7 +199,8 @@ class _Epoch:
     """One pass over the training set."""
 
     images: Images
-    labels: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.float32]
+    names: Sequence[str] | None
     members: npt.NDArray[np.integer]
     shape: tuple[int, int, int]
     config: TrainConfig
@@ -196,40 +215,33 @@ class _Epoch:
         batches = [order[start : start + size] for start in range(0, order.size, size)]
         rates = _learning_rates(self.config, self.number, len(batches))
         total, todo = position.loss, range(position.step, len(batches))
+        unread = np.full(int(order.max()) + 1, -1, dtype=np.int64)
         own = (step.own(batches[index].tolist()) for index in todo)
-        loader = load_groups(self.images, self.labels, own, shape=self.shape, device=self.device)
+        loader = load_groups(self.images, unread, own, shape=self.shape, device=self.device)
         with _own_generator(self.device):
             for index, batch in zip(todo, loader, strict=True):
                 optimizer.param_groups[0]["lr"] = rates[index]
                 studies = batches[index]
-                truth = torch.from_numpy(self.labels[studies]).to(self.device)
+                truth = torch.from_numpy(self.targets[studies]).to(self.device)
                 # Dropout depends on seed, epoch and step alone.
                 seeds = np.random.SeedSequence([self.config.seed, self.number, index])
                 torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
                 loss = step.gradients(
-                    batch.images, studies.size, partial(_mean_loss, truth=truth, weights=self.weights)
+                    batch.images, studies.size, partial(mean_loss, truth=truth, weights=self.weights)
                 ).item()
                 if not math.isfinite(loss):
                     raise DivergedError(
-                        f"the loss of epoch {self.number} is not finite for the studies at positions "
-                        f"{', '.join(str(study) for study in studies)}"
+                        f"the loss of epoch {self.number} is not finite for the studies {self._named(studies)}"
                     )
                 optimizer.step()
                 total += loss * studies.size
                 saver.note(Position(position.history, index + 1, total))
         return total
 
-
-def _mean_loss(logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Give the weighted cross-entropy per study: a batch is not scaled by the weights that happen to be in it."""
-    return cross_entropy(logits, truth, weights, reduction="sum") / truth.numel()
-
-
-def _class_weights(config: TrainConfig, labels: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Give each class's weight in the loss: `balanced`, n / (classes n_class), of mean one over the studies."""
-    counts = np.bincount(labels, minlength=len(LABELS))
-    balanced = labels.size / (len(LABELS) * counts)
-    return torch.tensor(balanced if config.class_weights == "balanced" else np.ones(len(LABELS)), dtype=torch.float32)
+    def _named(self, studies: npt.NDArray[np.integer]) -> str:
+        if self.names is None:
+            return f"at positions {', '.join(str(study) for study in studies)}"
+        return ", ".join(self.names[study] for study in studies)
 
 
 def _learning_rates(config: TrainConfig, epoch: int, steps: int) -> list[float]:

@@ -16,7 +16,7 @@ from datbatch.classifier.model import ModelCard
 from datbatch.classifier.split import check_leaks
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import WITHOUT_TRACE, Config, canonical_json, digest
+from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.evaluation.assessment import assess
 from datbatch.evaluation.cases import Cases
@@ -153,7 +153,7 @@ def repeats_of(store: Store, model: str) -> list[str]:
 
     def content(name: str) -> Any:
         card = ModelCard.from_json(store.model_attributes(name)["card"])
-        trained = {key: value for key, value in card.config["train"].items() if key not in WITHOUT_TRACE | {"seed"}}
+        trained = weights_depend_on(card.config["train"]) | {"seed": None}
         return card.preset, card.shape, card.data_digest, trained
 
     wanted = content(model)

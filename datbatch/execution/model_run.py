@@ -20,7 +20,7 @@ from datbatch.cohort import schema
 from datbatch.cohort.fold import value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import WITHOUT_TRACE, Config, canonical_json, digest
+from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
 from datbatch.execution.explaining import HOTTEST, PUTAMEN
@@ -36,7 +36,7 @@ from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
 from datbatch.execution.space import as_imaged, keep_in_model, used_atlas
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
-from datbatch.execution.training_set import quantified, training_set
+from datbatch.execution.training_set import positive_share, quantified, training_set
 from datbatch.files import write_whole
 from datbatch.relevance import check_rules, inconsistent, learn_orientation
 
@@ -103,6 +103,8 @@ def train_model(
             wanted.split,
             wanted.data,
             used_atlas(store),
+            tuple(wanted.studies),
+            wanted.shares,
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
         with driver.connect(cluster, workers=workers) as client:
@@ -129,6 +131,8 @@ class _Wanted:
     labels: npt.NDArray[np.int64]
     split: npt.NDArray[np.str_]
     data: str
+    shares: npt.NDArray[np.float64] | None
+    """Share of positive reads by study, where the labels are soft."""
 
 
 def _wanted_model(store: Store, config: Config) -> _Wanted:
@@ -137,9 +141,11 @@ def _wanted_model(store: Store, config: Config) -> _Wanted:
         [s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)
     ]
     # The orientation of relevance is learned with the atlas.
-    data = digest([used_atlas(store), members])
+    shares = positive_share(store.read_table("reads")) if config.train.soft_labels == "reads" else None
+    voted = [] if shares is None else [[None if np.isnan(share) else float(share) for share in shares]]
+    data = digest([used_atlas(store), members, *voted])
     name = f"{config.train.preset}-{digest([TRAIN_VERSION, config.train.identity(), data])[:8]}"
-    return _Wanted(name, studies, encode_labels(labels), split, data)
+    return _Wanted(name, studies, encode_labels(labels), split, data, shares)
 
 
 def plan_models(cohort: Path, config: Config, imaging: Sequence[PlannedStage]) -> tuple[PlannedStage, PlannedStage]:
@@ -174,10 +180,7 @@ def _why_train(store: Store, config: Config) -> str:
     if not store.models:
         return "not run before"
     before = _card(models_path(store.path) / newest_model(store)).config
-    trained, wanted = (
-        {name: value for name, value in given.items() if name not in WITHOUT_TRACE}
-        for given in (before["train"], asdict(config.train))
-    )
+    trained, wanted = weights_depend_on(before["train"]), weights_depend_on(asdict(config.train))
     changes = changed_keys(trained, wanted) + changed_keys(before["split"], asdict(config.split))
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 

@@ -67,6 +67,10 @@ class TrainTask:
     data_digest: str
     atlas: str
     """Digest of the store's atlas."""
+    studies: tuple[str, ...] = field(repr=False)
+    """Pseudonyms, for an error that concerns some of them."""
+    positive_share: npt.NDArray[np.float64] | None = field(repr=False)
+    """Soft labels: share of positive reads by study; None for the labels as they are."""
 
 
 def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
@@ -91,6 +95,7 @@ def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
             images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
             checkpoint=task.workspace / "checkpoint.safetensors", progress=note if member.rank == 0 else None,
             threads=max(1, cores // member.neighbours), group=group, memory_bytes=memory,
+            names=task.studies, positive_share=task.positive_share,
         )  # fmt: skip
     if member.rank > 0:
         return {}
@@ -101,6 +106,7 @@ def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
         config=task.config.to_stored_dict(),
         data_digest=task.data_digest,
         history=tuple(asdict(epoch) for epoch in trained.history),
+        overfitting_since=trained.overfitting_since,
         metrics={name: _evaluate(trained.network, images, task, name) for name in ("validation", "test")},
         orientation=_orient(trained.network, images, task),
     )

@@ -67,6 +67,17 @@ def known_persons(store: Store) -> npt.NDArray[Any]:
     return np.full(len(store.studies), "", dtype=object)
 
 
+def positive_share(reads: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Give the share of a study's single reads (study, read) that are positive; NaN without any.
+
+    The joint read, which comes last, follows from the others.
+    """
+    single = reads[:, :-1]
+    given = (single != "").sum(axis=1)
+    positive = (single == schema.LABELS[1]).sum(axis=1)
+    return np.where(given > 0, positive / np.maximum(given, 1), np.nan)
+
+
 def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
     """Give the store's studies and their rows of the last imaging stage.
 

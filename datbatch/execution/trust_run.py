@@ -15,7 +15,7 @@ from datbatch.classifier.model import ModelCard
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader, models_path
-from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest
+from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.explaining import HOTTEST, PUTAMEN
@@ -260,7 +260,7 @@ def _repeats(store: Store, maps: _Maps) -> list[_Maps]:
     """Find models that differ in nothing but the seed of their training, explained in the same way."""
 
     def alike(card: ModelCard) -> Any:
-        train = {key: value for key, value in card.config["train"].items() if key != "seed"}
+        train = weights_depend_on(card.config["train"]) | {"seed": None}
         return (card.data_digest, card.preset, train)
 
     found = []

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from datbatch.classifier import predict, train_network
-from datbatch.classifier.train import Epoch, _class_weights, _learning_rates
+from datbatch.classifier.loss import class_weights, target_probabilities
+from datbatch.classifier.train import Epoch, TrainedModel, _learning_rates
 from datbatch.config import TrainConfig
 from datbatch.errors import ConfigurationError, DivergedError, ModelError, TrainingDataError
 
@@ -240,6 +241,40 @@ def test_bfloat16_products_learn_as_float32_ones_do(cohort):
 
 def test_balanced_weights_give_each_class_the_same_sum_over_the_studies():
     labels = np.array([0] * 6 + [1] * 2)
-    balanced = _class_weights(replace(CONFIG, class_weights="balanced"), labels)
+    balanced = class_weights("balanced", labels)
     assert (balanced * torch.tensor([6, 2])).tolist() == [4.0, 4.0]
-    assert _class_weights(CONFIG, labels).tolist() == [1.0, 1.0]
+    assert class_weights("none", labels).tolist() == [1.0, 1.0]
+
+
+def test_a_diverged_batch_is_named_by_the_pseudonyms_of_its_studies(cohort):
+    _, labels, split = cohort
+    broken = [np.full(SHAPE, np.nan, dtype=np.float32)] * STUDIES
+    names = [f"pseudonym-{index}" for index in range(STUDIES)]
+    with pytest.raises(DivergedError, match=r"studies (pseudonym-\d+(, )?){4} "):
+        train((broken, labels, split), names=names)
+
+
+def test_soft_labels_are_the_readers_votes_and_the_label_where_nobody_voted(cohort):
+    share = np.array([0.25, np.nan, 1.0])
+    expected = [[0.75, 0.25], [0.0, 1.0], [0.0, 1.0]]
+    np.testing.assert_allclose(target_probabilities(np.array([0, 1, 1]), share), expected)
+    _, labels, _ = cohort
+    voted = np.where(labels == 1, 0.8, 0.2)
+    config = replace(CONFIG, epochs=1)
+    assert train(cohort, config=config).history != train(cohort, config=config, positive_share=voted).history
+
+
+def test_augmented_volumes_train_other_weights_and_validate_on_the_volumes_as_they_are(cohort):
+    config = replace(CONFIG, epochs=1, augment_blur_fwhm_mm=6.0, augment_noise=0.1)
+    one, same = train(cohort, config=config), train(cohort, config=config)
+    assert one.history == same.history
+    assert one.history != train(cohort, config=replace(CONFIG, epochs=1)).history
+
+
+def test_overfitting_begins_after_the_least_loss_of_the_validation_studies():
+    def history(*losses):
+        return TrainedModel(None, tuple(Epoch(n + 1, 0.1, loss, 0.9) for n, loss in enumerate(losses)))
+
+    assert history(0.9, 0.5, 0.6, 0.7).overfitting_since == 3
+    assert history(0.9, 0.5, 0.4).overfitting_since is None
+    assert history(None, None).overfitting_since is None
