@@ -1,46 +1,64 @@
-"""The Dask side: connect to a cluster and keep a bounded window of tasks on it. The only importer of distributed."""
+"""The Dask side: connect to a cluster and keep a bounded window of tasks on it."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import os
+import queue
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker
 
-from datbatch.errors import ConfigurationError, NoAcceleratorError, StoreError, WorkerLostError
-
-ACCELERATOR = "accelerator"
-"""Resource of the workers that train, infer and explain: a GPU where there is one, else a CPU slot."""
+from datbatch.errors import (
+    ClusterError,
+    NoAcceleratorError,
+    StoreError,
+    Terminated,
+    WorkerLostError,
+)
+from datbatch.execution.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
+from datbatch.execution.pools import started
+from datbatch.execution.running_cluster import connect_running
 
 TASKS_PER_WORKER = 2
+POLL_SECONDS = 2.0
+DRAIN_SECONDS = 20.0
+"""How long tasks under way may still take after SIGTERM; batch systems send SIGKILL 30 s after it."""
+PATIENCE_SECONDS = 600.0
+"""How long a running cluster of others may be without any worker that could do the task."""
 
 Task = TypeVar("Task")
 Record = TypeVar("Record")
 
 
 @contextmanager
-def connect(address: str | None = None, *, workers: int | None = None) -> Iterator[Client]:
-    """Give a client of a running cluster, or of one made on this machine for the time being.
+def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGING) -> Iterator[Client]:
+    """Give a client of a running cluster, or of one made for the time being: on this machine, or of pools of jobs.
 
     Parameters
     ----------
-    address : str, optional
-        Address of a running scheduler, such as `tcp://10.0.0.1:8786`, or its scheduler file; without one a local
-        cluster is started that listens on the loopback interface only.
+    place : str, optional
+        A cluster file (`.toml`); or the address of a running scheduler, such as `tls://10.0.0.1:8786`, or its
+        scheduler file. Without one a local cluster is started that listens on the loopback interface only.
     workers : int, optional
         Worker processes of the local cluster; one per core by default.
+    resource : str
+        What the workers are wanted for, `imaging` or `accelerator`: of a cluster file the pools that serve it.
 
     Raises
     ------
     ConfigurationError
-        When no scheduler answers at `address`.
+        When no scheduler answers at `place`, or it is on a network without TLS, or the cluster file is wrong.
+    ClusterError
+        When no worker comes.
     """
     settings = {
         "distributed.scheduler.allowed-failures": 3,
@@ -51,8 +69,9 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
     }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    described = None if place is None else _described(place)
     with dask.config.set(settings):
-        if address is None:
+        if described is None:
             count = workers or os.cpu_count() or 1
             with (
                 LocalCluster(
@@ -68,17 +87,19 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
                 Client(cluster) as client,
             ):
                 yield client
-        else:
-            try:
-                place = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
-                client = Client(**place, timeout=10)
-            except (OSError, TimeoutError) as error:
-                raise ConfigurationError(
-                    "no scheduler answers at the given address",
-                    "Start one with `dask scheduler`, or leave --cluster out.",
-                ) from error
-            with client:
+        elif described.kind == "running":
+            with connect_running(described) as client:
                 yield client
+        else:
+            with started(described, resource) as pools, Client(pools) as client:
+                yield client
+
+
+def _described(place: str) -> ClusterFile:
+    path = Path(place)
+    if path.suffix == ".toml":
+        return read_cluster_file(path)
+    return ClusterFile("running", scheduler_file=place) if path.is_file() else ClusterFile("running", address=place)
 
 
 def worker_count(client: Client) -> int:
@@ -94,7 +115,7 @@ def require_accelerator(client: Client) -> None:
     NoAcceleratorError
         With what to start.
     """
-    if not any(worker.get("resources", {}).get(ACCELERATOR, 0) >= 1 for worker in _workers(client).values()):
+    if not _is_own(client) and not _offering(client, ACCELERATOR):
         raise NoAcceleratorError("no worker of the cluster offers the accelerator resource")
 
 
@@ -124,24 +145,37 @@ def run_tasks(
     on_lost : callable
         Is given a task that ended its worker again and again; returns the tasks to run in its place.
     on_accelerator : bool
-        Whether the tasks need a worker with the accelerator resource.
+        Whether the tasks need a worker with the accelerator resource; else they go to those that offer `imaging`,
+        where there are any, else to all.
+
+    Raises
+    ------
+    Terminated
+        When SIGTERM came; what ended within `DRAIN_SECONDS` was recorded.
+    ClusterError
+        When the scheduler or all workers are lost.
     """
     if on_accelerator:
         require_accelerator(client)
-    resources = {ACCELERATOR: 1} if on_accelerator else None
+    resource = ACCELERATOR if on_accelerator else _imaging(client)
     waiting = iter(tasks)
-    running: dict[str, Task] = {}
+    running: dict[str, tuple[Any, Task]] = {}
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    watch = _Watch(client, resource)
 
-    def submit(task: Task) -> Any:
-        future = client.submit(function, task, resources=resources, pure=False)
-        running[future.key] = task
-        return future
+    def fill() -> None:
+        for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * max(1, watch.count()) - len(running))):
+            future = client.submit(function, task, resources=_asked(resource), pure=False)
+            running[future.key] = future, task
+            future.add_done_callback(ended.put)
 
-    window = TASKS_PER_WORKER * max(1, worker_count(client))
-    ended = as_completed([submit(task) for task in itertools.islice(waiting, window)])
-    for future in ended:
-        task = running.pop(future.key)
+    def take(seconds: float) -> None:
+        nonlocal waiting
+        future = ended.get(timeout=seconds)
+        _, task = running.pop(future.key)
         error = future.exception() if future.status == "error" else None
+        if future.status in ("cancelled", "lost"):
+            raise _failure(client) or ClusterError("the scheduler was lost")
         if error is None:
             on_record(future.result())
         elif isinstance(error, KilledWorker):
@@ -149,13 +183,24 @@ def run_tasks(
         else:
             raise _named(error)
         future.release()
-        for successor in itertools.islice(waiting, max(0, window - len(running))):
-            ended.add(submit(successor))
+
+    try:
+        fill()
+        while running:
+            with suppress(queue.Empty):
+                take(POLL_SECONDS)
+            fill()
+    except Terminated:
+        limit = time.monotonic() + DRAIN_SECONDS
+        with suppress(queue.Empty):
+            while running:
+                take(max(0.0, limit - time.monotonic()))
+        raise
 
 
 def survives(client: Client, function: Callable[[Task], Any], task: Task) -> bool:
-    """Tell whether a task ends without taking its worker along."""
-    future = client.submit(function, task, pure=False)
+    """Tell whether an imaging task ends without taking its worker along."""
+    future = client.submit(function, task, resources=_asked(_imaging(client)), pure=False)
     try:
         return not isinstance(future.exception(), KilledWorker)
     finally:
@@ -165,16 +210,20 @@ def survives(client: Client, function: Callable[[Task], Any], task: Task) -> boo
 def run_one(client: Client, function: Callable[[Task], Record], task: Task, *, poll: Callable[[], None]) -> Record:
     """Run a single long task on a worker with the accelerator, calling `poll` every second until it ends."""
     require_accelerator(client)
-    future = client.submit(function, task, resources={ACCELERATOR: 1}, pure=False, retries=0)
+    watch = _Watch(client, ACCELERATOR)
+    future = client.submit(function, task, resources=_asked(ACCELERATOR), pure=False, retries=0)
     try:
         while True:
             try:
                 result: Record = future.result(timeout=1)
             except TimeoutError:
                 poll()
+                watch.count()
             except KilledWorker as error:
                 reason = "the task ended its worker again and again"
                 raise WorkerLostError(reason, "Look at the worker's memory; the task needs more.") from error
+            except CancelledError as error:
+                raise _failure(client) or ClusterError("the scheduler was lost") from error
             except OSError as error:
                 raise _named(error) from error
             else:
@@ -193,6 +242,71 @@ def _named(error: BaseException) -> BaseException:
     )
 
 
+def _asked(resource: str) -> dict[str, int] | None:
+    return {resource: 1} if resource else None
+
+
+def _imaging(client: Client) -> str:
+    """Give the resource that imaging tasks ask for: none where no worker offers it."""
+    return IMAGING if _offering(client, IMAGING) else ""
+
+
+def _offering(client: Client, resource: str) -> int:
+    """Count the workers that offer a resource; all, for none."""
+    workers = _workers(client).values()
+    return sum(not resource or worker.get("resources", {}).get(resource, 0) >= 1 for worker in workers)
+
+
+class _Watch:
+    """Looks every now and then for the workers that offer a resource: those of a queue come and go.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    resource : str
+        What the workers must offer.
+    """
+
+    def __init__(self, client: Client, resource: str) -> None:
+        self._client, self._resource = client, resource
+        self._looked = self._seen = time.monotonic()
+        self._count = _offering(client, resource)
+
+    def count(self) -> int:
+        """Give how many there were at the last look.
+
+        Raises
+        ------
+        ClusterError
+            When the pools failed, or nobody has replaced the last worker of a running cluster for long.
+        """
+        now = time.monotonic()
+        if now - self._looked >= POLL_SECONDS:
+            failure = _failure(self._client)
+            if failure is not None:
+                raise failure
+            self._looked, self._count = now, _offering(self._client, self._resource)
+        # Workers of our own are replaced, however long the queue is.
+        if self._count or _is_own(self._client):
+            self._seen = now
+        if now - self._seen > PATIENCE_SECONDS:
+            raise ClusterError(f"the cluster has had no worker for the tasks for {PATIENCE_SECONDS / 60:.0f} minutes")
+        return self._count
+
+
+def _is_own(client: Client) -> bool:
+    return client.cluster is not None
+
+
+def _failure(client: Client) -> ClusterError | None:
+    failure: ClusterError | None = getattr(client.cluster, "failure", None)
+    return failure
+
+
 def _workers(client: Client) -> dict[str, Any]:
-    found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    try:
+        found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    except OSError as error:
+        raise ClusterError("the scheduler was lost") from error
     return found

@@ -22,6 +22,7 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
+from datbatch.execution.cluster_file import ACCELERATOR
 from datbatch.execution.model_task import (
     HISTORY_FILE,
     HOTTEST,
@@ -104,7 +105,7 @@ def train_model(
             used_atlas(store),
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
-        with driver.connect(cluster, workers=workers) as client:
+        with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
             driver.run_one(client, train_on_worker, task, poll=lambda: _show(progress, workspace))
         _show(progress, workspace)
         progress.close()
@@ -218,7 +219,7 @@ def explain_cohort(
                 records.append(record)
                 progress.advance(record.explained)
 
-            with driver.connect(cluster, workers=workers) as client:
+            with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
                 driver.run_tasks(
                     client,
                     explain_granule,
