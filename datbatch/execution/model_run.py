@@ -18,6 +18,7 @@ from datbatch.classifier.model import CARD_FILE, ModelCard
 from datbatch.cohort import schema
 from datbatch.cohort.fold import value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import ModelError, TrainingDataError
@@ -67,6 +68,7 @@ class ExplainSummary:
     """Of them, computed in this run."""
 
 
+@writes
 def train_model(
     cohort: Path,
     config: Config,
@@ -177,6 +179,7 @@ def _why_train(store: Store, config: Config) -> str:
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 
+@writes
 def explain_cohort(
     cohort: Path,
     config: Config,
