@@ -95,10 +95,13 @@ def deflate_bomb(content: bytes, _: Sequence[bytes], chance: Chance) -> bytes:
     meta = b"\x02\x00\x10\x00UI" + struct.pack("<H", len(syntax)) + syntax
     head = content[:_PREAMBLE] + b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(meta)) + meta
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    filling = bytes([int(chance.choice([0, 255, 65]))]) * (1 << 20)
-    parts = [squeezer.compress(content[start : start + int(chance.integers(0, 4000))])]
-    parts += [squeezer.compress(filling) for _ in range(int(chance.choice([1, 30, 130, 600])))]
-    return head + b"".join(parts) + squeezer.flush()
+    beginning = squeezer.compress(content[start : start + int(chance.integers(0, 4000))])
+    beginning += squeezer.flush(zlib.Z_FULL_FLUSH)
+    filling = zlib.compressobj(9, zlib.DEFLATED, -15)
+    byte = bytes([int(chance.choice([0, 255, 65]))])
+    megabyte = filling.compress(byte * (1 << 20)) + filling.flush(zlib.Z_FULL_FLUSH)
+    # Behind a full flush a block depends on nothing before it, and may be repeated.
+    return head + beginning + megabyte * int(chance.choice([1, 30, 130, 600])) + b"\x03\x00"
 
 
 def declare_sizes(content: bytes, _: Sequence[bytes], chance: Chance) -> bytes:
