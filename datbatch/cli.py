@@ -12,11 +12,11 @@ from typing import Any
 
 from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
-from datbatch.errors import ConfigurationError, DatbatchError
+from datbatch.errors import ConfigurationError, DatbatchError, Terminated
 
-EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
+EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but studies failed (see `datbatch failures`);
-130 interrupted (call again to resume). {NOTICE}"""
+130 interrupted, 143 told to end, as at a walltime (call again to resume). {NOTICE}"""
 
 DEMO_STUDIES = 64
 
@@ -24,7 +24,7 @@ DEMO_STUDIES = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         answer: Answer = options.command(options)
     except DatbatchError as error:
@@ -40,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": "system", "reason": reason, "remedy": "Mend it, then call again."}))
         print(f"datbatch: {error.filename or ''}: {reason} [system]", file=sys.stderr)
         return EXIT_ERROR
+    except Terminated:
+        print(
+            "\ndatbatch: told to end; what was under way had some seconds to finish, and what is done is kept. "
+            "Call the same command again to resume.",
+            file=sys.stderr,
+        )
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print(
             "\ndatbatch: interrupted; what is done is kept. Call the same command again to resume.",
@@ -278,7 +285,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler: its address or its scheduler file")
+    parser.add_argument(
+        "--cluster", metavar="FILE", help="cluster file (TOML), or a running Dask scheduler's address or scheduler file"
+    )
     parser.add_argument("--workers", type=_positive, help="processes of the local cluster (default: one per core)")
 
 
@@ -298,5 +307,5 @@ def _age(text: str) -> float:
     return years
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(*_: object) -> None:
+    raise Terminated

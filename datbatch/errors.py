@@ -238,6 +238,13 @@ class StoreError(DatbatchError):
     remedy = "Give the path of a store written by `datbatch run`."
 
 
+class StoreInUseError(StoreError):
+    """Another command is writing to the store."""
+
+    code = "store-in-use"
+    remedy = "Wait until it has ended, or end it; the lock file beside the store names its machine and process."
+
+
 class CorruptStoreError(StoreError):
     """Bytes in the store differ from what was recorded when they were written."""
 
@@ -318,6 +325,20 @@ class MissingDeviceError(DatbatchError):
     remedy = 'Set reconstruct.device = "cpu", or run where PyTorch sees a graphics processor.'
 
 
+class ClusterError(DatbatchError):
+    """The cluster gives no workers, or its scheduler was lost."""
+
+    code = "cluster-unusable"
+    remedy = "Mend the cluster, then call the same command again: it resumes."
+
+
+class ExposedFileError(DatbatchError):
+    """A file that leads to persons, or a key, can be read by others."""
+
+    code = "file-exposed"
+    remedy = "Give it to its owner alone: chmod 600. If others may have read a key, replace it."
+
+
 class WorkerLostError(DatbatchError):
     """A study ended its worker process again and again."""
 
@@ -330,6 +351,10 @@ class InternalError(DatbatchError):
 
     code = "internal"
     remedy = "Please report it with the exception's name."
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, as at the end of a walltime: finish what is under way, start nothing."""
 
 
 def _kinds(base: type[DatbatchError]) -> dict[str, type[DatbatchError]]:

@@ -1,10 +1,13 @@
-"""Files that are written as a whole or not at all."""
+"""Files that are written as a whole or not at all, and private ones that nobody else may read."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+from datbatch.errors import ExposedFileError
 
 
 def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
@@ -41,3 +44,19 @@ def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def read_private(path: Path) -> bytes:
+    """Read a file that may lead to a person, or a key; it must be for its owner alone.
+
+    Raises
+    ------
+    ExposedFileError
+        When its mode lets others read or write it.
+    OSError
+        When it cannot be read.
+    """
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ExposedFileError("a file beside the store that leads to persons can be read by others")
+        return stream.read()

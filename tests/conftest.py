@@ -16,6 +16,13 @@ settings.register_profile("datbatch", deadline=None, max_examples=25, derandomiz
 settings.load_profile("datbatch")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "slurm: needs a running SLURM (cluster/slurm-testbed/start.sh) and dask-jobqueue"
+    )
+    config.addinivalue_line("markers", "kubernetes: needs kubernetes-validate")
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Folder of real files by others, which are not part of the project."""

@@ -25,7 +25,10 @@ LEVELS = [
 ]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
-ONE_DOOR = {"zarr": {"cohort/store.py"}, "distributed": {"execution/driver.py"}}
+ONE_DOOR = {
+    "zarr": {"cohort/store.py"},
+    "distributed": {f"execution/{name}.py" for name in ("driver", "pools", "running_cluster", "worker_group")},
+}
 ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms", "evaluation"}
 FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datbatch.archive.manifest import Manifest
 from datbatch.errors import ArchiveError
-from datbatch.files import write_whole
+from datbatch.files import read_private, write_whole
 
 KEY_BYTES = 32
 FILE_SEPARATOR = "|"
@@ -108,9 +108,14 @@ def write_linkage(path: Path, manifest: Manifest) -> None:
 
 
 def read_linkage(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read which files, relative to the archive, each pseudonym stands for."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        return {
-            row["study"]: tuple(name for name in row["files"].split(FILE_SEPARATOR) if name)
-            for row in csv.DictReader(stream)
-        }
+    """Read which files, relative to the archive, each pseudonym stands for.
+
+    Raises
+    ------
+    ExposedFileError
+        When others can read the table.
+    """
+    text = io.StringIO(read_private(path).decode("utf-8", "surrogateescape"), newline="")
+    return {
+        row["study"]: tuple(name for name in row["files"].split(FILE_SEPARATOR) if name) for row in csv.DictReader(text)
+    }

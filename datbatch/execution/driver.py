@@ -1,54 +1,62 @@
-"""The Dask side: connect to a cluster and keep a bounded window of tasks on it. The only importer of distributed."""
+"""The Dask side: connect to a cluster and keep a bounded window of tasks on it."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import os
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster
 from distributed.scheduler import KilledWorker
 
-from datbatch.errors import ConfigurationError, DatbatchError, NoAcceleratorError, StoreError, WorkerLostError
-
-ACCELERATOR = "accelerator"
-"""Resource of the workers that train, infer and explain: a GPU where there is one, else a CPU slot."""
+from datbatch.errors import (
+    ClusterError,
+    NoAcceleratorError,
+    StoreError,
+    Terminated,
+)
+from datbatch.execution.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
+from datbatch.execution.pools import started
+from datbatch.execution.running_cluster import connect_running
 
 TASKS_PER_WORKER = 2
-POLL_SECONDS = 0.5
-GROUP_ATTEMPTS = 3
-REPLACEMENT_SECONDS = 60.0
-"""Time in which a lost worker must be replaced, where several must run together."""
+POLL_SECONDS = 2.0
+DRAIN_SECONDS = 20.0
+"""How long tasks under way may still take after SIGTERM; batch systems send SIGKILL 30 s after it."""
+PATIENCE_SECONDS = 600.0
+"""How long a running cluster of others may be without any worker that could do the task."""
 
 Task = TypeVar("Task")
 Record = TypeVar("Record")
 
 
 @contextmanager
-def connect(address: str | None = None, *, workers: int | None = None) -> Iterator[Client]:
-    """Give a client of a running cluster, or of one made on this machine for the time being.
+def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGING) -> Iterator[Client]:
+    """Give a client of a running cluster, or of one made for the time being: on this machine, or of pools of jobs.
 
     Parameters
     ----------
-    address : str, optional
-        Address of a running scheduler, such as `tcp://10.0.0.1:8786`, or its scheduler file; without one a local
-        cluster is started that listens on the loopback interface only.
+    place : str, optional
+        A cluster file (`.toml`); or the address of a running scheduler, such as `tls://10.0.0.1:8786`, or its
+        scheduler file. Without one a local cluster is started that listens on the loopback interface only.
     workers : int, optional
         Worker processes of the local cluster; one per core by default.
+    resource : str
+        What the workers are wanted for, `imaging` or `accelerator`: of a cluster file the pools that serve it.
 
     Raises
     ------
     ConfigurationError
-        When no scheduler answers at `address`.
+        When no scheduler answers at `place`, or it is on a network without TLS, or the cluster file is wrong.
+    ClusterError
+        When no worker comes.
     """
     settings = {
         "distributed.scheduler.allowed-failures": 3,
@@ -59,8 +67,9 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
     }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    described = None if place is None else _described(place)
     with dask.config.set(settings):
-        if address is None:
+        if described is None:
             count = workers or os.cpu_count() or 1
             with (
                 LocalCluster(
@@ -76,22 +85,24 @@ def connect(address: str | None = None, *, workers: int | None = None) -> Iterat
                 Client(cluster) as client,
             ):
                 yield client
-        else:
-            try:
-                place = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
-                client = Client(**place, timeout=10)
-            except (OSError, TimeoutError) as error:
-                raise ConfigurationError(
-                    "no scheduler answers at the given address",
-                    "Start one with `dask scheduler`, or leave --cluster out.",
-                ) from error
-            with client:
+        elif described.kind == "running":
+            with connect_running(described) as client:
                 yield client
+        else:
+            with started(described, resource) as pools, Client(pools) as client:
+                yield client
+
+
+def _described(place: str) -> ClusterFile:
+    path = Path(place)
+    if path.suffix == ".toml":
+        return read_cluster_file(path)
+    return ClusterFile("running", scheduler_file=place) if path.is_file() else ClusterFile("running", address=place)
 
 
 def worker_count(client: Client) -> int:
     """Count the workers that are connected now."""
-    return len(_workers(client))
+    return len(workers_of(client))
 
 
 def require_accelerator(client: Client) -> None:
@@ -102,7 +113,7 @@ def require_accelerator(client: Client) -> None:
     NoAcceleratorError
         With what to start.
     """
-    if not any(worker.get("resources", {}).get(ACCELERATOR, 0) >= 1 for worker in _workers(client).values()):
+    if not _is_own(client) and not _offering(client, ACCELERATOR):
         raise NoAcceleratorError("no worker of the cluster offers the accelerator resource")
 
 
@@ -132,176 +143,69 @@ def run_tasks(
     on_lost : callable
         Is given a task that ended its worker again and again; returns the tasks to run in its place.
     on_accelerator : bool
-        Whether the tasks need a worker with the accelerator resource.
+        Whether the tasks need a worker with the accelerator resource; else they go to those that offer `imaging`,
+        where there are any, else to all.
+
+    Raises
+    ------
+    Terminated
+        When SIGTERM came; what ended within `DRAIN_SECONDS` was recorded.
+    ClusterError
+        When the scheduler or all workers are lost.
     """
     if on_accelerator:
         require_accelerator(client)
-    resources = {ACCELERATOR: 1} if on_accelerator else None
+    resource = ACCELERATOR if on_accelerator else _imaging(client)
     waiting = iter(tasks)
-    running: dict[str, Task] = {}
+    running: dict[str, tuple[Any, Task]] = {}
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    watch = _Watch(client, resource)
 
-    def submit(task: Task) -> Any:
-        future = client.submit(function, task, resources=resources, pure=False)
-        running[future.key] = task
-        return future
+    def fill() -> None:
+        for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * max(1, watch.count()) - len(running))):
+            future = client.submit(function, task, resources=_asked(resource), pure=False)
+            running[future.key] = future, task
+            future.add_done_callback(ended.put)
 
-    window = TASKS_PER_WORKER * max(1, worker_count(client))
-    ended = as_completed([submit(task) for task in itertools.islice(waiting, window)])
-    for future in ended:
-        task = running.pop(future.key)
+    def take(seconds: float) -> None:
+        nonlocal waiting
+        future = ended.get(timeout=seconds)
+        _, task = running.pop(future.key)
         error = future.exception() if future.status == "error" else None
+        if future.status in ("cancelled", "lost"):
+            raise failure_of(client) or ClusterError("the scheduler was lost")
         if error is None:
             on_record(future.result())
         elif isinstance(error, KilledWorker):
             waiting = itertools.chain(on_lost(task), waiting)
         else:
-            raise _named(error)
+            raise named(error)
         future.release()
-        for successor in itertools.islice(waiting, max(0, window - len(running))):
-            ended.add(submit(successor))
+
+    try:
+        fill()
+        while running:
+            with suppress(queue.Empty):
+                take(POLL_SECONDS)
+            fill()
+    except Terminated:
+        limit = time.monotonic() + DRAIN_SECONDS
+        with suppress(queue.Empty):
+            while running:
+                take(max(0.0, limit - time.monotonic()))
+        raise
 
 
 def survives(client: Client, function: Callable[[Task], Any], task: Task) -> bool:
-    """Tell whether a task ends without taking its worker along."""
-    future = client.submit(function, task, pure=False)
+    """Tell whether an imaging task ends without taking its worker along."""
+    future = client.submit(function, task, resources=_asked(_imaging(client)), pure=False)
     try:
         return not isinstance(future.exception(), KilledWorker)
     finally:
         future.release()
 
 
-def run_one(client: Client, function: Callable[[Task], Record], task: Task, *, poll: Callable[[], None]) -> Record:
-    """Run a single long task on a worker with the accelerator, calling `poll` every second until it ends."""
-    require_accelerator(client)
-    future = client.submit(function, task, resources={ACCELERATOR: 1}, pure=False, retries=0)
-    try:
-        while True:
-            try:
-                result: Record = future.result(timeout=1)
-            except TimeoutError:
-                poll()
-            except KilledWorker as error:
-                reason = "the task ended its worker again and again"
-                raise WorkerLostError(reason, "Look at the worker's memory; the task needs more.") from error
-            except OSError as error:
-                raise _named(error) from error
-            else:
-                return result
-    finally:
-        future.release()
-
-
-@dataclass(frozen=True)
-class Member:
-    """Place of one task among those that run at the same time."""
-
-    rank: int
-    """Number of the task, from 0."""
-    size: int
-    """Tasks in all."""
-    host: str
-    """Address by which the other workers reach this one."""
-    neighbours: int
-    """Tasks on the same host, this one included."""
-    meeting: str
-    """Name of the place where they meet, new at each start."""
-    memory_bytes: int
-    """Memory limit of the worker; 0 for none."""
-
-
-def run_group(
-    client: Client,
-    function: Callable[[Task, Member], Record],
-    task: Task,
-    *,
-    size: int,
-    poll: Callable[[], None],
-) -> Record:
-    """Run one long task on several workers with the accelerator at the same time, and give what the first returned.
-
-    All of them start together. When a worker is lost the others, which wait for it, end too, and all are started again
-    on the workers that there are then: the function goes on from what it saved.
-
-    Raises
-    ------
-    NoAcceleratorError
-        When fewer workers than asked for offer the accelerator resource.
-    WorkerLostError
-        When workers were lost again and again.
-    """
-    for attempt in range(GROUP_ATTEMPTS):
-        addresses = _accelerators(client, size, wait=attempt > 0)
-        processes = [_process(client, address) for address in addresses]
-        hosts = [urlsplit(address).hostname or "" for address in addresses]
-        futures, meeting = [], uuid4().hex
-        for rank, (address, host) in enumerate(zip(addresses, hosts, strict=True)):
-            limit = int(_workers(client).get(address, {}).get("memory_limit") or 0)
-            member = Member(rank, size, host, hosts.count(host), meeting, limit)
-            place = {"workers": [address], "resources": {ACCELERATOR: 1}}
-            futures.append(client.submit(function, task, member, pure=False, retries=0, **place))
-        try:
-            errors = _wait_for_group(client, futures, processes, poll)
-            if not errors:
-                result: Record = futures[0].result()
-                return result
-        finally:
-            client.cancel(futures, force=True)
-        # What one meets makes the others fail for want of it: a named error is the reason, then a lost worker.
-        for error in errors:
-            if isinstance(error, DatbatchError) and not isinstance(error, WorkerLostError):
-                raise error
-        if not any(isinstance(error, (WorkerLostError, KilledWorker)) for error in errors):
-            raise _named(errors[0])
-    reason = "workers that trained together were lost again and again"
-    raise WorkerLostError(reason, "Look at the workers' memory; the task needs more.")
-
-
-def _wait_for_group(
-    client: Client, futures: list[Any], processes: list[tuple[str, str]], poll: Callable[[], None]
-) -> list[BaseException]:
-    """Wait until every task has ended, or its worker has; give the errors."""
-    pending = dict(zip(futures, processes, strict=True))
-    errors: list[BaseException] = []
-    while pending:
-        for future, process in list(pending.items()):
-            if future.done():
-                del pending[future]
-                error = future.exception() if future.status == "error" else None
-                if error is not None:
-                    errors.append(error)
-            elif _process(client, process[0]) != process:
-                del pending[future]
-                errors.append(WorkerLostError("a worker was lost while it trained with others"))
-        poll()
-        time.sleep(POLL_SECONDS if pending else 0.0)
-    return errors
-
-
-def _process(client: Client, address: str) -> tuple[str, str]:
-    """Tell the process at an address from one that took its place."""
-    return address, str(_workers(client).get(address, {}).get("id", ""))
-
-
-def _accelerators(client: Client, size: int, *, wait: bool) -> list[str]:
-    """Give the addresses of workers with the accelerator; a nanny takes a while to replace one that was lost."""
-    limit = time.monotonic() + (REPLACEMENT_SECONDS if wait else 0.0)
-    while True:
-        found = [
-            address
-            for address, worker in _workers(client).items()
-            if worker.get("resources", {}).get(ACCELERATOR, 0) >= 1
-        ]
-        if len(found) >= size:
-            return sorted(found)[:size]
-        if time.monotonic() >= limit:
-            raise NoAcceleratorError(
-                f"training in {size} processes needs {size} workers that offer the accelerator resource; "
-                f"there are {len(found)}"
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _named(error: BaseException) -> BaseException:
+def named(error: BaseException) -> BaseException:
     """Name what a worker could not do to the store; its own message may hold a path."""
     if not isinstance(error, OSError):
         return error
@@ -311,6 +215,73 @@ def _named(error: BaseException) -> BaseException:
     )
 
 
-def _workers(client: Client) -> dict[str, Any]:
-    found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+def _asked(resource: str) -> dict[str, int] | None:
+    return {resource: 1} if resource else None
+
+
+def _imaging(client: Client) -> str:
+    """Give the resource that imaging tasks ask for: none where no worker offers it."""
+    return IMAGING if _offering(client, IMAGING) else ""
+
+
+def _offering(client: Client, resource: str) -> int:
+    """Count the workers that offer a resource; all, for none."""
+    workers = workers_of(client).values()
+    return sum(not resource or worker.get("resources", {}).get(resource, 0) >= 1 for worker in workers)
+
+
+class _Watch:
+    """Looks every now and then for the workers that offer a resource: those of a queue come and go.
+
+    Parameters
+    ----------
+    client : Client
+        Of the cluster.
+    resource : str
+        What the workers must offer.
+    """
+
+    def __init__(self, client: Client, resource: str) -> None:
+        self._client, self._resource = client, resource
+        self._looked = self._seen = time.monotonic()
+        self._count = _offering(client, resource)
+
+    def count(self) -> int:
+        """Give how many there were at the last look.
+
+        Raises
+        ------
+        ClusterError
+            When the pools failed, or nobody has replaced the last worker of a running cluster for long.
+        """
+        now = time.monotonic()
+        if now - self._looked >= POLL_SECONDS:
+            failure = failure_of(self._client)
+            if failure is not None:
+                raise failure
+            self._looked, self._count = now, _offering(self._client, self._resource)
+        # Workers of our own are replaced, however long the queue is.
+        if self._count or _is_own(self._client):
+            self._seen = now
+        if now - self._seen > PATIENCE_SECONDS:
+            raise ClusterError(f"the cluster has had no worker for the tasks for {PATIENCE_SECONDS / 60:.0f} minutes")
+        return self._count
+
+
+def _is_own(client: Client) -> bool:
+    return client.cluster is not None
+
+
+def failure_of(client: Client) -> ClusterError | None:
+    """Give why the pools of jobs behind a client failed; None as long as they did not, or there are none."""
+    failure: ClusterError | None = getattr(client.cluster, "failure", None)
+    return failure
+
+
+def workers_of(client: Client) -> dict[str, Any]:
+    """Give what the scheduler knows of each connected worker, by address."""
+    try:
+        found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    except OSError as error:
+        raise ClusterError("the scheduler was lost") from error
     return found

@@ -16,6 +16,7 @@ from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, WorkerLostError
@@ -89,6 +90,7 @@ def plan_run(manifest: Manifest, cohort: Path, config: Config) -> ImagingPlan:
     return plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
 
 
+@writes
 def run_imaging(
     archive: Path,
     cohort: Path,
@@ -167,6 +169,7 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
     store.consolidate()
 
 
+@writes
 def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
     """Forget the granules that hold failed studies, so that the next run computes them again.
 

@@ -19,10 +19,12 @@ from datbatch.classifier.model import CARD_FILE, ModelCard
 from datbatch.cohort import schema
 from datbatch.cohort.fold import value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.execution import driver
+from datbatch.execution.cluster_file import ACCELERATOR
 from datbatch.execution.explaining import HOTTEST, PUTAMEN
 from datbatch.execution.model_task import (
     HISTORY_FILE,
@@ -37,6 +39,7 @@ from datbatch.execution.progress import Progress
 from datbatch.execution.space import as_imaged, keep_in_model, used_atlas
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import positive_share, quantified, training_set
+from datbatch.execution.worker_group import run_group
 from datbatch.files import write_whole
 from datbatch.relevance import check_rules, inconsistent, learn_orientation
 
@@ -66,6 +69,7 @@ class ExplainSummary:
     """Of them, computed in this run."""
 
 
+@writes
 def train_model(
     cohort: Path,
     config: Config,
@@ -107,9 +111,9 @@ def train_model(
             wanted.shares,
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
-        with driver.connect(cluster, workers=workers) as client:
+        with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
             poll = partial(_show, progress, workspace)
-            driver.run_group(client, train_on_worker, task, size=max(1, config.train.processes), poll=poll)
+            run_group(client, train_on_worker, task, size=max(1, config.train.processes), poll=poll)
         _show(progress, workspace)
         progress.close()
         shutil.rmtree(workspace, ignore_errors=True)
@@ -185,6 +189,7 @@ def _why_train(store: Store, config: Config) -> str:
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 
+@writes
 def explain_cohort(
     cohort: Path,
     config: Config,
@@ -228,7 +233,7 @@ def explain_cohort(
                 records.append(record)
                 progress.advance(record.explained)
 
-            with driver.connect(cluster, workers=workers) as client:
+            with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
                 driver.run_tasks(
                     client,
                     explain_granule,

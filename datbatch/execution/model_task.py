@@ -32,7 +32,6 @@ from datbatch.errors import ModelError
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.estimates import as_json
 from datbatch.evaluation.outputs import predicted_class
-from datbatch.execution.driver import Member
 from datbatch.execution.explaining import (
     HOTTEST,
     PUTAMEN,
@@ -42,6 +41,7 @@ from datbatch.execution.explaining import (
     regional_relevance,
 )
 from datbatch.execution.space import store_atlas
+from datbatch.execution.worker_group import Member
 from datbatch.files import write_whole
 from datbatch.relevance import learn_orientation
 

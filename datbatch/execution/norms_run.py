@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort import schema
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
 from datbatch.execution.comparison import NORMAL_RANGE_FILE
@@ -115,6 +116,7 @@ class _Tables:
         return hashed.hexdigest()[:16]
 
 
+@writes
 def fit_norms(cohort: Path, config: Config) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 

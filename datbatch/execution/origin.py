@@ -9,7 +9,7 @@ from pathlib import Path
 from datbatch.archive import Manifest
 from datbatch.config import Config
 from datbatch.errors import MissingFilesError, StoreError
-from datbatch.files import write_whole
+from datbatch.files import read_private, write_whole
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ def read_origin(cohort: Path) -> Origin:
     ------
     StoreError
         When there is no record.
+    ExposedFileError
+        When others can read it.
     """
     try:
-        content = json.loads(origin_path(cohort).read_text(encoding="utf-8"))
+        content = json.loads(read_private(origin_path(cohort)))
     except (OSError, ValueError) as error:
         raise StoreError(
             "the record of the store's origin is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."
@@ -71,9 +73,11 @@ def read_manifest(cohort: Path) -> Manifest:
     ------
     StoreError
         When there is none.
+    ExposedFileError
+        When others can read it.
     """
     try:
-        return Manifest.from_dict(json.loads(manifest_path(cohort).read_text(encoding="utf-8")))
+        return Manifest.from_dict(json.loads(read_private(manifest_path(cohort))))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             "the manifest beside the store is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."

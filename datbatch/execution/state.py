@@ -10,6 +10,7 @@ from pathlib import Path
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, linkage_path, sweep_partial_files
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
 from datbatch.execution.imaging_run import run_imaging
@@ -94,6 +95,7 @@ def verify_cohort(cohort: Path, *, quiet: bool = False) -> tuple[int, list[Damag
         progress.close()
 
 
+@writes
 def repair_cohort(
     cohort: Path,
     damages: Sequence[Damage],

@@ -15,6 +15,7 @@ import numpy as np
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import DatbatchError, TrainingDataError
@@ -67,6 +68,7 @@ def template_path(cohort: Path) -> Path:
     return cohort.with_name(f"{cohort.stem}.template.nii.gz")
 
 
+@writes
 def build_cohort_template(
     cohort: Path,
     *,

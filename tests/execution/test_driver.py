@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from datbatch.archive import Entry
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import DivergedError, NoAcceleratorError, StoreError, WorkerLostError
+from datbatch.errors import StoreError, WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.imaging_run import triage
 from datbatch.execution.imaging_task import ImagingTask, image_granule
@@ -72,43 +71,6 @@ def test_what_a_worker_could_not_write_is_named_without_its_path(client: Client)
     with pytest.raises(StoreError, match="No space left") as caught:
         driver.run_tasks(client, out_of_space, [1], on_record=pytest.fail, on_lost=lambda task: [])
     assert "DOE" not in str(caught.value)
-
-
-def fragile(markers: Path, member: driver.Member) -> tuple[int, int, str]:
-    """End the second worker at the first start; the first, which waits for it, fails."""
-    own = markers / member.meeting
-    if member.rank == 1:
-        first_start = not list(markers.iterdir())
-        own.touch()
-        if first_start:
-            os.kill(os.getpid(), signal.SIGKILL)
-    while not own.exists():
-        time.sleep(0.05)
-    if len(list(markers.iterdir())) == 1:
-        raise ConnectionResetError("the other is gone")
-    return member.rank, member.size, member.host
-
-
-def diverging(_: int, member: driver.Member) -> int:
-    raise DivergedError("the loss is not finite") if member.rank == 1 else RuntimeError("connection closed")
-
-
-def test_tasks_that_run_together_need_as_many_workers_and_say_so(client: Client) -> None:
-    with pytest.raises(NoAcceleratorError, match=r"needs 3 workers .* there are 2"):
-        driver.run_group(client, fragile, Path(), size=3, poll=lambda: None)
-
-
-def test_when_a_worker_is_lost_all_start_again_together(client: Client, tmp_path: Path) -> None:
-    polls: list[int] = []
-    found = driver.run_group(client, fragile, tmp_path, size=2, poll=lambda: polls.append(1))
-    assert found == (0, 2, "127.0.0.1")
-    assert len(list(tmp_path.iterdir())) == 2
-    assert polls
-
-
-def test_the_error_that_has_a_name_is_the_one_that_is_told(client: Client) -> None:
-    with pytest.raises(DivergedError):
-        driver.run_group(client, diverging, 1, size=2, poll=lambda: None)
 
 
 def test_two_local_clusters_stand_side_by_side_and_listen_on_the_loopback_interface_alone(client: Client) -> None:

@@ -1,0 +1,44 @@
+"""Two drivers on one store, and a driver at the end of its walltime: with real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from datbatch.cohort.lock import lock_path
+from tests.pipeline import PROGRAM, STUDIES, config_text, run_command
+
+
+def granules_done(cohort: Path) -> int:
+    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    limit = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_path: Path, archive: Path) -> None:
+    own, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
+    config.write_text(config_text(store={"granule_studies": 1}))
+    process = subprocess.Popen(
+        [PROGRAM, "run", str(archive), str(own), "--config", str(config), "--workers", "1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lock_path(own).exists)
+    refused = run_command("run", archive, own, "--config", config, expect=1)
+    assert refused["error"] == "store-in-use"
+    wait_until(lambda: granules_done(own))
+    before = granules_done(own)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 143
+    assert "Call the same command again" in said
+    assert not lock_path(own).exists()
+    assert before < granules_done(own) < STUDIES, "what was under way was not finished, or more was begun"
+    assert run_command("status", own)["stages"]["quantify"] == granules_done(own)
