@@ -15,6 +15,7 @@ import numpy.typing as npt
 from datbatch.classifier.model import ModelCard
 from datbatch.classifier.split import check_leaks
 from datbatch.cohort import schema
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
@@ -52,6 +53,7 @@ class EvaluationSummary:
         return "\n".join(evaluation_lines(self.model, self.values))
 
 
+@writes
 def evaluate_cohort(
     cohort: Path,
     config: Config,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from datbatch.classifier.model import ModelCard
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, VolumeReader, models_path
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
@@ -64,6 +65,7 @@ class _Maps:
     """Oriented relevance of the ipsilateral putamen."""
 
 
+@writes
 def try_maps(
     cohort: Path,
     config: Config,
