@@ -111,7 +111,6 @@ def train_network(
         The processes that train together, each of which makes this call; one by default.
     memory_bytes : int, optional
         Memory that this process may use; what the machine or the accelerator has left by default.
-
     names : sequence of str, optional
         Pseudonyms of all studies, for errors; their positions by default.
     positive_share : ndarray of float64, shape (study,), optional
