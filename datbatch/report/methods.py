@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datbatch.cohort import schema
-from datbatch.config import Config
+from datbatch.config import Config, TrainConfig
 from datbatch.errors import ConfigurationError
 
 REFERENCES = (
@@ -111,6 +111,7 @@ def classifier_text(config: Config, card: Mapping[str, Any]) -> tuple[str, ...]:
         if "sign" in orientation
         else "The sign of relevance was not oriented, since the model's card has no orientation."
     )
+    weights = "without" if train.class_weights == "none" else "with balanced"
     test_share = 1 - split.train_fraction - split.validation_fraction
     return (
         f"The network [1] ({preset} preset, {grid}{size}) has four 3 x 3 x 3 convolutions of 16 filters "
@@ -119,12 +120,27 @@ def classifier_text(config: Config, card: Mapping[str, Any]) -> tuple[str, ...]:
         f"Labelled studies were divided into training, validation and test set ({split.train_fraction:.1%}, "
         f"{split.validation_fraction:.1%}, {test_share:.1%}) within the four groups of sex and label; of "
         f"{split.draws} random splits, the one with the least difference of mean age was kept. It was "
-        f"trained for {epochs} epochs on cross-entropy without class weights by Adam [5] (learning rate "
-        f"{train.learning_rate:g}, batch {train.batch_size}, seed {train.seed}). The validation set watched "
-        "for overfitting; the test set had no part in training, orientation or cuts.",
+        f"trained for {epochs} epochs on cross-entropy {weights} class weights{_training_options(train)} by Adam [5] "
+        f"(learning rate {train.learning_rate:g}, batch {train.batch_size}, seed {train.seed}). The validation set "
+        "watched for overfitting; the test set had no part in training, orientation or cuts.",
         f"Relevance was propagated [1, 2] from {_TARGETS[explain.target]}: LRP-epsilon (epsilon = 0.0001) "
         "in the fully connected layers, LRP-alpha-beta (alpha = 2, in its relevance-conserving form) in "
         "convolutions 4 and 3, LRP-flat in convolutions 2 and 1. Relevance of the ipsilateral putamen is "
         f"the mean of the hottest {explain.hottest_ml:g} ml of its region. {meaning}",
         "Confidence intervals (95 %) of proportions are Wilson's [3], of areas under the ROC curve DeLong's [4].",
     )
+
+
+def _training_options(train: TrainConfig) -> str:
+    """Name the options of training that the paper did not use."""
+    options = []
+    if train.soft_labels == "reads":
+        options.append("on the share of positive reads instead of the label")
+    if train.augment_blur_fwhm_mm > 0 or train.augment_noise > 0:
+        options.append(
+            f"on volumes with random blur (to {train.augment_blur_fwhm_mm:g} mm FWHM) and noise (to "
+            f"{train.augment_noise:.0%} of the reference level)"
+        )
+    if train.precision != "float32":
+        options.append(f"with products in {train.precision}")
+    return "".join(f", {option}," for option in options).replace(",,", ",")
