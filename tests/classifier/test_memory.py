@@ -40,7 +40,7 @@ def test_less_is_needed_with_more_processes_a_smaller_batch_or_the_compact_prese
 
 def test_a_training_that_does_not_fit_is_refused_before_it_starts():
     labels = np.array([0, 1])
-    with pytest.raises(MemoryPlanError, match=r"needs 5\.\d\d GB .* there are 1\.00 GB") as raised:
+    with pytest.raises(MemoryPlanError, match=r"needs 6\.\d\d GB .* there are 1\.00 GB") as raised:
         train_network(
             [], labels, np.array(["train", "train"]), shape=SHAPE, config=PAPER, threads=2, memory_bytes=10**9
         )
