@@ -69,11 +69,18 @@ class FullyConnected:
 
     def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
         """See `LinearMap`."""
-        result = shares.new_empty(inputs)
-        for block in _blocks(result):
-            some = weight[:, block].t()
+        result = shares.new_zeros(inputs)
+        if result.device.type != "cpu" or inputs[1] <= BLOCK:
             for study, sums in zip(shares, result, strict=True):
-                torch.mv(some, study, out=sums[block])
+                torch.mv(weight.t(), study, out=sums)
+            return result
+        # Row by row: those of outputs without relevance, about half after a ReLU, need not be read.
+        used = [[(row, share) for row, share in enumerate(study) if share] for study in shares.tolist()]
+        for block in _blocks(result, 2 * BLOCK):
+            some = weight[:, block]
+            for rows, sums in zip(used, result[:, block], strict=True):
+                for row, share in rows:
+                    sums.add_(some[row], alpha=share)
         return result
 
 
@@ -163,10 +170,10 @@ class Convolution:
         return counts
 
 
-def _blocks(inputs: Tensor) -> list[slice]:
+def _blocks(inputs: Tensor, width: int = BLOCK) -> list[slice]:
     """Divide the features; an accelerator gets them whole."""
     features = inputs.shape[1]
-    step = BLOCK if inputs.device.type == "cpu" else max(features, 1)
+    step = width if inputs.device.type == "cpu" else max(features, 1)
     return [slice(start, min(start + step, features)) for start in range(0, features, step)]
 
 

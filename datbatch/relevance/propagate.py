@@ -40,10 +40,10 @@ class _Passed:
     shape: torch.Size
     """Shape of the layer's inputs."""
     linear: LinearMap | None = None
-    """The layer as a linear map; None without weights, like all that follows."""
+    """The layer as a linear map; None without weights, like the rule."""
     rule: Rule | None = None
     inputs: Tensor | None = None
-    """Where the rule looks only at their shape: a stand-in of one value."""
+    """Of a layer with weights, or of flattening. Where the rule looks only at their shape: a stand-in of one value."""
     outputs: Tensor | None = None
     """Kept where small; after a convolution they are as large as the inputs, and ReLU works in their place."""
 
@@ -175,9 +175,13 @@ def _forward(layers: list[nn.Module], table: Sequence[Rule], values: Tensor) -> 
             kept = None if isinstance(linear, Convolution) else values
             used = inputs if reads_inputs(rule) else inputs.new_zeros(()).expand(shape)
             passed.append(_Passed(layer, shape, linear, rule, used, kept))
-        elif isinstance(layer, nn.AvgPool3d) or (isinstance(layer, nn.Flatten) and values.ndim > 2):
+        elif isinstance(layer, nn.AvgPool3d):
             values = layer(values)
             passed.append(_Passed(layer, shape))
+        elif isinstance(layer, nn.Flatten) and values.ndim > 2:
+            # Kept in the memory order of feature maps: bringing it back takes longer than a rule.
+            passed.append(_Passed(layer, shape, inputs=values))
+            values = layer(values)
         elif isinstance(layer, nn.ReLU):
             # In place where nobody else holds the values: not the caller's images, not the outputs kept
             # above.
@@ -203,7 +207,7 @@ def _backward(passed: list[_Passed], relevance: Tensor, above: Tensor | None = N
         else:
             order = torch.channels_last_3d if len(step.shape) == 5 else torch.contiguous_format
             relevance = relevance.reshape(step.shape).contiguous(memory_format=order)
-            above = None if above is None else above.reshape(step.shape).contiguous(memory_format=order)
+            above = None if above is None else step.inputs
     return relevance, above
 
 
