@@ -29,8 +29,10 @@ def scientific(value: float, digits: int = 2) -> str:
     """Write a signed number of any size, with a power of ten where it is small; a dash for what is not finite."""
     if not math.isfinite(value):
         return "–"
+    if value == 0:
+        return "0"
     mantissa, exponent = f"{value:+.{digits}e}".split("e")
-    if value == 0 or -2 <= int(exponent) <= 3:
+    if -2 <= int(exponent) <= 3:
         return f"{value:+.3g}"
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa} × 10{raised}"
