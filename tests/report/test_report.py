@@ -253,7 +253,7 @@ def test_the_report_needs_neither_zarr_nor_dask_nor_torch_nor_a_display() -> Non
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "+0"), (-0.05, "-0.05"), (12.345, "+12.3"), (-8.4298e-05, "-8.43 × 10⁻⁵"), (float("nan"), "–")],
+    [(0.0, "0"), (-0.0, "0"), (-0.05, "-0.05"), (12.345, "+12.3"), (-8.4298e-05, "-8.43 × 10⁻⁵"), (float("nan"), "–")],
 )
 def test_relevance_of_any_size_is_written_shortly(value: float, text: str) -> None:
     assert scientific(value) == text
