@@ -23,7 +23,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
@@ -75,6 +75,11 @@ def main() -> None:
     print(f"datbatch {__version__}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, seed {SEED}\n")
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(measure, jobs, chunksize=4))
+    report(results)
+
+
+def report(results: Sequence[Result]) -> None:
+    """Print how often the wrong side was read, in Markdown."""
     print(
         "| studies | n | wrong side | by the plain rule | largest true asymmetry read wrong "
         "| largest reading that was wrong | wrong of those read over 5 % |"
