@@ -36,7 +36,8 @@ LABELS = (NEGATIVE, POSITIVE)
 """Class names in the order of the network's outputs: normal, reduced uptake."""
 
 SIDES = ("ipsilateral", "contralateral")
-"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0)."""
+"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0): lower
+in proportion to the two sides of the template, since healthy putamina are no mirror images of each other."""
 
 REGIONS = (
     "putamen_ipsilateral",
