@@ -158,8 +158,8 @@ class StoredStudies:
     def _normal_range(self) -> Mapping[str, npt.NDArray[Any]]:
         if schema.NORMAL_RANGE not in self._cohort.children or self._cohort[schema.NORMAL_RANGE].attrs.get("stale"):
             return {}
-        group = self._cohort[schema.NORMAL_RANGE]
-        return {name: group[name].values for name in ("expected", "lower", "upper", "z_score", "warnings")}
+        group = self._cohort[schema.NORMAL_RANGE].to_dataset()
+        return {name: np.asarray(group[name]) for name in ("expected", "lower", "upper", "z_score", "warnings")}
 
     def _kept_range(self) -> KeptRange | None:
         """Give the fit, for its course over age; the table alone serves where it is not at hand."""

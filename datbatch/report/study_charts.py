@@ -14,9 +14,9 @@ from datbatch.report.study_pictures import region_words
 
 AGE_REGIONS = schema.STRIATAL[:4]
 """One panel each: putamina and caudate nuclei."""
-PANEL = (270, 168)
+PANEL = (270, 156)
 """Width and height of a panel."""
-LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 34
+LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 22
 CSS = """
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 8px; max-width: 1040px; }
 .panels svg { width: 100%; height: auto; display: block; }
@@ -89,9 +89,8 @@ def _panel(words: str, comparison: Comparison, curve: AgeCurve, measure: str, li
         drawn.append(element("polygon", points=" ".join(there + back), class_="normal"))
         drawn.append(element("polyline", points=middle, class_="mean"))
     drawn.append(element("line", x1=LEFT, x2=width - RIGHT, y1=height - BOTTOM, y2=height - BOTTOM, class_="axis"))
-    for age in range(int(np.ceil(first / 10)) * 10, int(last) + 1, 10):
-        drawn.append(element("text", age, x=x(age), y=height - BOTTOM + 15, text_anchor="middle"))
-    drawn.append(element("text", "age, years", x=width - RIGHT, y=height - 4, text_anchor="end"))
+    for decade in range(int(np.ceil(first / 10)) * 10, int(last) + 1, 10):
+        drawn.append(element("text", decade, x=x(decade), y=height - 7, text_anchor="middle"))
     told = words[0].upper() + words[1:]
     if np.isfinite(value):
         outside = np.isfinite(lower) and not lower <= value <= upper

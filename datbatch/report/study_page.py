@@ -52,7 +52,7 @@ def study_page(study: StudyExplanation, *, convention: Convention = "radiologica
             _headline(study),
             _sentences(study),
             _section("Slices", _pictures(study, convention)),
-            _section("Three planes", (viewer(study, convention),), class_="screen"),
+            _section("Three planes", (viewer(study, convention),), class_="beside"),
             # On paper these stand side by side.
             _section("Binding against normal", _binding(study), class_="half"),
             element(
@@ -94,6 +94,7 @@ def _notice() -> Html:
     return element(
         "div",
         element("strong", "Research software, not a medical device."),
+        " ",
         "Nothing here may be used for the diagnosis or treatment of a patient.",
         class_="notice",
         role="note",
@@ -113,7 +114,7 @@ def _headline(study: StudyExplanation) -> Html:
     certain = {True: "certain", False: "uncertain", None: "not known"}[study.certain]
     why = (
         f"the model calls {100 * study.uncertain_share:.0f} % of studies uncertain"
-        if evaluated
+        if evaluated and np.isfinite(study.uncertain_share)
         else "call datbatch evaluate for the model"
     )
     tiles = [
@@ -194,10 +195,9 @@ def _pictures(study: StudyExplanation, convention: Convention) -> Iterator[Html]
     yield relevance_row(study, cuts, convention)
     side = "right" if convention == "radiological" else "left"
     turned = (
-        "The network was shown the mirror image, with the side of lower putamen binding on the left as in all its "
-        "studies; here and in the files the patient's own sides are restored."
+        "The network saw the mirror image: in all its studies the side of lower putamen binding is left."
         if study.mirrored
-        else "The side of lower putamen binding is the left one, as the network expects it, so nothing was mirrored."
+        else "The side of lower putamen binding is the left one, as the network expects it: nothing was mirrored."
     )
     yield element("p", f"MNI space; the patient's left is on the picture's {side}. {turned}", class_="mirroring")
     yield element(
@@ -218,8 +218,8 @@ def _binding(study: StudyExplanation) -> Iterator[Html]:
         element(
             "figcaption",
             "Specific binding ratios by hottest voxels. ",
-            f"Band: 95 % prediction interval of normal studies{' by age' * (panels is not None)}; line: expected; "
-            "dot: this study, orange where it lies outside."
+            f"Band: 95 % interval of normal studies{' over age in years' * (panels is not None)}; line: expected; "
+            "dot: this study, orange where outside."
             if study.comparison is not None
             else f"No normal range: {study.not_compared}",
         ),
@@ -234,7 +234,8 @@ def _binding(study: StudyExplanation) -> Iterator[Html]:
             f"Compared with up to {study.comparison.normals} normal studies of the cohort at {age}, {sex}, {place}.",
         )
         if study.comparison.warnings:
-            yield element("ul", (element("li", WARNINGS[code]) for code in study.comparison.warnings))
+            limits = "; ".join(WARNINGS[code] for code in study.comparison.warnings)
+            yield element("p", element("b", "Limits of the comparison: "), f"{limits}.")
     yield _on_screen(_binding_table(study))
 
 

@@ -33,26 +33,27 @@ svg.binding .inside { fill: #00558c; } svg.binding .outside { fill: #c14a00; str
 """
 _PRINT = """
 @media print {
-  @page { size: A4; margin: 9mm 10mm; }
-  html, body { font-size: 7.4pt; line-height: 1.3; }
+  @page { size: A4; margin: 8mm 10mm; }
+  html, body { font-size: 7.2pt; line-height: 1.22; }
   .screen { display: none !important; }
   header { padding-top: 0; } h1 { font-size: 13pt; margin: 0; } .lead { margin: 0; }
-  h2 { font-size: 9.5pt; margin: 2mm 0 .8mm; padding-top: .6mm; border-top-width: 1px; }
-  header .notice { display: none; } footer { padding: 0; } p { max-width: none; margin: .7mm 0; }
+  h2 { font-size: 9pt; margin: 1.5mm 0 .5mm; padding-top: .5mm; border-top-width: 1px; }
+  header .notice { display: none; } footer { padding: 0; } p { max-width: none; margin: .5mm 0; }
+  .half p, .doubt { font-size: 6.7pt; }
   ul { margin: .7mm 0; padding-left: 5mm; columns: 2; }
   .notice { padding: 1mm 2.5mm; margin: 1.2mm 0 0; } .notice strong { display: inline; }
   .tiles { grid-template-columns: repeat(5, 1fr); gap: 2mm; margin: 1.5mm 0; }
-  .tiles div { padding: 1mm 1.6mm; border-top-width: 2px; } .tiles dt, .tiles dd small { font-size: 6.8pt; }
+  .tiles div { padding: 1mm 1.6mm; border-top-width: 2px; } .tiles dt, .tiles dd small { font-size: 6.2pt; }
   .tiles dd { font-size: 10pt; } .tiles dd small { line-height: 1.15; margin: 0; }
-  figure { margin: 1mm 0; } figcaption { font-size: 6.8pt; margin-top: .6mm; max-width: none; }
-  .slices { gap: 1px; padding: 1px 11mm; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  figure { margin: 1mm 0; } figcaption { font-size: 6.3pt; margin-top: .4mm; max-width: none; }
+  .slices { gap: 1px; padding: 1px 21mm; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   .slice span { font-size: 8pt; } .slice small { font-size: 6.4pt; line-height: 1.3; }
   .slice, .scale img, svg.binding .normal { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   .scale { font-size: 6.8pt; margin-top: .6mm; } .scale img { width: 40mm; height: 2mm; }
   main { display: grid; grid-template-columns: 1fr 1fr; column-gap: 5mm; }
   main > * { grid-column: 1 / -1; } main > .half { grid-column: auto; }
   .panels { grid-template-columns: 1fr 1fr; gap: 1mm; }
-  .facts { font-size: 6.8pt; gap: 0 4mm; margin: .6mm 0; } .made { font-size: 6.4pt; line-height: 1.25; }
+  .facts { font-size: 6.5pt; gap: 0 4mm; margin: .6mm 0; } .made { font-size: 6.4pt; line-height: 1.25; }
   .film { gap: 2mm; flex-wrap: nowrap; } .view { flex: 1 1 0; } .view img { width: 100%; height: auto; }
   .view span { font-size: 8pt; } .view small { font-size: 6.4pt; line-height: 1.3; }
   svg.binding { max-width: none; }

@@ -45,7 +45,7 @@ CSS = """
 .controls input[type=range] { width: 130px; }
 .readout { display: flex; flex-wrap: wrap; gap: 0 24px; margin: 6px 0 0; max-width: none; min-height: 1.4em;
   font-variant-numeric: tabular-nums; }
-@media print { #viewer { display: none; } }
+@media print { .beside { position: absolute; top: 0; left: -300mm; width: 260mm; visibility: hidden; } }
 """
 
 
