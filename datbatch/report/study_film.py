@@ -13,8 +13,8 @@ from datbatch.report.hypertext import Html, element
 from datbatch.report.raster import GREY_COLOURS, colour, enlarge, to_png_bytes
 from datbatch.report.study_viewer import data_block
 
-VIEWS = 48
-"""Views of the film at most."""
+VIEWS, PIXELS = 48, 400_000
+"""Views of the film and all their pixels at most: the page must stay small."""
 SHOWN_DEG = {"anterior": 180.0, "left lateral": 90.0, "posterior": 0.0, "right lateral": 270.0}
 """Where the detector stands for the views that are on paper too."""
 BRIGHTEST = 99.8
@@ -49,8 +49,9 @@ def film(acquisition: Acquisition) -> Iterator[Html]:
     projections = projections[(slice(None), *_head(projections.sum(axis=0)))]
     limits = (0.0, max(float(np.percentile(projections, BRIGHTEST)), 1.0))
     tall = acquisition.row_size_mm / acquisition.pixel_size_mm
-    chosen = np.unique(np.linspace(0, len(projections), min(VIEWS, len(projections)), endpoint=False).astype(int))
     rows, columns = projections.shape[1:]
+    most = max(min(VIEWS, PIXELS // (rows * columns), len(projections)), 1)
+    chosen = np.linspace(0, len(projections), most, endpoint=False).astype(int)
     width, height = 2 * columns, round(2 * rows * tall)
     greys = _grey(np.concatenate(list(projections[chosen])), limits, LEVELS)
     angles = acquisition.angles_deg[chosen]

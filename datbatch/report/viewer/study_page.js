@@ -56,10 +56,10 @@
 
     const view = new niivue.Niivue({
       dragAndDropEnabled: false, isColorbar: false, loadingText: "", logLevel: "silent",
-      backColor: [0, 0, 0, 1], crosshairColor: [0.4, 0.9, 0.5, 0.8], fontColor: [1, 1, 1, 1], crosshairWidth: 1,
+      backColor: [0, 0, 0, 1], crosshairColor: [0.4, 0.9, 0.5, 0.8], fontColor: [1, 1, 1, 1], crosshairWidth: 0.4,
       crosshairWidthUnit: "voxels", multiplanarShowRender: 0, multiplanarLayout: 3, multiplanarEqualSize: false,
       isRadiologicalConvention: settings.radiological, sagittalNoseLeft: true, multiplanarPadPixels: 4,
-      show3Dcrosshair: false, yoke3Dto2DZoom: false, fontMinPx: 18, forceDevicePixelRatio: 1,
+      showAllOrientationMarkers: true, fontMinPx: 18, forceDevicePixelRatio: 1,
     });
     // The library focuses its canvas: the page must not jump there.
     const focus = canvas.focus.bind(canvas);
