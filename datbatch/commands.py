@@ -195,6 +195,20 @@ def report(options: argparse.Namespace) -> Answer:
     return Answer(str(page), {"report": str(page)})
 
 
+def explore(options: argparse.Namespace) -> Answer:
+    """Write the explorer."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.report.explorer import size_beforehand, write_explorer
+
+    cohort = open_cohort(options.cohort)
+    if not options.quiet:
+        print(f"datbatch: {size_beforehand(cohort, options.volumes)}", file=sys.stderr)
+    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.explorer")
+    written = write_explorer(cohort, output, model=options.model, volumes=options.volumes, quiet=options.quiet)
+    text = f"{written.text()}\nOpen it in a browser; it needs no server and no network. {NOTICE}"
+    return Answer(text, dataclasses.asdict(written), EXIT_FAILED_STUDIES if written.failed else EXIT_OK)
+
+
 def study(options: argparse.Namespace) -> Answer:
     """Explain one study."""
     from datbatch.execution.study import explain_study
