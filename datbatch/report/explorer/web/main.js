@@ -238,7 +238,7 @@ const SEARCHED = new Set(["study", "person", "site", "scanner", "flags", "quanti
 
 async function startExplorer() {
   try {
-    const page = new ExplorerPage(await Cohort.open());
+    const page = (window.explorerPage = new ExplorerPage(await Cohort.open()));
     await page.start();
     document.documentElement.dataset.ready = "yes";
   } catch (error) {
