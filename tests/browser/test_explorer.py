@@ -145,9 +145,7 @@ def test_a_click_leads_from_a_point_to_its_volume(opened: Visit) -> None:
     expect(page.locator("#study h2")).to_have_text(name)
     assert page.url.endswith(f"#{name}")
     for canvas in page.locator(".planes canvas").all():
-        shades = canvas.evaluate(
-            "(c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
-        )
+        shades = canvas.evaluate("(c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size")
         assert shades > 50, "an image, not a plain field"
     page.go_back()
     expect(page.locator("#study")).to_be_hidden()
@@ -252,9 +250,7 @@ def test_what_is_hot_on_the_patients_left_is_drawn_below_the_mark_l(
                         assert side == "right", "radiological: the patient's left on the picture's right"
 
 
-def test_words_of_the_data_are_never_read_as_markup(
-    visit: Callable[..., Visit], cohort: Path, tmp_path: Path
-) -> None:
+def test_words_of_the_data_are_never_read_as_markup(visit: Callable[..., Visit], cohort: Path, tmp_path: Path) -> None:
     bad = "</script><img src=x onerror=alert(1)>"
     tree = open_cohort(cohort)
     row = int(np.flatnonzero(tree.status.values == schema.FAILED)[0])

@@ -104,7 +104,7 @@ def write_explorer(
         When the named model is not in the store.
     """
     chosen = choose_model(cohort, model)
-    columns = {column.name: column for column in cohort_columns(cohort, chosen and read_model(cohort, chosen))}
+    columns = {column.name: column for column in cohort_columns(cohort, read_model(cohort, chosen) if chosen else None)}
     status = columns["status"].values
     done = [int(row) for row in worth_a_look(columns) if status[row] == schema.DONE]
     about = {"model": chosen or "", "simulated": bool(cohort.attrs.get("simulated"))}

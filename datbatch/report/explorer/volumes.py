@@ -37,7 +37,8 @@ def halve(volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     for axis in range(3):
         moved = np.moveaxis(half, axis, 0)
         padded = np.concatenate([moved[:1], moved, moved[-1:]])
-        filtered = 0.25 * padded[:-2:2] + 0.5 * padded[1:-1:2] + 0.25 * padded[2::2]
+        # Neighbours are added first, so that a flipped volume gives the same bits.
+        filtered = 0.25 * (padded[:-2:2] + padded[2::2]) + 0.5 * padded[1:-1:2]
         half = np.moveaxis(filtered, 0, axis)
     return half
 

@@ -65,7 +65,7 @@ class Column {
       return `${mantissa.replace("-", "−")} × 10${raised(Number(exponent))}`;
     }
     const text = value.toFixed(this.decimals).replace("-", "−");
-    return Math.abs(value) < 10000 ? text : text.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+    return this.decimals === 0 && Math.abs(value) >= 10000 ? grouped(text) : text;
   }
 
   /** Numbers that sort like the values; NaN for what is missing. */

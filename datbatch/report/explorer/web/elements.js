@@ -21,6 +21,11 @@ function makeSvg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A whole number with thin spaces between its thousands. */
+function grouped(number) {
+  return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+}
+
 /** A small whole number, raised. */
 function raised(number) {
   return String(number).replace(/[-0-9]/g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);

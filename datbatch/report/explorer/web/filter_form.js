@@ -32,8 +32,8 @@ function rangeFields(column, current, change) {
   const field = (label, value, placeholder) =>
     make("label", {}, label, make("input", { type: "number", step: "any", value, placeholder, oninput: read }));
   const finite = (value) => (Number.isFinite(value) ? String(value) : "");
-  const from = field("from ", current ? finite(current.low) : "", finite(low));
-  const to = field("to ", current ? finite(current.high) : "", finite(high));
+  const from = field("from ", current ? finite(current.low) : "", column.format(low));
+  const to = field("to ", current ? finite(current.high) : "", column.format(high));
   function read() {
     const [start, end] = [from, to].map((label) => label.querySelector("input").value);
     if (start === "" && end === "") change(null);
@@ -72,7 +72,7 @@ function wordFields(column, current, change) {
     ...words.map((word, at) => {
       const box = make("input", { type: "checkbox", value: String(at), onchange: read });
       box.checked = current ? current.chosen.has(word) : false;
-      return make("li", {}, make("label", {}, box, ` ${word || "none"} `, make("small", {}, String(count(word)))));
+      return make("li", {}, make("label", {}, box, ` ${word || "none"} `, make("small", {}, grouped(count(word)))));
     }),
   );
   return [list];

@@ -39,8 +39,7 @@ class ExplorerPage {
 
   fillHeader() {
     const { cohort } = this;
-    const count = cohort.studies.toLocaleString("en").replaceAll(",", "\u202f");
-    byId("origin").textContent = `${count} studies${cohort.model ? ` · model ${cohort.model}` : ""} · datbatch ${cohort.version}`;
+    byId("origin").textContent = `${grouped(cohort.studies)} studies${cohort.model ? ` · model ${cohort.model}` : ""} · datbatch ${cohort.version}`;
     byId("simulated").hidden = !cohort.simulated;
   }
 
@@ -64,6 +63,9 @@ class ExplorerPage {
     this.filters.delete("selection");
     this.colouring = new Colouring(colour);
     this.scatter.show(x, y);
+    const drawn = this.scatter.grid.rows.length;
+    byId("plotted").textContent =
+      drawn < this.cohort.studies ? `${grouped(drawn)} of ${grouped(this.cohort.studies)} studies have both figures. ` : "";
     this.fillLegend();
     this.refresh();
   }
@@ -83,7 +85,7 @@ class ExplorerPage {
     this.table.showRows(sortedRows(rows, key.sortKeys(), this.sort.descending));
     this.scatter.paint(this.colouring, this.chosen);
     byId("count").textContent = this.filters.size
-      ? `${rows.length} of ${this.cohort.studies} studies` : `${rows.length} studies`;
+      ? `${grouped(rows.length)} of ${grouped(this.cohort.studies)} studies` : `${grouped(rows.length)} studies`;
     this.fillChips();
   }
 
@@ -118,7 +120,7 @@ class ExplorerPage {
       const pressed = filter ? one.words.every((word) => filter.chosen.has(word)) : false;
       return make("li", {}, make("button", {
         type: "button", "aria-pressed": String(pressed), onclick: () => this.toggleWords(column, one.words),
-      }, mark, one.title, make("small", {}, ` ${one.count}`)));
+      }, mark, one.title, make("small", {}, ` ${grouped(one.count)}`)));
     }));
   }
 

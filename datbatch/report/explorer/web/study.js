@@ -19,6 +19,7 @@ class StudyPanel {
   /** Show a study. Its volumes come after its figures. */
   async show(row) {
     this.row = row;
+    delete this.element.dataset.planes;
     const { cohort } = this;
     const first = [...cohort.groups()].filter(([group]) => this.opened.has(group)).flatMap(([, names]) => names);
     const profiled = cohort.profile.flatMap(({ ratio, z, relevance }) => [ratio, z, relevance]);
