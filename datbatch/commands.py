@@ -53,8 +53,9 @@ def demo(options: argparse.Namespace) -> Answer:
 store   {demo.store}
 model   {demo.trained.folder}
 report  {demo.report}
+explorer  {demo.explorer}
 
-Next: open the report in a browser, or try
+Next: open report and explorer in a browser, or try
   {program} failures {demo.store}
   {program} study '{demo.example}' --model {demo.trained.folder} --picture {options.folder}/study.png
   {Path(program).with_name("python")} -c "import xarray; print(xarray.open_datatree('{demo.store}', engine='zarr'))"

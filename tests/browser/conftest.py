@@ -15,9 +15,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.pipeline import made_once, run_command
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+"""With WebGL by software, which needs no graphics card."""
 WIDE, SMALL = (1400, 850), (390, 844)
 LOCAL = ("file:", "data:", "blob:")
 AXE_OPTIONS = {"resultTypes": ["violations"], "preload": False}
@@ -57,7 +58,8 @@ class Visit:
         assert serious == []
 
 
-@pytest.fixture(scope="session")
+# Not for the session: a second driver could not be started while this one runs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:

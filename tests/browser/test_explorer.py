@@ -35,8 +35,14 @@ def opened(visit: Callable[..., Visit], explorer: Path) -> Visit:
     return seen
 
 
+def settle(page: Page) -> None:
+    """Wait until what was asked for has been drawn."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def column(page: Page, heading: str) -> list[str]:
     """Cells of the table's seen rows below a heading."""
+    settle(page)
     headings = [text.strip(" ↑↓") for text in page.locator(".rows .sorter").all_inner_texts()]
     return page.locator(f".rows tbody td:nth-child({headings.index(heading) + 1})").all_inner_texts()
 
@@ -125,7 +131,7 @@ def test_points_selected_in_the_scatter_are_those_of_the_table(opened: Visit) ->
     middle = sorted(x for x, _ in places.values())[len(done) // 2] - 1.0
     frame = page.locator("#points").bounding_box()
     assert frame
-    page.mouse.move(frame["x"] + 67, frame["y"] + 13)
+    page.mouse.move(frame["x"] + 54, frame["y"] + 32)
     page.mouse.down()
     page.mouse.move(middle, frame["y"] + frame["height"] - 47, steps=3)
     page.mouse.up()
@@ -158,7 +164,7 @@ def test_everything_can_be_done_by_keyboard(opened: Visit) -> None:
     page.locator("#rows").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
-    assert page.locator("#rows").get_attribute("aria-activedescendant") == "row-2"
+    expect(page.locator("#rows")).to_have_attribute("aria-activedescendant", "row-2")
     page.keyboard.press("Enter")
     expect(page.locator("#study h2")).to_have_text(names[2])
     page.keyboard.press("ArrowDown")
@@ -168,6 +174,7 @@ def test_everything_can_be_done_by_keyboard(opened: Visit) -> None:
     page.locator("#points").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
+    settle(page)
     told = page.inner_text("#point-told")
     assert told.split(":")[0] in names
     page.keyboard.press("+")
@@ -237,7 +244,7 @@ def test_what_is_hot_on_the_patients_left_is_drawn_below_the_mark_l(
             page.get_by_role("checkbox", name="relevance").set_checked(relevance)
             for own in (True, False):
                 page.get_by_role("checkbox", name="own left and right").set_checked(own)
-                page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+                settle(page)
                 for plane in ("transaxial", "coronal"):
                     figure = page.locator(f".planes .{plane}")
                     bright = figure.locator("canvas").evaluate(BRIGHT)

@@ -203,22 +203,26 @@ def _binding_columns(cohort: xr.DataTree, studies: pd.DataFrame) -> Iterator[Col
     quotient = _array(root, "putamen_to_caudate_ratio")
     for place, definition in enumerate(schema.DEFINITIONS):
         words = _words(definition)
+        # What is said without further words is the paper's definition.
+        told = f" ({words})" if place else ""
         if ratios is not None:
             for at, name in enumerate(schema.STRIATAL):
+                if place == 0 and name in schema.REGIONS:
+                    continue
                 yield Column(
-                    f"ratio_{definition}_{name}", f"SBR {_words(name)} ({words})", "Binding", "number",
+                    f"ratio_{definition}_{name}", f"SBR {_words(name)}{told}", "Binding", "number",
                     ratios[:, place, reference, at], f"specific binding ratio by the definition {words}",
                 )  # fmt: skip
         if asymmetry is not None:
             for at, name in enumerate(schema.STRUCTURES):
                 yield Column(
-                    f"asymmetry_{definition}_{name}", f"Asymmetry {name} ({words})", "Binding", "number",
+                    f"asymmetry_{definition}_{name}", f"Asymmetry {name}{told}", "Binding", "number",
                     asymmetry[:, place, at], "contralateral less ipsilateral ratio over their mean", "%",
                 )  # fmt: skip
         if quotient is not None:
             for at, name in enumerate(schema.SIDES):
                 yield Column(
-                    f"putamen_to_caudate_{definition}_{name}", f"Putamen/caudate {name} ({words})", "Binding", "number",
+                    f"putamen_to_caudate_{definition}_{name}", f"Putamen/caudate {name}{told}", "Binding", "number",
                     quotient[:, place, at], "ratio of the putamen over that of the caudate",
                 )  # fmt: skip
 

@@ -143,9 +143,6 @@ function drawAxes({ context }, place, view, xColumn, yColumn) {
   context.textAlign = "center";
   context.textBaseline = "alphabetic";
   context.fillText(axisTitle(xColumn, across.exponent), left + width / 2, top + height + 36, width);
-  context.save();
-  context.translate(14, top + height / 2);
-  context.rotate(-Math.PI / 2);
-  context.fillText(axisTitle(yColumn, upward.exponent), 0, 0, height);
-  context.restore();
+  context.textAlign = "left";
+  context.fillText(axisTitle(yColumn, upward.exponent), 4, 14, left + width - 4);
 }

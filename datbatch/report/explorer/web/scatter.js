@@ -1,7 +1,7 @@
 "use strict";
 // The scatter: which part of the plane is seen, what is under the pointer, what is selected.
 
-const MARGIN = { left: 66, right: 14, top: 12, bottom: 46 };
+const MARGIN = { left: 52, right: 14, top: 30, bottom: 46 };
 const REACH = 12;
 const ZOOM_STEP = 1.4;
 
