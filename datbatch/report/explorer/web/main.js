@@ -204,8 +204,9 @@ class ExplorerPage {
     if (next !== undefined) this.open(next);
   }
 
+  /** Open the study that the address names, or close the panel where it names none. */
   async followAddress() {
-    const name = decodeURIComponent(window.location.hash.slice(1));
+    const name = window.location.hash.slice(1);
     const row = name ? this.cohort.loaded.get("study").lines.indexOf(name) : -1;
     document.body.classList.toggle("opened", row >= 0);
     this.scatter.opened = row;

@@ -146,6 +146,7 @@ class Scatter {
     }
     Object.assign(this.drag, { x1: x, y1: y });
     this.drag.far ||= Math.hypot(x - this.drag.x0, y - this.drag.y0) > 4;
+    if (this.drag.far) this.point(-1);
     if (this.drag.moves) this.shift(x - this.drag.x0, y - this.drag.y0, this.drag.view);
     this.draw();
   }

@@ -128,8 +128,9 @@ class StudyPanel {
   }
 
   figures() {
-    const { profile, loaded } = this.cohort;
-    if (!this.word(profile[0].ratio)) return null;
+    const { loaded } = this.cohort;
+    const profile = this.cohort.profile.filter(({ ratio }) => this.word(ratio));
+    if (profile.length === 0) return null;
     const tops = profile.flatMap(({ relevance }) => loaded.get(relevance)?.extent.map(Math.abs) ?? []);
     return profileChart(profile, (name) => loaded.get(name), this.row, Math.max(0, ...tops.filter(Number.isFinite)));
   }

@@ -21,7 +21,7 @@ class StudyTable {
     frame.addEventListener("wheel", (event) => this.turn(event), { passive: false });
     frame.addEventListener("keydown", (event) => this.key(event));
     frame.addEventListener("click", (event) => this.click(event));
-    new ResizeObserver(() => this.draw()).observe(frame);
+    new ResizeObserver(() => (this.fit(), this.draw())).observe(frame);
   }
 
   /** Show these columns; `filtered` holds the names of those that a filter is in force for. */
@@ -69,9 +69,10 @@ class StudyTable {
     return Math.max(0, this.rows.length - this.seen);
   }
 
+  /** Make the track as tall as the rows would be. */
   fit() {
     const height = Math.min(TALLEST, this.lastFirst * ROW_HEIGHT) + this.frame.clientHeight;
-    this.track.style.height = `${Math.max(1, height - 18)}px`;
+    this.track.style.height = this.lastFirst ? `${height}px` : "auto";
   }
 
   scrolled() {
