@@ -159,6 +159,19 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--model", help="name of a model in the store (default: the newest)")
     report.add_argument("--output", type=Path, help="file to write (default: COHORT.report.html)")
 
+    explore = _command(
+        parsers, "explore", commands.explore, "the whole cohort in a browser, offline: a folder of static files",
+        "datbatch explore cohort.zarr",
+    )  # fmt: skip
+    explore.add_argument("cohort", type=Path)
+    explore.add_argument("--model", help="name of a model in the store (default: the newest)")
+    explore.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
+    explore.add_argument(
+        "--volumes", type=_volumes, metavar="all|none|N",
+        help="studies whose planes can be looked at, those most worth a look first; about 0.1 MB each "
+        "(default: up to 10000)",
+    )  # fmt: skip
+
     study = _command(
         parsers, "study", commands.study, "one study, explained, without store or cluster",
         "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d",
@@ -298,6 +311,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def _volumes(text: str) -> int:
+    if text in ("all", "none"):
+        return sys.maxsize if text == "all" else 0
+    return _positive(text)
 
 
 def _age(text: str) -> float:
