@@ -108,21 +108,22 @@ def available_memory(device: torch.device) -> int:
         return free
 
 
-def spare_memory(plan: MemoryPlan, device: torch.device, limit: int | None = None) -> int:
-    """Give the bytes of main memory in which a training may keep volumes beyond what it needs.
+def spare_memory(plan: MemoryPlan, device: torch.device, *, processes: int, limit: int | None = None) -> int:
+    """Give the bytes of main memory in which one process may keep volumes beyond what it needs.
 
     Parameters
     ----------
     plan : MemoryPlan
-        What it needs, on the device.
+        What it needs on the device.
     device : torch.device
         That trains.
+    processes : int
+        That share what the machine has left.
     limit : int, optional
-        Memory that it may use; what the machine has left by default.
+        Memory of the device that this process may use; its share of what is left by default.
     """
-    left = available_memory(torch.device("cpu")) if limit is None else limit
-    if limit is not None or device.type == "cpu":
-        left -= plan.total
+    share = available_memory(torch.device("cpu")) // processes
+    left = share if device.type != "cpu" else (share if limit is None else limit) - plan.total
     return max(0, int(SPARE_SHARE * left))
 
 

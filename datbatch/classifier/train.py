@@ -140,7 +140,7 @@ def train_network(
     device = choose_device()
     plan = plan_memory(shape, config, processes=group.size, threads=threads or torch.get_num_threads())
     require_memory(plan, available_memory(device) if memory_bytes is None else memory_bytes)
-    images = Kept(images, spare_memory(plan, device, memory_bytes) // group.size)
+    images = Kept(images, spare_memory(plan, device, processes=group.size, limit=memory_bytes))
     if checkpoint is not None:
         require_disk(plan, checkpoint.parent)
     with _thread_count(threads), _products(config.precision), Threads(device) as pieces:
