@@ -233,15 +233,16 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
 
-    words = "results for other tools: NIfTI, BIDS derivatives, tables, DICOM"
+    words = "results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
     export = parsers.add_parser("export", help=words, description=f"{words[0].upper()}{words[1:]}.")
     _export_commands(export.add_subparsers(title="formats", metavar="FORMAT", required=True))
     return parser
 
 
 def _export_commands(formats: Any) -> None:
-    """Describe `export nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
+    """Describe `export pages|nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
     for name, function, words in (
+        ("pages", commands.export_pages, "a page for each study, to read on a screen or on one sheet of paper"),
         ("nifti", commands.export_images, "uptake and relevance as NIfTI images"),
         ("bids", commands.export_images, "the same in the layout of BIDS derivatives, with side files"),
         ("tables", commands.export_tables, "every figure of the store as CSV or Parquet, with a data dictionary"),
@@ -255,6 +256,9 @@ def _export_commands(formats: Any) -> None:
         export.add_argument("--model", help="name of a model in the store (default: the newest)")
         if name == "tables":
             export.add_argument("--kind", choices=("csv", "parquet"), default="csv", help="form (default: csv)")
+            continue
+        export.add_argument("--missing-only", action="store_true", help="keep the files that are there already")
+        if name == "pages":
             continue
         frame = export.add_mutually_exclusive_group()
         # The default is the patient's own left and right: an image without its store must not mislead.
@@ -276,7 +280,6 @@ def _export_commands(formats: Any) -> None:
                 "--dicom-source", type=Path, metavar="ARCHIVE",
                 help="take patient and study from the original files (or one file): the objects then NAME THE PATIENT",
             )  # fmt: skip
-        export.add_argument("--missing-only", action="store_true", help="keep the files that are there already")
 
 
 def _command(

@@ -375,6 +375,28 @@ def export_tables(options: argparse.Namespace) -> Answer:
     return Answer("\n".join(map(str, files)), {"files": [str(file) for file in files]})
 
 
+def export_pages(options: argparse.Namespace) -> Answer:
+    """Hand out a page for each study."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.errors import StoreError
+    from datbatch.execution.origin import read_origin
+    from datbatch.execution.stored_study import StoredStudies
+    from datbatch.export import export_pages
+    from datbatch.report.study_page import study_page
+
+    try:
+        archive = read_origin(options.cohort).archive
+    except StoreError:
+        # A store that was passed on: its pages have no projections.
+        archive = None
+    stored = StoredStudies(open_cohort(options.cohort), options.cohort, model=options.model, archive=archive)
+    exported = export_pages(
+        options.cohort, options.output, lambda results: study_page(stored.explained(results)),
+        studies=options.study, model=options.model, missing_only=options.missing_only, quiet=options.quiet,
+    )  # fmt: skip
+    return _exported(exported)
+
+
 def export_dicom(options: argparse.Namespace) -> Answer:
     """Hand out DICOM objects."""
     from datbatch.export import export_dicom

@@ -40,7 +40,8 @@ AGE_CAP_YEARS = 89.0
 164.514(b)(2)(i)(C))."""
 
 SIDES = ("ipsilateral", "contralateral")
-"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0)."""
+"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0): lower
+in proportion to the two sides of the template, since healthy putamina are no mirror images of each other."""
 
 REGIONS = (
     "putamen_ipsilateral",

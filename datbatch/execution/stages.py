@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from datbatch.archive import Acquisition, StudyFacts, read_study
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
-from datbatch.config import Config, digest
+from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DatbatchError, InternalError, NormalisationError
 from datbatch.execution.space import Space, atlas_digest, configured_space, template_digest
 from datbatch.imaging import (
@@ -26,6 +27,7 @@ from datbatch.imaging import (
     Registration,
     Volume,
     assess_projections,
+    normal_side_ratio,
     quantify,
     reconstruct,
     register_affine,
@@ -77,7 +79,7 @@ IMAGING = (
     ),
     Stage(
         "quantify",
-        version=2,
+        version=3,
         upstream=("register",),
         parameters=lambda c: _without(vars(c.quantify), "atlas_labels") | {"atlas": atlas_digest(c.quantify)},
     ),
@@ -137,12 +139,15 @@ class ImagedStudy:
         Wall time by step.
     facts : StudyFacts or None
         What the header says of the study; None where it could not be read.
+    acquisition : Acquisition or None
+        The projections, for whoever shows them; None where they could not be read.
     """
 
     rows: dict[str, Row]
     uptake: npt.NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     facts: StudyFacts | None = None
+    acquisition: Acquisition | None = None
 
 
 def image_study(
@@ -178,11 +183,10 @@ def image_study(
     earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
     if earlier is not None:
         return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
-    stage, values, uptake, facts = "reconstruct", dict[str, Any](), None, None
+    stage, values, uptake, acquisition = "reconstruct", dict[str, Any](), None, None
     try:
         with clock("read"):
             acquisition = read_study(files, config=config.archive)
-        facts = acquisition.study
         with clock("reconstruct"):
             volume = reconstruct(acquisition, **vars(config.reconstruct))
         if stage not in rows:
@@ -202,7 +206,7 @@ def image_study(
         with clock("normalise"):
             normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
         with clock("quantify"):
-            result = quantify(normalised, config.quantify, space.atlas)
+            result = quantify(normalised, config.quantify, space.atlas, _normal_side_ratio(space, config.quantify))
         rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
         uptake = result.uptake
     except DatbatchError as error:
@@ -213,7 +217,9 @@ def image_study(
         rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
     last = rows[stage]
     carried = Row(study, last.status, last.code, last.stage, last.reason)
-    return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds, facts)
+    facts = acquisition.study if acquisition is not None else None
+    by_stage = {s.name: rows.get(s.name, carried) for s in IMAGING}
+    return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
 
 
 def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:
@@ -239,6 +245,17 @@ def register_study(volume: Volume, config: Config, template: Volume) -> Registra
 def _registration_values(registration: Registration) -> dict[str, Any]:
     values: dict[str, Any] = {f"quality_{name}": _finite(score) for name, score in registration.quality.items()}
     return values | {"template_to_study": registration.template_to_study.tolist()}
+
+
+def _normal_side_ratio(space: Space, config: QuantifyConfig) -> float:
+    return _side_ratio_in(space, config.reference_percentile, config.putamen_hottest_ml)
+
+
+@lru_cache(maxsize=2)
+def _side_ratio_in(space: Space, reference_percentile: float, putamen_hottest_ml: float) -> float:
+    """Measure the template once for all studies; parameters themselves cannot be kept by."""
+    config = QuantifyConfig(reference_percentile=reference_percentile, putamen_hottest_ml=putamen_hottest_ml)
+    return normal_side_ratio(space.template.data, config, space.atlas)
 
 
 def _scores(registration: Registration) -> str:

@@ -18,6 +18,7 @@ from datbatch.imaging.projection_quality import ProjectionQuality, assess_projec
 from datbatch.imaging.quantify import (
     Quantification,
     hottest_voxels_mean,
+    normal_side_ratio,
     quantify,
     scale_to_reference,
     specific_binding_ratio,
@@ -55,6 +56,7 @@ __all__ = [
     "load_template",
     "measure_binding",
     "mirror",
+    "normal_side_ratio",
     "quantify",
     "read_atlas",
     "read_template",

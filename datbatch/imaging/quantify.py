@@ -17,6 +17,9 @@ from datbatch.imaging.binding import VOXEL_VOLUME_ML, Binding, mean_of_hottest, 
 from datbatch.imaging.binding_regions import atlas_binding_regions
 from datbatch.imaging.resample import mirror, require_image
 
+MOST_NORMAL_DIFFERENCE = 0.10
+"""How much of a difference between a template's putamina is taken for anatomy, relative to their mean."""
+
 
 @dataclass(frozen=True)
 class Quantification:
@@ -146,13 +149,49 @@ def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
     return (region_mean - reference_mean) / reference_mean
 
 
-def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None) -> Quantification:
+def normal_side_ratio(template: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None) -> float:
+    """Give the right over the left putaminal binding ratio of a template, as a study's is measured.
+
+    The two putamina of a healthy person are not mirror images: the left one is larger and lies further back. Regions
+    that are mirror images therefore measure another binding right and left where there is no difference, in a template
+    of normal studies just as in each of them. More than `MOST_NORMAL_DIFFERENCE` is not taken for anatomy.
+
+    Parameters
+    ----------
+    template : ndarray, shape `schema.SHAPE`, float32
+        Mean of normal studies on the store's grid.
+    config : QuantifyConfig
+        Percentile and volumes.
+    atlas : Atlas, optional
+        Regions; the analytic atlas by default.
+
+    Returns
+    -------
+    float
+        1 where a putamen of the template has no specific binding.
+    """
+    atlas = atlas if atlas is not None else analytic_atlas()
+    level = reference_level(template, atlas.mask("reference") & (template != 0), config.reference_percentile)
+    left, right = (_striatal_ratio(template, f"putamen_{side}", config, atlas, level) for side in schema.SIDES)
+    if min(left, right) <= 0:
+        return 1.0
+    most = (1 + MOST_NORMAL_DIFFERENCE / 2) / (1 - MOST_NORMAL_DIFFERENCE / 2)
+    return float(np.clip(right / left, 1 / most, most))
+
+
+def quantify(
+    normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None, side_ratio: float = 1.0
+) -> Quantification:
     """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
 
     Striatal regions: mean of the hottest voxels in large unilateral regions; others: mean of the region; each less
     the reference level, over it; beside it all definitions of `measure_binding`. Voxels outside the field of view
     (exactly 0) take no part in regions that are averaged nor in the reference level; a region wholly outside has the
     ratio NaN.
+
+    The image is mirrored where the right putamen's ratio is lower than the left one's, in proportion to what is normal
+    for them. With `side_ratio` 1 this is the paper's rule to the letter; otherwise the ratio of the ipsilateral side
+    may exceed that of the other by as much as the normal difference.
 
     Parameters
     ----------
@@ -162,6 +201,8 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas:
         Percentile and volumes.
     atlas : Atlas, optional
         Regions; the analytic atlas by default.
+    side_ratio : float, optional
+        Right over left putaminal ratio in normals, from `normal_side_ratio`.
 
     Raises
     ------
@@ -181,7 +222,7 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas:
     uptake = np.asarray(np.asarray(normalised, np.float64) / level, np.float32)
     ratios = _binding_ratios(uptake, config, atlas)
     left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)
-    mirrored = right < left
+    mirrored = bool(right < side_ratio * left)
     if mirrored:
         uptake = mirror(uptake)
         ratios = _binding_ratios(uptake, config, atlas)
@@ -192,23 +233,27 @@ def quantify(normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas:
 
 def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas) -> npt.NDArray[np.float64]:
     """Give the ratios (region,) of a scaled volume, whose reference level is 1; the ipsilateral side is left."""
-    volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
     ratios = np.full(len(schema.REGIONS), np.nan)
     for index, (name, mask) in enumerate(zip(schema.REGIONS, atlas.masks, strict=True)):
         if name in atlas.hottest:
-            mean = hottest_voxels_mean(
-                uptake,
-                atlas.hottest[name],
-                volume_ml=volumes_ml[name.split("_")[0]],
-                voxel_volume_ml=VOXEL_VOLUME_ML,
-            )
-            ratios[index] = specific_binding_ratio(mean, 1.0)
+            ratios[index] = _striatal_ratio(uptake, name, config, atlas)
         else:
             values = uptake[mask]
             values = values[values != 0]
             if values.size:
                 ratios[index] = specific_binding_ratio(float(values.mean(dtype=np.float64)), 1.0)
     return ratios
+
+
+def _striatal_ratio(
+    volume: npt.NDArray[np.float32], name: str, config: QuantifyConfig, atlas: Atlas, level: float = 1.0
+) -> float:
+    """Give the binding ratio by hottest voxels of a striatal region."""
+    volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
+    mean = hottest_voxels_mean(
+        volume, atlas.hottest[name], volume_ml=volumes_ml[name.split("_")[0]], voxel_volume_ml=VOXEL_VOLUME_ML
+    )
+    return specific_binding_ratio(mean, level)
 
 
 def _inside(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

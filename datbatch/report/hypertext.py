@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 PICTURE_DPI = 150
 """Pixels per inch of every picture; shown at 96 to the inch, so that its letters are as tall as the page's."""
-VOID = frozenset({"br", "hr", "img", "link", "meta"})
+VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 
 
 class Html(str):

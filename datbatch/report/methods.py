@@ -82,7 +82,8 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         "hottest voxels - reference level) / reference level, the latter being the same percentile, over "
         f"the hottest {quantify.putamen_hottest_ml:g} ml of a large unilateral region around the putamen "
         f"and {quantify.caudate_hottest_ml:g} ml around the caudate nucleus. Images in which the putaminal "
-        "ratio was lower on the right were mirrored, so that the side of lower binding (ipsilateral) lies "
+        "ratio, in proportion to that of the template on the same side, was lower on the right were mirrored, so "
+        "that the side of lower binding (ipsilateral) lies "
         f"at x < 0 in every study [1].{atlas}",
     )
 

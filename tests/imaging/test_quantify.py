@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datbatch.cohort import schema
@@ -12,7 +12,9 @@ from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging import (
     hottest_voxels_mean,
+    load_template,
     mirror,
+    normal_side_ratio,
     quantify,
     region_masks,
     scale_to_reference,
@@ -83,6 +85,50 @@ def test_a_study_and_its_mirror_image_are_quantified_alike(asymmetric_head):
     one, other = quantify(asymmetric_head, CONFIG), quantify(mirror(asymmetric_head), CONFIG)
     np.testing.assert_allclose(one.specific_binding_ratio, other.specific_binding_ratio, rtol=1e-12)
     np.testing.assert_array_equal(one.uptake, other.uptake)
+
+
+def weakened(volume, factor):
+    """Give a volume whose right putamen has so much of its binding."""
+    right = region_masks()[PUTAMINA[1]]
+    background = np.percentile(volume[region_masks()[-1]], 75)
+    return np.where(right, background + factor * (volume - background), volume).astype(np.float32)
+
+
+@given(st.floats(0.7, 1.4), st.sampled_from([0.93, 0.97, 1.0, 1.04]))
+@settings(max_examples=20, deadline=None)
+def test_mirroring_a_study_and_what_is_normal_mirrors_the_decision_exactly(asymmetric_head, factor, normal):
+    study = weakened(asymmetric_head, factor)
+    one = quantify(study, CONFIG, side_ratio=normal)
+    other = quantify(mirror(study), CONFIG, side_ratio=1 / normal)
+    assert one.mirrored != other.mirrored
+    np.testing.assert_array_equal(one.uptake, other.uptake)
+
+
+def test_the_side_is_decided_in_proportion_to_what_is_normal(asymmetric_head):
+    symmetric = (asymmetric_head + mirror(asymmetric_head)) / 2
+    slightly = weakened(symmetric, 0.97)
+    assert quantify(slightly, CONFIG).mirrored
+    left, right = quantify(mirror(slightly), CONFIG).specific_binding_ratio[list(PUTAMINA)][::-1]
+    for normal, expected in ((right / left - 1e-6, False), (right / left + 1e-6, True)):
+        assert quantify(slightly, CONFIG, side_ratio=normal).mirrored == expected
+
+
+def test_the_ratio_of_the_normal_sides_is_that_of_the_template():
+    template = load_template().data
+    normal = normal_side_ratio(template, CONFIG)
+    assert 0.94 < normal < 0.99, "the left putamen is the larger one"
+    assert normal_side_ratio(mirror(template), CONFIG) == pytest.approx(1 / normal, rel=1e-9)
+    assert normal_side_ratio(template * np.float32(7), CONFIG) == pytest.approx(normal, rel=1e-4)
+    assert normal_side_ratio((template + mirror(template)) / 2, CONFIG) == pytest.approx(1.0, abs=1e-6)
+    assert not quantify(template, CONFIG, side_ratio=normal - 1e-6).mirrored
+    assert quantify(template, CONFIG, side_ratio=normal + 1e-6).mirrored
+
+
+def test_a_template_of_one_sided_disease_moves_the_decision_by_little(asymmetric_head):
+    assert normal_side_ratio(asymmetric_head, CONFIG) == pytest.approx(0.95 / 1.05)
+    assert normal_side_ratio(mirror(asymmetric_head), CONFIG) == pytest.approx(1.05 / 0.95)
+    empty = np.where(region_masks()[-1], asymmetric_head, 0.5 * asymmetric_head.min()).astype(np.float32)
+    assert normal_side_ratio(empty, CONFIG) == 1.0
 
 
 @pytest.mark.parametrize("factor", [1e-4, 0.5, 8000.0])

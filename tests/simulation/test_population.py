@@ -9,8 +9,12 @@ import pytest
 
 from datbatch.cohort.schema import READS
 from datbatch.simulation import draw_reads, draw_subject
-from datbatch.simulation.phantom import SIDES
+from datbatch.simulation.phantom import SIDES, Tube, striatum
 from datbatch.simulation.population import (
+    CAUDATE_VOLUME_ASYMMETRY,
+    PUTAMEN_VOLUME_ASYMMETRY,
+    THICKNESS_SD,
+    anatomy,
     evidence,
     normal_binding,
     striatal_binding,
@@ -18,6 +22,7 @@ from datbatch.simulation.population import (
     true_label,
 )
 from datbatch.simulation.readers import consensus, majority
+from datbatch.simulation.shapes import filled
 from datbatch.simulation.sites import SITES, site_named
 
 PAPER = 1306
@@ -179,3 +184,31 @@ def test_counts_are_clinical(subjects):
     assert counts.min() >= 1.5e6
     assert counts.max() <= 6e6
     assert counts.std() > 0.5e6
+
+
+def volume_ml(shape: Tube, step_mm: float = 2.0) -> float:
+    reach = np.arange(-shape.reach_mm - step_mm, shape.reach_mm + step_mm, step_mm)
+    points = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1) + shape.centre_mm
+    return float(filled(shape, points, step_mm).sum()) * step_mm**3 / 1000
+
+
+@pytest.mark.parametrize(
+    ("place", "known"), [(0, PUTAMEN_VOLUME_ASYMMETRY), (1, CAUDATE_VOLUME_ASYMMETRY)], ids=["putamen", "caudate"]
+)
+def test_a_persons_two_putamina_and_caudates_differ_in_volume_as_in_life(subjects, place, known):
+    volumes = np.array(
+        [[volume_ml(striatum(anatomy(subject), side)[place]) for side in SIDES] for subject in subjects[:250]]
+    )
+    asymmetry = 2 * (volumes[:, 0] - volumes[:, 1]) / volumes.sum(axis=1)
+    assert asymmetry.std() == pytest.approx(known, rel=0.12)
+    assert abs(asymmetry.mean()) < 0.03
+    assert np.corrcoef(volumes.T)[0, 1] > 0.75
+
+
+@pytest.mark.parametrize("structure", ["putamen", "caudate"])
+def test_people_differ_in_size_as_much_as_each_of_their_sides(subjects, structure):
+    thickness = np.array([[getattr(subject, structure)[side].thickness for side in SIDES] for subject in subjects])
+    np.testing.assert_allclose(thickness.std(axis=0), THICKNESS_SD, rtol=0.06)
+    np.testing.assert_allclose(thickness.mean(axis=0), 1.0, atol=0.005)
+    shift = np.array([[getattr(subject, structure)[side].shift_mm for side in SIDES] for subject in subjects])
+    assert abs(np.corrcoef(shift[:, 0, 0], shift[:, 1, 0])[0, 1]) < 0.1
