@@ -36,10 +36,21 @@ from datbatch.report.explorer.columns import (
     worth_a_look,
 )
 from datbatch.report.explorer.volumes import VOLUME_BYTES, study_volumes
+from datbatch.report.raster import GREY_COLOURS, HOT_IRON_COLOURS, OVERLAY_COLOURS
+from datbatch.report.study_pictures import GREY_SHARE, OPAQUE, VISIBLE
 
 PAGE, CODE, DATA, STUDIES = "index.html", "code", "data", "studies"
 VOLUMES_AT_MOST = 10_000
 """Studies that get volumes when nothing else is said: about a gigabyte."""
+LOOK = {
+    "uptake": HOT_IRON_COLOURS,
+    "grey": GREY_COLOURS,
+    "grey_share": GREY_SHARE,
+    "relevance": OVERLAY_COLOURS,
+    "visible": VISIBLE,
+    "opaque": OPAQUE,
+}
+"""Colours and shares with which planes are drawn: those of a study's page."""
 COLUMN_BYTES = 700
 """What the figures of one study take, about."""
 
@@ -212,6 +223,7 @@ class _Folder:
             "colour": first_there(FIRST_COLOURS, columns),
             "profile": [dataclasses.asdict(region) for region in PROFILE],
             "codes": {code: explain_code(code) for code in sorted(codes)},
+            "look": LOOK,
             "grid": {"shape": schema.SHAPE, "origin_mm": schema.ORIGIN_MM, "spacing_mm": schema.SPACING_MM},
         }
         self.deliver("cohort", head)

@@ -64,7 +64,10 @@ class Column {
       const [mantissa, exponent] = value.toExponential(2).split("e");
       return `${mantissa.replace("-", "−")} × 10${raised(Number(exponent))}`;
     }
-    const text = value.toFixed(this.decimals).replace("-", "−");
+    const text = value
+      .toFixed(this.decimals)
+      .replace(/^-(?=[0.]*$)/, "")
+      .replace("-", "−");
     return this.decimals === 0 && Math.abs(value) >= 10000 ? grouped(text) : text;
   }
 

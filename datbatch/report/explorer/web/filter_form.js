@@ -10,7 +10,11 @@ function showFilterForm(popover, anchor, column, current, change) {
   popover.replaceChildren(
     make("h2", {}, column.label),
     make("p", { className: "hint" }, column.description),
-    ...(column.isNumber ? rangeFields(column, current, change) : column.codes ? wordFields(column, current, change) : []),
+    ...(column.isNumber
+      ? rangeFields(column, current, change)
+      : column.codes
+        ? wordFields(column, current, change)
+        : []),
     make("div", { className: "buttons" }, clear, close),
   );
   popover.setAttribute("aria-label", `Filter ${column.title}`);

@@ -8,11 +8,15 @@ class ExplorerPage {
     this.shown = [...cohort.shown];
     this.sort = { name: "study", descending: false };
     this.scatter = new Scatter(byId("points"), byId("tip"), {
-      select: (mask, add) => this.select(mask, add), open: (row) => this.open(row), tell: (row) => this.tellPoint(row),
+      select: (mask, add) => this.select(mask, add),
+      open: (row) => this.open(row),
+      tell: (row) => this.tellPoint(row),
     });
     this.table = new StudyTable(byId("rows"), {
-      sort: (name) => this.sortBy(name), filter: (name, button) => this.showFilter(name, button),
-      open: (row) => this.open(row, true), activate: (row) => this.panel.row >= 0 && this.open(row),
+      sort: (name) => this.sortBy(name),
+      filter: (name, button) => this.showFilter(name, button),
+      open: (row) => this.open(row, true),
+      activate: (row) => this.panel.row >= 0 && this.open(row),
     });
     this.panel = new StudyPanel(byId("study"), cohort, { close: () => this.close(), step: (by) => this.step(by) });
   }
@@ -30,7 +34,10 @@ class ExplorerPage {
     byId("search").oninput = (event) => this.search(event.target.value.trim());
     byId("save").onclick = () => this.save();
     byId("column-chooser").addEventListener("beforetoggle", (event) => event.newState === "open" && this.fillChooser());
-    byId("column-chooser").addEventListener("toggle", (event) => event.newState === "open" && showBeside(byId("column-chooser"), byId("choose-columns")));
+    byId("column-chooser").addEventListener(
+      "toggle",
+      (event) => event.newState === "open" && showBeside(byId("column-chooser"), byId("choose-columns")),
+    );
     window.addEventListener("hashchange", () => this.followAddress());
     await Promise.all([this.axesChanged(), this.columnsChanged()]);
     this.scatter.drawNow();
@@ -39,7 +46,8 @@ class ExplorerPage {
 
   fillHeader() {
     const { cohort } = this;
-    byId("origin").textContent = `${grouped(cohort.studies)} studies${cohort.model ? ` · model ${cohort.model}` : ""} · datbatch ${cohort.version}`;
+    byId("origin").textContent =
+      `${grouped(cohort.studies)} studies${cohort.model ? ` · model ${cohort.model}` : ""} · datbatch ${cohort.version}`;
     byId("simulated").hidden = !cohort.simulated;
   }
 
@@ -65,7 +73,9 @@ class ExplorerPage {
     this.scatter.show(x, y);
     const drawn = this.scatter.grid.rows.length;
     byId("plotted").textContent =
-      drawn < this.cohort.studies ? `${grouped(drawn)} of ${grouped(this.cohort.studies)} studies have both figures. ` : "";
+      drawn < this.cohort.studies
+        ? `${grouped(drawn)} of ${grouped(this.cohort.studies)} studies have both figures. `
+        : "";
     this.fillLegend();
     this.refresh();
   }
@@ -85,7 +95,8 @@ class ExplorerPage {
     this.table.showRows(sortedRows(rows, key.sortKeys(), this.sort.descending));
     this.scatter.paint(this.colouring, this.chosen);
     byId("count").textContent = this.filters.size
-      ? `${grouped(rows.length)} of ${grouped(this.cohort.studies)} studies` : `${grouped(rows.length)} studies`;
+      ? `${grouped(rows.length)} of ${grouped(this.cohort.studies)} studies`
+      : `${grouped(rows.length)} studies`;
     this.fillChips();
   }
 
@@ -98,10 +109,23 @@ class ExplorerPage {
   }
 
   fillChips() {
-    const chips = [...this.filters].map(([key, filter]) => make("li", {}, make("button", {
-      type: "button", className: "chip", "aria-label": `Remove filter ${filter.words}`,
-      onclick: () => (key === "search" && (byId("search").value = ""), this.setFilter(key, null)),
-    }, filter.words, " ×")));
+    const chips = [...this.filters].map(([key, filter]) =>
+      make(
+        "li",
+        {},
+        make(
+          "button",
+          {
+            type: "button",
+            className: "chip",
+            "aria-label": `Remove filter ${filter.words}`,
+            onclick: () => (key === "search" && (byId("search").value = ""), this.setFilter(key, null)),
+          },
+          filter.words,
+          " ×",
+        ),
+      ),
+    );
     byId("chips").replaceChildren(...chips);
   }
 
@@ -114,14 +138,28 @@ class ExplorerPage {
       return;
     }
     const filter = this.filters.get(column.name);
-    byId("legend").replaceChildren(...classes.map((one) => {
-      const mark = markPicture(one, 5, 2, true);
-      mark.className = "mark";
-      const pressed = filter ? one.words.every((word) => filter.chosen.has(word)) : false;
-      return make("li", {}, make("button", {
-        type: "button", "aria-pressed": String(pressed), onclick: () => this.toggleWords(column, one.words),
-      }, mark, one.title, make("small", {}, ` ${grouped(one.count)}`)));
-    }));
+    byId("legend").replaceChildren(
+      ...classes.map((one) => {
+        const mark = markPicture(one, 5, 2, true);
+        mark.className = "mark";
+        const pressed = filter ? one.words.every((word) => filter.chosen.has(word)) : false;
+        return make(
+          "li",
+          {},
+          make(
+            "button",
+            {
+              type: "button",
+              "aria-pressed": String(pressed),
+              onclick: () => this.toggleWords(column, one.words),
+            },
+            mark,
+            one.title,
+            make("small", {}, ` ${grouped(one.count)}`),
+          ),
+        );
+      }),
+    );
   }
 
   /** Press a colour of the legend: filter to its words, or let them go again. */
@@ -142,8 +180,11 @@ class ExplorerPage {
 
   async search(sought) {
     const words = this.cohort.columns.filter(({ kind }) => kind !== "number").map(({ name }) => name);
-    const columns = await this.cohort.columnsNamed(words.filter((name) => SEARCHED.has(name) || this.shown.includes(name)));
-    if (byId("search").value.trim() === sought) this.setFilter("search", sought ? new SearchFilter(columns, sought) : null);
+    const columns = await this.cohort.columnsNamed(
+      words.filter((name) => SEARCHED.has(name) || this.shown.includes(name)),
+    );
+    if (byId("search").value.trim() === sought)
+      this.setFilter("search", sought ? new SearchFilter(columns, sought) : null);
   }
 
   sortBy(name) {
@@ -158,19 +199,27 @@ class ExplorerPage {
   }
 
   fillChooser() {
-    const groups = [...this.cohort.groups()].map(([group, names]) => make(
-      "fieldset", {}, make("legend", {}, group),
-      ...names.filter((name) => name !== "study").map((name) => this.columnBox(name)),
-    ));
+    const groups = [...this.cohort.groups()].map(([group, names]) =>
+      make(
+        "fieldset",
+        {},
+        make("legend", {}, group),
+        ...names.filter((name) => name !== "study").map((name) => this.columnBox(name)),
+      ),
+    );
     byId("column-chooser").replaceChildren(make("h2", {}, "Columns of the table"), ...groups);
   }
 
   columnBox(name) {
     const { title, description } = this.cohort.described.get(name);
-    const box = make("input", { type: "checkbox", checked: this.shown.includes(name), onchange: () => {
-      this.shown = box.checked ? [...this.shown, name] : this.shown.filter((one) => one !== name);
-      this.columnsChanged();
-    } });
+    const box = make("input", {
+      type: "checkbox",
+      checked: this.shown.includes(name),
+      onchange: () => {
+        this.shown = box.checked ? [...this.shown, name] : this.shown.filter((one) => one !== name);
+        this.columnsChanged();
+      },
+    });
     return make("label", { title: description }, box, ` ${title}`);
   }
 
@@ -179,7 +228,9 @@ class ExplorerPage {
     if (row < 0) return;
     const { scatter, colouring } = this;
     const name = this.cohort.loaded.get("study").text(row);
-    const figures = [scatter.xColumn, scatter.yColumn, colouring.column].map((column) => `${column.title} ${column.text(row)}`);
+    const figures = [scatter.xColumn, scatter.yColumn, colouring.column].map(
+      (column) => `${column.title} ${column.text(row)}`,
+    );
     byId("tip").replaceChildren(make("strong", {}, name), ...figures.map((text) => make("span", {}, text)));
     byId("point-told").textContent = `${name}: ${figures.join(", ")}`;
   }
@@ -237,7 +288,16 @@ class ExplorerPage {
 }
 
 /** Columns that the search looks through, besides those of the table. */
-const SEARCHED = new Set(["study", "person", "site", "scanner", "flags", "quantification_flags", "error_code", "error_reason"]);
+const SEARCHED = new Set([
+  "study",
+  "person",
+  "site",
+  "scanner",
+  "flags",
+  "quantification_flags",
+  "error_code",
+  "error_reason",
+]);
 
 async function startExplorer() {
   try {
@@ -245,7 +305,8 @@ async function startExplorer() {
     await page.start();
     document.documentElement.dataset.ready = "yes";
   } catch (error) {
-    byId("trouble").textContent = `The explorer cannot be shown: ${error.message}. Keep all files of its folder together, or call datbatch explore again.`;
+    byId("trouble").textContent =
+      `The explorer cannot be shown: ${error.message}. Keep all files of its folder together, or call datbatch explore again.`;
     byId("trouble").hidden = false;
     throw error;
   }

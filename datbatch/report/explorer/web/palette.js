@@ -4,17 +4,36 @@
 const MISSING_COLOUR = [182, 186, 192];
 const UNCHOSEN_COLOUR = [222, 225, 229];
 const WORD_COLOURS = [
-  [0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66],
+  [0, 114, 178],
+  [230, 159, 0],
+  [0, 158, 115],
+  [204, 121, 167],
+  [86, 180, 233],
+  [213, 94, 0],
+  [240, 228, 66],
 ];
 /** Words that keep their colour wherever they appear, as in the report. */
 const KNOWN_COLOURS = {
-  negative: [0, 114, 178], positive: [213, 94, 0],
-  TN: [0, 114, 178], TP: [213, 94, 0], FN: [240, 228, 66], FP: [204, 121, 167],
-  no: [0, 114, 178], yes: [213, 94, 0],
-  done: [0, 158, 115], failed: [213, 94, 0], excluded: [86, 180, 233], pending: [230, 159, 0],
+  negative: [0, 114, 178],
+  positive: [213, 94, 0],
+  TN: [0, 114, 178],
+  TP: [213, 94, 0],
+  FN: [240, 228, 66],
+  FP: [204, 121, 167],
+  no: [0, 114, 178],
+  yes: [213, 94, 0],
+  done: [0, 158, 115],
+  failed: [213, 94, 0],
+  excluded: [86, 180, 233],
+  pending: [230, 159, 0],
 };
 const CIVIDIS = [
-  [0, 34, 78], [53, 69, 108], [102, 105, 112], [148, 142, 119], [200, 184, 102], [254, 232, 56],
+  [0, 34, 78],
+  [53, 69, 108],
+  [102, 105, 112],
+  [148, 142, 119],
+  [200, 184, 102],
+  [254, 232, 56],
 ];
 const NUMBER_STEPS = 32;
 const SHAPES = ["circle", "triangle", "square", "diamond", "nabla"];
@@ -43,7 +62,9 @@ class Colouring {
     const scale = (NUMBER_STEPS - 1) / (high - low || 1);
     const { numbers } = this.column;
     this.classes = Array.from({ length: NUMBER_STEPS }, (_, step) => ({
-      colour: between(CIVIDIS, step / (NUMBER_STEPS - 1)), shape: "circle", title: "",
+      colour: between(CIVIDIS, step / (NUMBER_STEPS - 1)),
+      shape: "circle",
+      title: "",
     }));
     this.classes.push({ colour: MISSING_COLOUR, shape: "circle", title: "none" });
     this.classOf = (row) => (Number.isNaN(numbers[row]) ? NUMBER_STEPS : Math.round((numbers[row] - low) * scale));
@@ -57,17 +78,26 @@ class Colouring {
     if (frequent.length > WORD_COLOURS.length) frequent.sort((a, b) => counts[b] - counts[a]);
     const named = frequent.slice(0, WORD_COLOURS.length);
     this.classes = named.map((code, at) => ({
-      colour: KNOWN_COLOURS[categories[code]] ?? WORD_COLOURS[at], shape: SHAPES[at % SHAPES.length],
-      title: categories[code], words: [categories[code]], count: counts[code],
+      colour: KNOWN_COLOURS[categories[code]] ?? WORD_COLOURS[at],
+      shape: SHAPES[at % SHAPES.length],
+      title: categories[code],
+      words: [categories[code]],
+      count: counts[code],
     }));
     const others = frequent.slice(WORD_COLOURS.length);
     const grey = (title, rest) => ({
-      colour: MISSING_COLOUR, shape: "circle", title, words: rest.map((code) => categories[code]),
+      colour: MISSING_COLOUR,
+      shape: "circle",
+      title,
+      words: rest.map((code) => categories[code]),
       count: rest.reduce((sum, code) => sum + counts[code], 0),
     });
     const classOfCode = new Uint8Array(categories.length);
     named.forEach((code, at) => (classOfCode[code] = at));
-    for (const [title, rest] of [["other", others], ["none", categories.indexOf("") < 0 ? [] : [categories.indexOf("")]]]) {
+    for (const [title, rest] of [
+      ["other", others],
+      ["none", categories.indexOf("") < 0 ? [] : [categories.indexOf("")]],
+    ]) {
       if (rest.length === 0) continue;
       for (const code of rest) classOfCode[code] = this.classes.length;
       this.classes.push(grey(title, rest));

@@ -1,32 +1,30 @@
 "use strict";
 // One study's volumes as three orthogonal planes with a common cursor: a quick look, on the canvas alone.
 
-const HOT_IRON = [[0, [0, 0, 0]], [0.5, [255, 0, 0]], [0.75, [255, 128, 0]], [1, [255, 255, 255]]];
-const GREY = [[0, [0, 0, 0]], [1, [204, 204, 204]]];
-const OVERLAY = [
-  [0, [166, 242, 255]], [0.25, [26, 153, 255]], [0.5, [13, 38, 153]],
-  [0.5, [153, 13, 13]], [0.75, [255, 89, 0]], [1, [255, 242, 102]],
-];
-/** Shares of its scale from which relevance shows through, and from which it hides the uptake. */
-const VISIBLE = 0.06;
-const OPAQUE = 0.4;
 /** Where the cursor stands first, in the store's frame: the ipsilateral putamen. */
 const FIRST_MM = [-24, 4, 4];
 
-/** Colours of 256 equal steps. */
+/** Colours of 256 equal steps between stops, each a place from 0 to 1 and a colour. */
 function colourTable(stops) {
   const table = new Uint8ClampedArray(3 * 256);
   for (let step = 0; step < 256; step += 1) {
     const share = step / 255;
-    const after = Math.max(1, stops.findIndex(([place]) => place >= share && place > 0));
+    const after = Math.max(
+      1,
+      stops.findIndex(([place]) => place >= share && place > 0),
+    );
     const [[start, from], [end, to]] = [stops[after - 1], stops[after]];
     const part = end > start ? (share - start) / (end - start) : 1;
-    for (let channel = 0; channel < 3; channel += 1) table[3 * step + channel] = from[channel] + part * (to[channel] - from[channel]);
+    for (let channel = 0; channel < 3; channel += 1)
+      table[3 * step + channel] = from[channel] + part * (to[channel] - from[channel]);
   }
   return table;
 }
 
-const TABLES = { uptake: colourTable(HOT_IRON), grey: colourTable(GREY), relevance: colourTable(OVERLAY) };
+/** Stops as the report has them, whose channels go from 0 to 1, as bytes. */
+function inBytes(stops, brightness = 1) {
+  return stops.map(([place, colour]) => [place, colour.map((channel) => Math.round(255 * brightness * channel))]);
+}
 
 async function inflated(text) {
   const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -75,8 +73,15 @@ const CUTS = [
 const AXES = ["x", "y", "z"];
 
 class Planes {
-  constructor(grid, scales) {
-    Object.assign(this, { shape: grid.shape, origin: grid.origin_mm, spacing: grid.spacing_mm, scales });
+  constructor(grid, scales, look) {
+    Object.assign(this, { shape: grid.shape, origin: grid.origin_mm, spacing: grid.spacing_mm, scales, look });
+    this.stops = {
+      uptake: inBytes(look.uptake),
+      grey: inBytes(look.grey, look.grey_share),
+      relevance: inBytes(look.relevance),
+    };
+    const tables = Object.entries(this.stops).map(([name, stops]) => [name, colourTable(stops)]);
+    this.tables = Object.fromEntries(tables);
     this.overlay = true;
     this.asAcquired = true;
     this.draw = oncePerFrame(() => this.drawNow());
@@ -88,7 +93,10 @@ class Planes {
 
   view(cut) {
     const canvas = make("canvas", {
-      tabIndex: 0, role: "application", width: this.shape[cut.along], height: this.shape[cut.up],
+      tabIndex: 0,
+      role: "application",
+      width: this.shape[cut.along],
+      height: this.shape[cut.up],
       onpointerdown: (event) => (canvas.setPointerCapture(event.pointerId), this.pick(cut, canvas, event)),
       onpointermove: (event) => event.buttons === 1 && this.pick(cut, canvas, event),
       onwheel: (event) => (event.preventDefault(), this.step(cut.across, event.deltaY < 0 ? 1 : -1)),
@@ -98,7 +106,14 @@ class Planes {
     canvas.style.aspectRatio = `${this.shape[cut.along]} / ${this.shape[cut.up]}`;
     const [left, right] = [make("span", { className: "mark left" }), make("span", { className: "mark right" })];
     const caption = make("figcaption");
-    return { cut, canvas, left, right, caption, figure: make("figure", { className: cut.name }, canvas, left, right, caption) };
+    return {
+      cut,
+      canvas,
+      left,
+      right,
+      caption,
+      figure: make("figure", { className: cut.name }, canvas, left, right, caption),
+    };
   }
 
   /** Show the volumes of a study; `content` is what its file holds. */
@@ -136,8 +151,16 @@ class Planes {
   }
 
   explainColours() {
-    const bars = [scaleBar(this.overlaid ? GREY : HOT_IRON, "0", "uptake over reference", this.scales.uptake.toPrecision(2))];
-    if (this.overlaid) bars.push(scaleBar(OVERLAY, "normal", "relevance: what speaks for which class", "reduced"));
+    const bars = [
+      scaleBar(
+        this.overlaid ? this.stops.grey : this.stops.uptake,
+        "0",
+        "uptake over reference",
+        this.scales.uptake.toPrecision(2),
+      ),
+    ];
+    if (this.overlaid)
+      bars.push(scaleBar(this.stops.relevance, "normal", "relevance: what speaks for which class", "reduced"));
     this.legend.replaceChildren(...bars);
   }
 
@@ -168,7 +191,8 @@ class Planes {
     const [width, height] = [this.shape[cut.along], this.shape[cut.up]];
     const picture = new ImageData(width, height);
     const { overlaid } = this;
-    const below = overlaid ? TABLES.grey : TABLES.uptake;
+    const { visible, opaque } = this.look;
+    const below = overlaid ? this.tables.grey : this.tables.uptake;
     const voxel = [...this.cursor];
     for (let row = 0, pixel = 0; row < height; row += 1) {
       voxel[cut.up] = this.turned(cut.up, row);
@@ -177,11 +201,11 @@ class Planes {
         const place = this.at(voxel);
         const step = Math.max(0, Math.min(255, Math.round((255 * this.uptake[place]) / this.scales.uptake)));
         const share = overlaid ? this.relevance[place] / this.scales.relevance : 0;
-        const opacity = Math.max(0, Math.min(1, (Math.abs(share) - VISIBLE) / (OPAQUE - VISIBLE)));
+        const opacity = Math.max(0, Math.min(1, (Math.abs(share) - visible) / (opaque - visible)));
         const above = Math.max(0, Math.min(255, Math.round(127.5 * (1 + share))));
         for (let channel = 0; channel < 3; channel += 1)
           picture.data[pixel + channel] =
-            (1 - opacity) * below[3 * step + channel] + opacity * TABLES.relevance[3 * above + channel];
+            (1 - opacity) * below[3 * step + channel] + opacity * this.tables.relevance[3 * above + channel];
         picture.data[pixel + 3] = 255;
       }
     }
@@ -201,7 +225,12 @@ class Planes {
     context.strokeStyle = "rgb(120 230 255 / 0.85)";
     context.lineWidth = 1;
     context.beginPath();
-    for (const [x0, y0, x1, y1] of [[0, y, x - gap, y], [x + gap, y, width, y], [x, 0, x, y - gap], [x, y + gap, x, height]]) {
+    for (const [x0, y0, x1, y1] of [
+      [0, y, x - gap, y],
+      [x + gap, y, width, y],
+      [x, 0, x, y - gap],
+      [x, y + gap, x, height],
+    ]) {
       context.moveTo(x0, y0);
       context.lineTo(x1, y1);
     }
@@ -216,11 +245,15 @@ class Planes {
     right.textContent = low;
     const millimetres = this.origin[cut.across] + this.spacing * this.cursor[cut.across];
     caption.textContent = `${cut.name}, ${AXES[cut.across]} = ${String(millimetres).replace("-", "−")} mm`;
-    canvas.setAttribute("aria-label", `${caption.textContent}; left of the picture is ${high}. Arrow keys move the cursor, Page Up and Down the plane.`);
+    canvas.setAttribute(
+      "aria-label",
+      `${caption.textContent}; left of the picture is ${high}. Arrow keys move the cursor, Page Up and Down the plane.`,
+    );
   }
 
   pick(cut, canvas, event) {
-    const index = (axis, share) => this.turned(axis, Math.max(0, Math.min(this.shape[axis] - 1, Math.floor(share * this.shape[axis]))));
+    const index = (axis, share) =>
+      this.turned(axis, Math.max(0, Math.min(this.shape[axis] - 1, Math.floor(share * this.shape[axis]))));
     this.cursor[cut.along] = index(cut.along, event.offsetX / canvas.clientWidth);
     this.cursor[cut.up] = index(cut.up, event.offsetY / canvas.clientHeight);
     this.draw();
@@ -233,8 +266,12 @@ class Planes {
 
   key(cut, event) {
     const move = {
-      ArrowLeft: [cut.along, 1], ArrowRight: [cut.along, -1], ArrowUp: [cut.up, 1], ArrowDown: [cut.up, -1],
-      PageUp: [cut.across, 1], PageDown: [cut.across, -1],
+      ArrowLeft: [cut.along, 1],
+      ArrowRight: [cut.along, -1],
+      ArrowUp: [cut.up, 1],
+      ArrowDown: [cut.up, -1],
+      PageUp: [cut.across, 1],
+      PageDown: [cut.across, -1],
     }[event.key];
     if (!move) return;
     event.preventDefault();
@@ -247,5 +284,12 @@ function scaleBar(stops, low, title, high) {
   const bar = make("span", { className: "bar" });
   const places = stops.map(([place, colour]) => `${css(colour)} ${100 * place}%`);
   bar.style.background = `linear-gradient(to right, ${places.join(", ")})`;
-  return make("p", { className: "scale" }, make("span", {}, low), bar, make("span", {}, high), make("span", { className: "title" }, title));
+  return make(
+    "p",
+    { className: "scale" },
+    make("span", {}, low),
+    bar,
+    make("span", {}, high),
+    make("span", { className: "title" }, title),
+  );
 }

@@ -11,12 +11,19 @@ const [Z_LEFT, Z_WIDTH, R_LEFT, R_WIDTH] = [LEFT, 130, LEFT + 190, 90];
 function profileChart(profile, columnOf, row, relevanceTop) {
   const value = (name) => columnOf(name)?.numbers[row] ?? NaN;
   const words = (name) => columnOf(name)?.text(row) ?? NOTHING;
-  const zPlace = (z) => Z_LEFT + (Z_WIDTH * (Math.max(Z_RANGE[0], Math.min(Z_RANGE[1], z)) - Z_RANGE[0])) / (Z_RANGE[1] - Z_RANGE[0]);
+  const zPlace = (z) =>
+    Z_LEFT + (Z_WIDTH * (Math.max(Z_RANGE[0], Math.min(Z_RANGE[1], z)) - Z_RANGE[0])) / (Z_RANGE[1] - Z_RANGE[0]);
   const height = LINE * profile.length + 40;
   const text = (x, y, content, anchor = "start", name = "") =>
     makeSvg("text", { x, y, "text-anchor": anchor, class: name }, content);
   const parts = [
-    makeSvg("rect", { class: "normal", x: zPlace(-NORMAL_Z), y: 18, width: zPlace(NORMAL_Z) - zPlace(-NORMAL_Z), height: LINE * profile.length }),
+    makeSvg("rect", {
+      class: "normal",
+      x: zPlace(-NORMAL_Z),
+      y: 18,
+      width: zPlace(NORMAL_Z) - zPlace(-NORMAL_Z),
+      height: LINE * profile.length,
+    }),
     text((zPlace(-NORMAL_Z) + zPlace(NORMAL_Z)) / 2, 12, "normal", "middle", "soft"),
     makeSvg("line", { class: "zero", x1: zPlace(0), x2: zPlace(0), y1: 18, y2: height - 22 }),
     ...[-8, -6, -4, -2, 0, 2, 4].map((z) => text(zPlace(z), height - 8, String(z).replace("-", "−"), "middle", "soft")),
@@ -43,9 +50,21 @@ function profileChart(profile, columnOf, row, relevanceTop) {
     }
     if (relevanceTop > 0 && Number.isFinite(relevance)) {
       const reach = (R_WIDTH / 2) * Math.max(-1, Math.min(1, relevance / relevanceTop));
-      parts.push(makeSvg("rect", { class: reach < 0 ? "against" : "towards", x: Math.min(middle, middle + reach), y: y - 6, width: Math.abs(reach), height: 12 }));
+      parts.push(
+        makeSvg("rect", {
+          class: reach < 0 ? "against" : "towards",
+          x: Math.min(middle, middle + reach),
+          y: y - 6,
+          width: Math.abs(reach),
+          height: 12,
+        }),
+      );
     }
   });
   const said = profile.map(({ title, ratio, z }) => `${title}: SBR ${words(ratio)}, z ${words(z)}`).join("; ");
-  return makeSvg("svg", { class: "profile", viewBox: `-4 0 ${R_LEFT + R_WIDTH + 34} ${height}`, role: "img", "aria-label": said }, ...parts);
+  return makeSvg(
+    "svg",
+    { class: "profile", viewBox: `-4 0 ${R_LEFT + R_WIDTH + 34} ${height}`, role: "img", "aria-label": said },
+    ...parts,
+  );
 }

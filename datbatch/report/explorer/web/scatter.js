@@ -55,7 +55,10 @@ class Scatter {
     const height = Math.max(20, clientHeight - top - MARGIN.bottom);
     const { x0, x1, y0, y1 } = this.view;
     return {
-      left, top, width, height,
+      left,
+      top,
+      width,
+      height,
       x: (value) => left + ((value - x0) / (x1 - x0)) * width,
       y: (value) => top + ((y1 - value) / (y1 - y0)) * height,
       valueX: (x) => x0 + ((x - left) / width) * (x1 - x0),
@@ -108,7 +111,8 @@ class Scatter {
   rowAt(x, y) {
     const place = this.place();
     const [xRadius, yRadius] = [
-      (REACH / place.width) * (this.view.x1 - this.view.x0), (REACH / place.height) * (this.view.y1 - this.view.y0),
+      (REACH / place.width) * (this.view.x1 - this.view.x0),
+      (REACH / place.height) * (this.view.y1 - this.view.y0),
     ];
     const near = (accept) => this.grid.nearest(place.valueX(x), place.valueY(y), xRadius, yRadius, accept);
     const chosen = near((row) => this.chosen[row] === 1);
@@ -158,7 +162,8 @@ class Scatter {
     if (!far) {
       const row = this.rowAt(event.offsetX, event.offsetY);
       if (row >= 0) this.asked.open(row);
-    } else if (!moves) this.selectBox(Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1), event.shiftKey);
+    } else if (!moves)
+      this.selectBox(Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1), event.shiftKey);
   }
 
   endDrag() {
@@ -169,7 +174,13 @@ class Scatter {
   selectBox(left, top, right, bottom, add) {
     const place = this.place();
     const mask = new Uint8Array(this.data.xs.length);
-    this.grid.within(place.valueX(left), place.valueX(right), place.valueY(bottom), place.valueY(top), (row) => (mask[row] = 1));
+    this.grid.within(
+      place.valueX(left),
+      place.valueX(right),
+      place.valueY(bottom),
+      place.valueY(top),
+      (row) => (mask[row] = 1),
+    );
     this.asked.select(mask, add);
   }
 
@@ -184,12 +195,13 @@ class Scatter {
   /** Zoom about a place of the canvas, by default its middle. */
   zoom(factor, x = null, y = null) {
     const place = this.place();
-    const [cx, cy] = [
-      place.valueX(x ?? place.left + place.width / 2), place.valueY(y ?? place.top + place.height / 2),
-    ];
+    const [cx, cy] = [place.valueX(x ?? place.left + place.width / 2), place.valueY(y ?? place.top + place.height / 2)];
     const { x0, x1, y0, y1 } = this.view;
     this.view = {
-      x0: cx + (x0 - cx) / factor, x1: cx + (x1 - cx) / factor, y0: cy + (y0 - cy) / factor, y1: cy + (y1 - cy) / factor,
+      x0: cx + (x0 - cx) / factor,
+      x1: cx + (x1 - cx) / factor,
+      y0: cy + (y0 - cy) / factor,
+      y1: cy + (y1 - cy) / factor,
     };
     this.draw();
   }

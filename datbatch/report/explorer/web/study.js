@@ -10,7 +10,7 @@ class StudyPanel {
    */
   constructor(element, cohort, asked) {
     Object.assign(this, { element, cohort, asked, row: -1, opened: new Set(OPEN_GROUPS) });
-    this.planes = new Planes(cohort.grid, cohort.scales);
+    this.planes = new Planes(cohort.grid, cohort.scales, cohort.look);
     element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") asked.close();
     });
@@ -30,7 +30,13 @@ class StudyPanel {
     this.element.setAttribute("aria-label", `Study ${name}`);
     const scrolled = this.element.scrollTop;
     const parts = [
-      this.bar(name), this.badges(), this.sentence(), this.fault(), this.pictures(name), this.figures(), ...this.groups(),
+      this.bar(name),
+      this.badges(),
+      this.sentence(),
+      this.fault(),
+      this.pictures(name),
+      this.figures(),
+      ...this.groups(),
     ];
     this.element.replaceChildren(...parts.filter((part) => part !== null));
     this.element.scrollTop = scrolled;
@@ -53,7 +59,8 @@ class StudyPanel {
     const button = (text, label, action) =>
       make("button", { type: "button", "aria-label": label, title: label, onclick: action }, text);
     return make(
-      "div", { className: "bar" },
+      "div",
+      { className: "bar" },
       make("h2", { tabIndex: -1, id: "study-title" }, name),
       button("‹", "Previous study of the table", () => this.asked.step(-1)),
       button("›", "Next study of the table", () => this.asked.step(1)),
@@ -65,7 +72,9 @@ class StudyPanel {
     const badge = (word, className = "") => make("span", { className: `badge ${className}` }, word);
     const found = [];
     if (this.word("status") && this.word("status") !== "done") found.push(badge(this.word("status"), "warn"));
-    const outcome = { TN: "true negative", TP: "true positive", FN: "false negative", FP: "false positive" }[this.word("outcome")];
+    const outcome = { TN: "true negative", TP: "true positive", FN: "false negative", FP: "false positive" }[
+      this.word("outcome")
+    ];
     if (outcome) found.push(badge(outcome, outcome.startsWith("false") ? "warn" : ""));
     if (this.word("inconsistent") === "yes") found.push(badge("inconsistent map", "warn"));
     for (const code of `${this.word("flags")} ${this.word("quantification_flags")}`.split(" ").filter(Boolean)) {
@@ -79,7 +88,8 @@ class StudyPanel {
     const [predicted, label, split] = ["predicted", "label", "split"].map((name) => this.word(name));
     const kinds = { positive: "reduced uptake", negative: "normal uptake" };
     const parts = [];
-    if (predicted) parts.push(`Classified as ${kinds[predicted]} (probability of reduced uptake ${this.word("probability")}).`);
+    if (predicted)
+      parts.push(`Classified as ${kinds[predicted]} (probability of reduced uptake ${this.word("probability")}).`);
     if (label) parts.push(`Labelled ${label}${split ? `, ${split} set` : ""}.`);
     if (this.word("inconsistent") === "yes") parts.push("Its map is typical of the other class: read it with care.");
     return make("p", {}, parts.join(" "));
@@ -91,18 +101,21 @@ class StudyPanel {
     if (!code) return null;
     const [meaning, remedy] = this.cohort.codes[code] ?? ["", ""];
     return make(
-      "div", { className: "fault" },
+      "div",
+      { className: "fault" },
       make("p", {}, make("strong", {}, code), ` ${meaning} ${this.word("error_reason")}`),
       make("p", {}, `What to do: ${remedy}`),
     );
   }
 
   pictures(name) {
-    const links = this.word("page") === "yes"
-      ? make("p", {}, make("a", { href: `studies/${encodeURIComponent(name)}.html` }, "Full page of this study"))
-      : null;
+    const links =
+      this.word("page") === "yes"
+        ? make("p", {}, make("a", { href: `studies/${encodeURIComponent(name)}.html` }, "Full page of this study"))
+        : null;
     if (this.word("planes") !== "yes") {
-      const said = this.word("status") === "done" ? "The planes of this study were not written into this folder." : null;
+      const said =
+        this.word("status") === "done" ? "The planes of this study were not written into this folder." : null;
       return make("div", {}, said && make("p", { className: "hint" }, said), links);
     }
     const box = (label, checked, change) => {
@@ -111,18 +124,26 @@ class StudyPanel {
     };
     const { planes } = this;
     return make(
-      "div", { className: "pictures" },
-      make("div", { className: "buttons" },
+      "div",
+      { className: "pictures" },
+      make(
+        "div",
+        { className: "buttons" },
         box("relevance", planes.overlay, (on) => planes.setOverlay(on)),
-        box("patient's own left and right", planes.asAcquired, (on) => planes.setFrame(on))),
-      planes.element, planes.readout, planes.legend, links,
+        box("patient's own left and right", planes.asAcquired, (on) => planes.setFrame(on)),
+      ),
+      planes.element,
+      planes.readout,
+      planes.legend,
+      links,
     );
   }
 
   async showPlanes(name, row) {
     const content = await request(`volumes/${name}`).catch(() => null);
     if (row !== this.row) return;
-    if (content === null) this.planes.readout.textContent = "The volumes of this study cannot be read from this folder.";
+    if (content === null)
+      this.planes.readout.textContent = "The volumes of this study cannot be read from this folder.";
     else await this.planes.show(content);
     this.element.dataset.planes = name;
   }
@@ -136,23 +157,28 @@ class StudyPanel {
   }
 
   groups() {
-    return [...this.cohort.groups()].filter(([group]) => group !== "Files").map(([group, names]) => {
-      const list = make("dl");
-      const details = make("details", { open: this.opened.has(group) }, make("summary", {}, group), list);
-      const row = this.row;
-      const fill = async () => {
-        const columns = await this.cohort.columnsNamed(names);
-        const told = columns.filter((column) => column.text(row) !== NOTHING);
-        list.replaceChildren(...told.flatMap((column) => [
-          make("dt", { title: column.description }, column.label), make("dd", {}, column.text(row)),
-        ]));
-        if (told.length === 0) list.replaceChildren(make("dt", {}, "nothing"), make("dd", {}));
-      };
-      details.addEventListener("toggle", () => {
-        this.opened[details.open ? "add" : "delete"](group);
-        if (details.open) fill();
+    return [...this.cohort.groups()]
+      .filter(([group]) => group !== "Files")
+      .map(([group, names]) => {
+        const list = make("dl");
+        const details = make("details", { open: this.opened.has(group) }, make("summary", {}, group), list);
+        const row = this.row;
+        const fill = async () => {
+          const columns = await this.cohort.columnsNamed(names);
+          const told = columns.filter((column) => column.text(row) !== NOTHING);
+          list.replaceChildren(
+            ...told.flatMap((column) => [
+              make("dt", { title: column.description }, column.label),
+              make("dd", {}, column.text(row)),
+            ]),
+          );
+          if (told.length === 0) list.replaceChildren(make("dt", {}, "nothing"), make("dd", {}));
+        };
+        details.addEventListener("toggle", () => {
+          this.opened[details.open ? "add" : "delete"](group);
+          if (details.open) fill();
+        });
+        return details;
       });
-      return details;
-    });
   }
 }

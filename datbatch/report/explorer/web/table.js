@@ -38,14 +38,29 @@ class StudyTable {
     const sorter = make(
       "button",
       { type: "button", className: "sorter", title: column.description, onclick: () => this.asked.sort(column.name) },
-      column.label, arrow,
+      column.label,
+      arrow,
     );
-    const filter = column.kind === "text" ? null : make("button", {
-      type: "button", className: filtered.has(column.name) ? "filterer on" : "filterer",
-      "aria-label": `Filter ${column.title}`, "aria-haspopup": "dialog",
-      onclick: (event) => this.asked.filter(column.name, event.currentTarget),
-    }, "▾");
-    const heading = make("th", { role: "columnheader", scope: "col", className: column.isNumber ? "figure" : "", "aria-colindex": String(at + 1) });
+    const filter =
+      column.kind === "text"
+        ? null
+        : make(
+            "button",
+            {
+              type: "button",
+              className: filtered.has(column.name) ? "filterer on" : "filterer",
+              "aria-label": `Filter ${column.title}`,
+              "aria-haspopup": "dialog",
+              onclick: (event) => this.asked.filter(column.name, event.currentTarget),
+            },
+            "▾",
+          );
+    const heading = make("th", {
+      role: "columnheader",
+      scope: "col",
+      className: column.isNumber ? "figure" : "",
+      "aria-colindex": String(at + 1),
+    });
     heading.setAttribute("aria-sort", sorted ? (sort.descending ? "descending" : "ascending") : "none");
     heading.append(make("div", {}, sorter, ...(filter ? [filter] : [])));
     return heading;
@@ -122,8 +137,12 @@ class StudyTable {
   key(event) {
     if (event.target !== this.frame || this.rows.length === 0) return;
     const to = {
-      ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + this.seen,
-      PageUp: this.active - this.seen, Home: 0, End: this.rows.length - 1,
+      ArrowDown: this.active + 1,
+      ArrowUp: this.active - 1,
+      PageDown: this.active + this.seen,
+      PageUp: this.active - this.seen,
+      Home: 0,
+      End: this.rows.length - 1,
     }[event.key];
     if (to !== undefined) this.activate(to);
     else if (event.key === "Enter") this.asked.open(this.rows[this.active]);
@@ -143,7 +162,13 @@ class StudyTable {
     const lines = [];
     for (let at = 0; at < count; at += 1) lines.push(this.line(this.first + at));
     if (this.rows.length === 0)
-      lines.push(make("tr", { role: "row" }, make("td", { role: "gridcell", colSpan: this.columns.length }, "No study passes the filters.")));
+      lines.push(
+        make(
+          "tr",
+          { role: "row" },
+          make("td", { role: "gridcell", colSpan: this.columns.length }, "No study passes the filters."),
+        ),
+      );
     this.body.replaceChildren(...lines);
     if (this.rows.length > 0 && this.active >= this.first && this.active < this.first + count)
       this.frame.setAttribute("aria-activedescendant", `row-${this.active}`);
@@ -156,9 +181,15 @@ class StudyTable {
     const line = make("tr", { id: `row-${place}`, role: "row", className: names, "aria-rowindex": String(place + 2) });
     line.setAttribute("aria-selected", String(row === this.opened));
     line.dataset.place = String(place);
-    line.append(...this.columns.map((column) =>
-      make("td", { role: "gridcell", className: column.isNumber ? "figure" : column.kind === "text" ? "name" : "" }, column.text(row)),
-    ));
+    line.append(
+      ...this.columns.map((column) =>
+        make(
+          "td",
+          { role: "gridcell", className: column.isNumber ? "figure" : column.kind === "text" ? "name" : "" },
+          column.text(row),
+        ),
+      ),
+    );
     return line;
   }
 }
