@@ -159,6 +159,19 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--model", help="name of a model in the store (default: the newest)")
     report.add_argument("--output", type=Path, help="file to write (default: COHORT.report.html)")
 
+    explore = _command(
+        parsers, "explore", commands.explore, "the whole cohort in a browser, offline: a folder of static files",
+        "datbatch explore cohort.zarr",
+    )  # fmt: skip
+    explore.add_argument("cohort", type=Path)
+    explore.add_argument("--model", help="name of a model in the store (default: the newest)")
+    explore.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
+    explore.add_argument(
+        "--volumes", type=_volumes, metavar="all|none|N",
+        help="studies whose planes can be looked at, those most worth a look first; about 0.1 MB each "
+        "(default: up to 10000)",
+    )  # fmt: skip
+
     study = _command(
         parsers, "study", commands.study, "one study, explained, without store or cluster",
         "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d",
@@ -220,15 +233,16 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
 
-    words = "results for other tools: NIfTI, BIDS derivatives, tables, DICOM"
+    words = "results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
     export = parsers.add_parser("export", help=words, description=f"{words[0].upper()}{words[1:]}.")
     _export_commands(export.add_subparsers(title="formats", metavar="FORMAT", required=True))
     return parser
 
 
 def _export_commands(formats: Any) -> None:
-    """Describe `export nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
+    """Describe `export pages|nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
     for name, function, words in (
+        ("pages", commands.export_pages, "a page for each study, to read on a screen or on one sheet of paper"),
         ("nifti", commands.export_images, "uptake and relevance as NIfTI images"),
         ("bids", commands.export_images, "the same in the layout of BIDS derivatives, with side files"),
         ("tables", commands.export_tables, "every figure of the store as CSV or Parquet, with a data dictionary"),
@@ -242,6 +256,9 @@ def _export_commands(formats: Any) -> None:
         export.add_argument("--model", help="name of a model in the store (default: the newest)")
         if name == "tables":
             export.add_argument("--kind", choices=("csv", "parquet"), default="csv", help="form (default: csv)")
+            continue
+        export.add_argument("--missing-only", action="store_true", help="keep the files that are there already")
+        if name == "pages":
             continue
         frame = export.add_mutually_exclusive_group()
         # The default is the patient's own left and right: an image without its store must not mislead.
@@ -263,7 +280,6 @@ def _export_commands(formats: Any) -> None:
                 "--dicom-source", type=Path, metavar="ARCHIVE",
                 help="take patient and study from the original files (or one file): the objects then NAME THE PATIENT",
             )  # fmt: skip
-        export.add_argument("--missing-only", action="store_true", help="keep the files that are there already")
 
 
 def _command(
@@ -295,6 +311,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def _volumes(text: str) -> int:
+    if text in ("all", "none"):
+        return sys.maxsize if text == "all" else 0
+    return _positive(text)
 
 
 def _age(text: str) -> float:

@@ -53,8 +53,9 @@ def demo(options: argparse.Namespace) -> Answer:
 store   {demo.store}
 model   {demo.trained.folder}
 report  {demo.report}
+explorer  {demo.explorer}
 
-Next: open the report in a browser, or try
+Next: open report and explorer in a browser, or try
   {program} failures {demo.store}
   {program} study '{demo.example}' --model {demo.trained.folder} --picture {options.folder}/study.png
   {Path(program).with_name("python")} -c "import xarray; print(xarray.open_datatree('{demo.store}', engine='zarr'))"
@@ -193,6 +194,20 @@ def report(options: argparse.Namespace) -> Answer:
     output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
     page = write_report(open_cohort(options.cohort), output, model=options.model)
     return Answer(str(page), {"report": str(page)})
+
+
+def explore(options: argparse.Namespace) -> Answer:
+    """Write the explorer."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.report.explorer import size_beforehand, write_explorer
+
+    cohort = open_cohort(options.cohort)
+    if not options.quiet:
+        print(f"datbatch: {size_beforehand(cohort, options.volumes)}", file=sys.stderr)
+    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.explorer")
+    written = write_explorer(cohort, output, model=options.model, volumes=options.volumes, quiet=options.quiet)
+    text = f"{written.text()}\nOpen it in a browser; it needs no server and no network. {NOTICE}"
+    return Answer(text, dataclasses.asdict(written), EXIT_FAILED_STUDIES if written.failed else EXIT_OK)
 
 
 def study(options: argparse.Namespace) -> Answer:
@@ -358,6 +373,28 @@ def export_tables(options: argparse.Namespace) -> Answer:
         open_cohort(options.cohort), options.output, kind=options.kind, model=options.model, studies=options.study
     )
     return Answer("\n".join(map(str, files)), {"files": [str(file) for file in files]})
+
+
+def export_pages(options: argparse.Namespace) -> Answer:
+    """Hand out a page for each study."""
+    from datbatch.cohort.query import open_cohort
+    from datbatch.errors import StoreError
+    from datbatch.execution.origin import read_origin
+    from datbatch.execution.stored_study import StoredStudies
+    from datbatch.export import export_pages
+    from datbatch.report.study_page import study_page
+
+    try:
+        archive = read_origin(options.cohort).archive
+    except StoreError:
+        # A store that was passed on: its pages have no projections.
+        archive = None
+    stored = StoredStudies(open_cohort(options.cohort), options.cohort, model=options.model, archive=archive)
+    exported = export_pages(
+        options.cohort, options.output, lambda results: study_page(stored.explained(results)),
+        studies=options.study, model=options.model, missing_only=options.missing_only, quiet=options.quiet,
+    )  # fmt: skip
+    return _exported(exported)
 
 
 def export_dicom(options: argparse.Namespace) -> Answer:

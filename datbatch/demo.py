@@ -21,6 +21,7 @@ from datbatch.execution.norms_run import NormsSummary, fit_norms
 from datbatch.execution.progress import Progress
 from datbatch.execution.trust_run import TrustOutcome, try_maps
 from datbatch.report import write_report
+from datbatch.report.explorer import write_explorer
 from datbatch.simulation import simulate_archive
 
 SEED = 2022
@@ -38,6 +39,7 @@ class Demo:
 
     store: Path
     report: Path
+    explorer: Path
     example: Path
     """File of a study that went well, to try `datbatch study` on."""
     ran: RunSummary
@@ -52,7 +54,7 @@ class Demo:
 def run_demo(
     folder: Path, studies: int, *, cluster: str | None = None, workers: int | None = None, quiet: bool = False
 ) -> Demo:
-    """Simulate an archive, take it through every stage, and write the report; resumes where it was stopped.
+    """Simulate an archive, take it through every stage, and write report and explorer; resumes where it was stopped.
 
     Parameters
     ----------
@@ -84,9 +86,12 @@ def run_demo(
     evaluated = evaluate_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
     say("7/8 try whether the maps can be trusted")
     trust = try_maps(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
-    say("8/8 report")
+    say("8/8 report and explorer")
     report = write_report(open_cohort(cohort), folder / "report.html", model=trained.model)
-    return Demo(cohort, report, _first_study(archive, cohort), ran, norms, trained, explained, evaluated, trust)
+    explorer = write_explorer(open_cohort(cohort), folder / "explorer", model=trained.model, quiet=quiet).page
+    return Demo(
+        cohort, report, explorer, _first_study(archive, cohort), ran, norms, trained, explained, evaluated, trust
+    )
 
 
 def _norms(cohort: Path, say: Callable[[str], None]) -> NormsSummary | None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,33 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> Any:
         """Give study `index` as an array of shape (x, y, z)."""
         ...
+
+
+class Kept:
+    """A store whose volumes stay in memory once they were read, as long as they fit: decoding takes a core's time.
+
+    Parameters
+    ----------
+    images : Images
+        Store of volumes.
+    limit_bytes : int
+        What the volumes together may take; those beyond it are read again each time.
+    """
+
+    def __init__(self, images: Images, limit_bytes: int) -> None:
+        self._images, self._left, self._lock = images, limit_bytes, Lock()
+        self._volumes: dict[int, npt.NDArray[np.float32]] = {}
+
+    def __getitem__(self, index: int, /) -> npt.NDArray[np.float32]:
+        """Give study `index`, shape (x, y, z); not to be written to."""
+        volume = self._volumes.get(index)
+        if volume is None:
+            volume = np.asarray(self._images[index], dtype=np.float32)
+            with self._lock:
+                if index not in self._volumes and volume.nbytes <= self._left:
+                    self._volumes[index] = volume
+                    self._left -= volume.nbytes
+        return volume
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ NUMBER = 4
 """Bytes of a float32."""
 ALLOWANCE = 2**28
 """Peaks were measured up to 0.2 GB above the sum of the tensors."""
+SPARE_SHARE = 0.5
+"""Of the memory that a training leaves, what volumes may be kept in; the rest stays with the machine's other users."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -104,6 +106,25 @@ def available_memory(device: torch.device) -> int:
         return min(free, limit - int((CGROUP / "memory.current").read_text()))
     except (OSError, ValueError):
         return free
+
+
+def spare_memory(plan: MemoryPlan, device: torch.device, *, processes: int, limit: int | None = None) -> int:
+    """Give the bytes of main memory in which one process may keep volumes beyond what it needs.
+
+    Parameters
+    ----------
+    plan : MemoryPlan
+        What it needs on the device.
+    device : torch.device
+        That trains.
+    processes : int
+        That share what the machine has left.
+    limit : int, optional
+        Memory of the device that this process may use; its share of what is left by default.
+    """
+    share = available_memory(torch.device("cpu")) // processes
+    left = share if device.type != "cpu" else (share if limit is None else limit) - plan.total
+    return max(0, int(SPARE_SHARE * left))
 
 
 def require_memory(plan: MemoryPlan, available: int) -> None:

@@ -20,9 +20,9 @@ from datbatch.classifier.augment import augmented
 from datbatch.classifier.checkpoint import Position, read_checkpoint, write_checkpoint
 from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.inference import predict
-from datbatch.classifier.loader import Images, epoch_order, load_groups
+from datbatch.classifier.loader import Images, Kept, epoch_order, load_groups
 from datbatch.classifier.loss import class_weights, mean_loss, target_probabilities
-from datbatch.classifier.memory import available_memory, plan_memory, require_disk, require_memory
+from datbatch.classifier.memory import available_memory, plan_memory, require_disk, require_memory, spare_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.split import SETS
 from datbatch.classifier.step import Step
@@ -140,6 +140,7 @@ def train_network(
     device = choose_device()
     plan = plan_memory(shape, config, processes=group.size, threads=threads or torch.get_num_threads())
     require_memory(plan, available_memory(device) if memory_bytes is None else memory_bytes)
+    images = Kept(images, spare_memory(plan, device, processes=group.size, limit=memory_bytes))
     if checkpoint is not None:
         require_disk(plan, checkpoint.parent)
     with _thread_count(threads), _products(config.precision), Threads(device) as pieces:

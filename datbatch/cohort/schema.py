@@ -35,6 +35,10 @@ NEGATIVE, POSITIVE = "negative", "positive"
 LABELS = (NEGATIVE, POSITIVE)
 """Class names in the order of the network's outputs: normal, reduced uptake."""
 
+AGE_CAP_YEARS = 89.0
+"""Whatever leaves the store gives ages above this as this: a higher age can point to a person (45 CFR
+164.514(b)(2)(i)(C))."""
+
 SIDES = ("ipsilateral", "contralateral")
 """In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0): lower
 in proportion to the two sides of the template, since healthy putamina are no mirror images of each other."""

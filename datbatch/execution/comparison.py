@@ -16,6 +16,7 @@ from datbatch.errors import NormalRangeError
 from datbatch.execution.stages import imaging_identities
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange, measures, reconstruction_class
+from datbatch.norms.covariates import AGE
 
 NORMAL_RANGE_FILE = "normal_range.json"
 """Where the fit stands: in the folder of all models of a cohort, or in that of one model that was taken elsewhere."""
@@ -33,6 +34,17 @@ class Person:
 
 
 @dataclass(frozen=True)
+class AgeCurve:
+    """What is normal over age for one person's sex and site, each array (age, measure), float64."""
+
+    age_years: npt.NDArray[np.float64]
+    """Shape (age,): the ages of the normal studies, and the person's."""
+    expected: npt.NDArray[np.float64]
+    lower: npt.NDArray[np.float64]
+    upper: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A study's measures beside what is normal, each array (measure,) in the order of `schema.MEASURES`, float64."""
 
@@ -47,6 +59,8 @@ class Comparison:
     """Normal studies of the fit, at most."""
     warnings: tuple[str, ...]
     """Codes of `norms.WARNINGS`."""
+    over_age: AgeCurve | None = None
+    """None where the normal range was fitted without age, or is not at hand."""
 
     def of(self, measure: str) -> tuple[float, float, float, float, float]:
         """Give value, expected, lower, upper and z of one measure."""
@@ -129,4 +143,16 @@ def compare_study(kept: KeptRange, binding: Binding, person: Person, facts: Stud
         z=found.z[0],
         normals=int(kept.fitted.normals.max()),
         warnings=warnings,
+        over_age=age_curve(kept, person),
     )
+
+
+def age_curve(kept: KeptRange, person: Person) -> AgeCurve | None:
+    """Give what is normal at each age of the normal studies, for one person's sex and site."""
+    ends = [*kept.fitted.age_range, *([] if person.age_years is None else [person.age_years])]
+    if AGE not in kept.fitted.covariates.terms or not np.isfinite(ends).all():
+        return None
+    ages = np.linspace(min(ends), max(ends), 41)
+    nothing = np.full((len(ages), len(schema.MEASURES)), np.nan)
+    found = kept.fitted.predict(nothing, ages, np.full(len(ages), person.sex), np.full(len(ages), person.site))
+    return AgeCurve(ages, found.expected, found.lower, found.upper)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.archive import Acquisition
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 from datbatch.execution.comparison import Comparison
@@ -89,6 +90,16 @@ class StudyExplanation(ExplainedVolume):
         Regions that all figures are of, in the frame of the volumes.
     seconds : dict of str to float
         Wall time by step.
+    acquired : mapping
+        What the stage `reconstruct` says of the acquisition: scanner, views, sizes, motion, counts by angle.
+    stages : mapping of str to mapping
+        By stage that made it: digest, version and parameters, as the store's attribute `stages` has them.
+    projections : Acquisition or None
+        The raw projections, where they are at hand.
+    study : str
+        Pseudonym; empty for a study that is in no store.
+    simulated : bool
+        Whether it was simulated.
     """
 
     uptake: npt.NDArray[np.float32]
@@ -110,6 +121,11 @@ class StudyExplanation(ExplainedVolume):
     weights_sha256: str
     atlas: Atlas
     seconds: dict[str, float]
+    acquired: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    projections: Acquisition | None = None
+    study: str = ""
+    simulated: bool = False
 
     def side(self, region: str) -> str:
         """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""

@@ -41,7 +41,7 @@ from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import positive_share, quantified, training_set
 from datbatch.execution.worker_group import run_group
 from datbatch.files import write_whole
-from datbatch.relevance import check_rules, inconsistent, learn_orientation
+from datbatch.relevance import check_rules, inconsistent, learn_orientation, orienting_studies
 
 SPLIT_FILE = "split.json"
 
@@ -300,7 +300,7 @@ def _add_group(store: Store, name: str, card: ModelCard) -> None:
 
 
 def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card: ModelCard) -> int:
-    """Write the model's tables; what the sign of relevance means is learned from the validation studies' rows."""
+    """Write the model's tables; what the sign of relevance means is learned from the rows of `orienting_studies`."""
     studies, group = store.studies, f"relevance/{name}"
     rows = list(ledger.rows(keys))
     # The split stands beside the model: a later split of a grown cohort is another.
@@ -309,7 +309,8 @@ def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card:
     columns["split"] = np.asarray([split.get(study, "") for study in studies], dtype=object)
     putamen = columns["regional"][:, PUTAMEN, HOTTEST]
     labels = encode_labels(store.read_table("label"))
-    watched = (columns["split"] == "validation") & (labels >= 0) & np.isfinite(putamen)
+    known = np.isfinite(putamen)
+    watched = orienting_studies(np.where(known, columns["split"], ""), labels)
     if np.unique(labels[watched]).size == len(schema.LABELS):
         card = replace(card, orientation=asdict(learn_orientation(putamen[watched], labels[watched])))
     assert card.orientation is not None

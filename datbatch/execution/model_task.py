@@ -43,7 +43,7 @@ from datbatch.execution.explaining import (
 from datbatch.execution.space import store_atlas
 from datbatch.execution.worker_group import Member
 from datbatch.files import write_whole
-from datbatch.relevance import learn_orientation
+from datbatch.relevance import learn_orientation, orienting_studies
 
 HISTORY_FILE = "history.json"
 STUDIES_TOGETHER = 8
@@ -74,7 +74,7 @@ class TrainTask:
 
 
 def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
-    """Train, orient the relevance on the validation set, evaluate, and save the model; returns the card.
+    """Train, orient the relevance, evaluate, and save the model; returns the card.
 
     Of several that train together, the first does what follows the training; the others return nothing of the card.
     """
@@ -122,7 +122,7 @@ def _evaluate(network: torch.nn.Module, images: VolumeReader, task: TrainTask, n
 
 
 def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> dict[str, Any]:
-    members = np.flatnonzero((task.split == "validation") & (task.labels >= 0))
+    members = np.flatnonzero(orienting_studies(task.split, task.labels))
     atlas = store_atlas(task.store, task.atlas)
     values = []
     for index in members:

@@ -139,12 +139,15 @@ class ImagedStudy:
         Wall time by step.
     facts : StudyFacts or None
         What the header says of the study; None where it could not be read.
+    acquisition : Acquisition or None
+        The projections, for whoever shows them; None where they could not be read.
     """
 
     rows: dict[str, Row]
     uptake: npt.NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     facts: StudyFacts | None = None
+    acquisition: Acquisition | None = None
 
 
 def image_study(
@@ -180,11 +183,10 @@ def image_study(
     earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
     if earlier is not None:
         return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
-    stage, values, uptake, facts = "reconstruct", dict[str, Any](), None, None
+    stage, values, uptake, acquisition = "reconstruct", dict[str, Any](), None, None
     try:
         with clock("read"):
             acquisition = read_study(files, config=config.archive)
-        facts = acquisition.study
         with clock("reconstruct"):
             volume = reconstruct(acquisition, **vars(config.reconstruct))
         if stage not in rows:
@@ -215,7 +217,9 @@ def image_study(
         rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
     last = rows[stage]
     carried = Row(study, last.status, last.code, last.stage, last.reason)
-    return ImagedStudy({s.name: rows.get(s.name, carried) for s in IMAGING}, uptake, clock.seconds, facts)
+    facts = acquisition.study if acquisition is not None else None
+    by_stage = {s.name: rows.get(s.name, carried) for s in IMAGING}
+    return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
 
 
 def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datbatch.archive import StudyFacts
+from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.errors import DatbatchError, by_code
 from datbatch.execution.certainty import read_certainty
@@ -27,7 +28,7 @@ from datbatch.execution.comparison import (
 )
 from datbatch.execution.explained import ExplainedVolume, StudyExplanation
 from datbatch.execution.space import Space, configured_space, model_space
-from datbatch.execution.stages import ImagedStudy, image_study
+from datbatch.execution.stages import EXPLAIN_VERSION, ImagedStudy, image_study, imaging_identities
 from datbatch.imaging import Binding
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ def explain_study(
         weights_sha256=loaded.card.weights_sha256,
         atlas=space.atlas,
         seconds=seconds,
+        acquired=acquired,
+        stages={name: identity.to_dict() for name, identity in imaging_identities(own).items()}
+        | {"explain": {"version": EXPLAIN_VERSION, "parameters": vars(own.explain)}},
+        projections=imaged.acquisition,
+        simulated=schema.SIMULATED in imaged.facts.scanner,
     )
 
 

@@ -18,6 +18,7 @@ from datbatch.errors import ConfigurationError, MissingFilesError
 from datbatch.export import bids, nifti
 from datbatch.export.frames import AS_ACQUIRED, IPSILATERAL_LEFT, Frame
 from datbatch.export.run import Exported, Format, export_studies
+from datbatch.files import write_whole
 
 if TYPE_CHECKING:
     from datbatch.export.subject import Subject
@@ -67,6 +68,39 @@ def export_bids(
     how = Format(partial(bids.bids_names, frame=frame), partial(bids.write_study, frame=frame))
     bids.write_dataset(tree, folder, frame=frame, model=model, studies=studies)
     return export_studies(tree, folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet)
+
+
+def export_pages(
+    cohort: Path,
+    folder: Path,
+    page: Callable[[StudyResults], str],
+    *,
+    studies: Sequence[str] | None = None,
+    model: str | None = None,
+    missing_only: bool = False,
+    quiet: bool = False,
+) -> Exported:
+    """Write one page of HTML for each study.
+
+    Parameters
+    ----------
+    cohort : Path
+        Folder of the store.
+    folder : Path
+        Where to write.
+    page : callable
+        Writes the page of a study.
+    studies, model, missing_only, quiet
+        As for `run.export_studies`.
+    """
+
+    def write(results: StudyResults, target: Path) -> None:
+        write_whole(target / f"{results.study}.html", page(results).encode())
+
+    how = Format(lambda study, _: (f"{study}.html",), write)
+    return export_studies(
+        open_cohort(cohort), folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet
+    )
 
 
 def export_dicom(

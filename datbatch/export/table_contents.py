@@ -8,8 +8,7 @@ from typing import Any
 
 from datbatch.cohort import schema
 
-AGE_CAP_YEARS = 89.0
-"""Ages above this are given as this: a higher age can point to a person (45 CFR 164.514(b)(2)(i)(C))."""
+AGE_CAP_YEARS = schema.AGE_CAP_YEARS
 
 LABELS = {
     "region": schema.REGIONS,

@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation in closed form, and statistics of its maps."""
 
-from datbatch.relevance.orientation import Orientation, inconsistent, learn_orientation
+from datbatch.relevance.orientation import Orientation, inconsistent, learn_orientation, orienting_studies
 from datbatch.relevance.propagate import Explanation, explain_batch, propagate
 from datbatch.relevance.regions import region_statistics
 from datbatch.relevance.rounding import round_mantissa
@@ -16,6 +16,7 @@ __all__ = [
     "explain_batch",
     "inconsistent",
     "learn_orientation",
+    "orienting_studies",
     "propagate",
     "region_statistics",
     "round_mantissa",

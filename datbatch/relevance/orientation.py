@@ -1,13 +1,17 @@
-"""What the sign of a model's relevance means, learned once per model on the validation set."""
+"""What the sign of a model's relevance means, learned once per model, never on the test set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datbatch.errors import TrainingDataError
+
+LEAST_OF_A_CLASS = 5
+"""Validation studies of each class that can tell what a sign means; with fewer, chance may choose it."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,30 @@ class Orientation:
     threshold: float
     """Cut of the oriented putamen relevance; at or above it a map is typical of a positive study."""
     auc: float
-    """Area under the ROC curve of the oriented putamen relevance, on the validation set (at least 0.5)."""
+    """Area under the ROC curve of the oriented putamen relevance, on what it was learned from (at least 0.5)."""
+
+
+def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Choose the studies that orientation is learned from: the validation set's, never the test set's.
+
+    A validation set with fewer than `LEAST_OF_A_CLASS` studies of a class is joined by the training set, since the
+    wrong sign would turn the meaning of every map; what training has seen is a lesser fault than that.
+
+    Parameters
+    ----------
+    split : ndarray of str, shape (study,)
+        "train", "validation", "test" or empty.
+    labels : ndarray of int, shape (study,)
+        0 (negative), 1 (positive) or -1 (unknown).
+
+    Returns
+    -------
+    ndarray of bool, shape (study,)
+    """
+    chosen: npt.NDArray[np.bool_] = (np.asarray(split) == "validation") & (labels >= 0)
+    if np.bincount(labels[chosen], minlength=2).min() < LEAST_OF_A_CLASS:
+        chosen |= (np.asarray(split) == "train") & (labels >= 0)
+    return chosen
 
 
 def learn_orientation(putamen_relevance: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> Orientation:
@@ -33,7 +60,7 @@ def learn_orientation(putamen_relevance: npt.NDArray[np.float64], labels: npt.ND
     Parameters
     ----------
     putamen_relevance : ndarray, shape (study,)
-        Relevance of the ipsilateral putamen (hottest voxels) of the validation studies, not oriented.
+        Relevance of the ipsilateral putamen (hottest voxels) of `orienting_studies`, not oriented.
     labels : ndarray of int, shape (study,)
         0 (negative) or 1 (positive).
 

@@ -9,12 +9,12 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri
 """Content security policy: the page loads nothing and runs no script."""
 
 
-def document(title: str, body: Html, css: str = "") -> str:
+def document(title: str, body: Html, css: str = "", policy: str = POLICY) -> str:
     """Write a page around its body; `css` comes after the common style sheet."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("link", rel="icon", href="data:,"),

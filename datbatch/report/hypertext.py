@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 PICTURE_DPI = 150
 """Pixels per inch of every picture; shown at 96 to the inch, so that its letters are as tall as the page's."""
-VOID = frozenset({"br", "hr", "img", "link", "meta"})
+VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 
 
 class Html(str):
@@ -66,7 +66,9 @@ def join(parts: Iterable[Child]) -> Html:
 
 def picture(png: bytes, alternative: str, caption: Child, **attributes: object) -> Html:
     """Write a figure whose picture travels inside the page as a data URI."""
-    return element("figure", inline_png(png, alternative), element("figcaption", caption), **attributes)
+    # It scrolls sideways on a narrow screen: with the focus, by keyboard too.
+    given = {"tabindex": 0, **attributes}
+    return element("figure", inline_png(png, alternative), element("figcaption", caption), **given)
 
 
 def inline_png(png: bytes, alternative: str) -> Html:

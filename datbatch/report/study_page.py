@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,43 +16,21 @@ from datbatch.norms import WARNINGS
 from datbatch.report.document import document
 from datbatch.report.hypertext import Child, Html, element, join, table
 from datbatch.report.planes import Convention
-from datbatch.report.study_pictures import (
-    HEIGHTS_MM,
-    binding_chart,
-    region_words,
-    relevance_row,
-    slices,
-    uptake_row,
-)
+from datbatch.report.study_charts import age_panels, relevance_chart
+from datbatch.report.study_film import film
+from datbatch.report.study_pictures import binding_chart, region_words, relevance_row, slices, uptake_row
+from datbatch.report.study_style import CSS
+from datbatch.report.study_viewer import policy, scripts, viewer
 from datbatch.report.wording import number, scientific
 
 TITLE = "Dopamine-transporter SPECT: one study"
 HEADLINE = "hottest_voxels"
 """The definition of binding that the chart shows: the paper's."""
 BELOW = "below"
-CSS = """
-.slices { display: flex; flex-wrap: wrap; gap: 6px; align-items: flex-end; }
-.slice { position: relative; background: #000; flex: 0 1 auto; line-height: 1.2; }
-.slice img { display: block; max-width: 100%; height: auto; }
-.slice span { position: absolute; top: 3px; color: #fff; font: 700 15px/1 sans-serif; text-shadow: 0 0 3px #000; }
-.slice .left { left: 5px; } .slice .right { right: 5px; }
-.slice small { display: block; color: #ddd; text-align: center; font: 12px/1.6 sans-serif; }
-.scale { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; font: .82rem/1.4 sans-serif; margin-top: 6px; }
-.scale img { width: 220px; height: 12px; border: 1px solid var(--rule); }
-svg.binding { width: 100%; max-width: 800px; height: auto; display: block; }
-svg.binding text { font-size: 15px; fill: var(--ink); }
-svg.binding .grid { stroke: #e4e6e9; } svg.binding .normal { fill: #cfe3f1; }
-svg.binding .mean { stroke: #00558c; stroke-width: 2; }
-svg.binding .inside { fill: #00558c; } svg.binding .outside { fill: #c14a00; stroke: #fff; }
-.tiles { grid-template-columns: repeat(auto-fit, minmax(178px, 1fr)); } .tiles dd { font-size: 1.35rem; }
-.tiles .alert { border-top-color: #b03a00; }
-@media print { .slice, .scale img, svg.binding .normal { -webkit-print-color-adjust: exact;
-  print-color-adjust: exact; } }
-"""
 
 
 def study_page(study: StudyExplanation, *, convention: Convention = "radiological") -> str:
-    """Write the page of one explained study.
+    """Write the page of one explained study: live on the screen, one sheet of A4 on paper.
 
     Parameters
     ----------
@@ -65,36 +44,57 @@ def study_page(study: StudyExplanation, *, convention: Convention = "radiologica
     str
         HTML that loads nothing and names nobody; the same study gives the same text, up to its times.
     """
-    sections = (
-        ("Images", _pictures(study, convention)),
-        ("Binding against normal", _binding(study)),
-        ("Relevance by region", _relevance(study)),
-        ("Quality and warnings", _quality(study)),
-        ("What computed this", _versions(study)),
-    )
     body = element(
         "body",
-        element(
-            "header",
-            element("h1", TITLE),
-            element("p", f"Read by the network {study.model}, explained by layer-wise relevance.", class_="lead"),
-            _notice(),
-        ),
+        element("header", element("h1", TITLE), element("p", _whose(study), class_="lead"), _notice()),
         element(
             "main",
             _headline(study),
-            (element("p", sentence) for sentence in _sentences(study)),
-            (element("section", element("h2", name), join(parts)) for name, parts in sections),
+            _sentences(study),
+            _section("Slices", _pictures(study, convention)),
+            _section("Three planes", (viewer(study, convention),), class_="beside"),
+            # On paper these stand side by side.
+            _section("Binding against normal", _binding(study), class_="half"),
+            element(
+                "div",
+                _section("Relevance by region", _relevance(study)),
+                _section("Projections", film(study.projections)) if study.projections is not None else None,
+                class_="half",
+            ),
+            _section("Quality", _quality(study)),
+            _section("What this was made from", _made(study)),
         ),
         element("footer", _notice()),
+        scripts(),
     )
-    return document(TITLE, body, CSS)
+    return document(TITLE, body, CSS, policy())
+
+
+def _section(name: str, parts: Iterable[Child], class_: str | None = None) -> Html:
+    return element("section", element("h2", name), parts, class_=class_)
+
+
+def _whose(study: StudyExplanation) -> str:
+    """Say whose study it is, without identity."""
+    told = [study.study] if study.study else []
+    person = study.comparison.person if study.comparison is not None else None
+    if person is not None:
+        told.append("age not known" if person.age_years is None else f"{person.age_years:.0f} years")
+        told.append({"F": "female", "M": "male"}.get(person.sex, "sex not known"))
+        if person.site:
+            told.append(f"site {person.site}")
+    if study.acquired.get("scanner"):
+        told.append(str(study.acquired["scanner"]))
+    if study.simulated:
+        told.append("SIMULATED")
+    return " · ".join([*told, f"read by the network {study.model}"])
 
 
 def _notice() -> Html:
     return element(
         "div",
         element("strong", "Research software, not a medical device."),
+        " ",
         "Nothing here may be used for the diagnosis or treatment of a patient.",
         class_="notice",
         role="note",
@@ -114,7 +114,7 @@ def _headline(study: StudyExplanation) -> Html:
     certain = {True: "certain", False: "uncertain", None: "not known"}[study.certain]
     why = (
         f"the model calls {100 * study.uncertain_share:.0f} % of studies uncertain"
-        if evaluated
+        if evaluated and np.isfinite(study.uncertain_share)
         else "call datbatch evaluate for the model"
     )
     tiles = [
@@ -158,30 +158,35 @@ def _lowest_putamen(study: StudyExplanation) -> _Lowest | None:
     return min(found, key=lambda one: one.z, default=None)
 
 
-def _sentences(study: StudyExplanation) -> Iterator[str]:
+def _sentences(study: StudyExplanation) -> Iterator[Html]:
     """Say in words what the tiles say, and where they contradict each other."""
-    yield (
+    yield element(
+        "p",
         f"The network reads {MEANINGS[study.predicted]}. It saw the whole normalised brain, not the binding ratios "
-        "below, which are computed beside it."
+        "below, which are computed beside it.",
     )
     if study.certain is None:
-        yield "Whether the reading is certain is not known: the model was not evaluated for that."
+        yield element("p", "Whether the reading is certain is not known: the model was not evaluated for that.")
     elif not study.certain:
-        yield (
+        yield _doubt(
             "It is uncertain: studies as close to the border between the classes are wrong more often than others. "
             "Read the images themselves."
         )
     if study.inconsistent:
-        yield (
-            "The relevance of the putamen is like that of studies with the other reading. Such readings are wrong more "
-            "often than others; look at the images."
+        yield _doubt(
+            "The relevance map is inconsistent: that of the putamen is like that of studies with the other reading. "
+            "Such readings are wrong more often than others; look at the images."
         )
     lowest = _lowest_putamen(study)
     if lowest is not None and (lowest.place == BELOW) != (study.predicted == schema.POSITIVE):
-        yield (
+        yield _doubt(
             f"Network and binding disagree: the network reads {MEANINGS[study.predicted]}, while the lower putamen "
             f"binding lies {lowest.place} the normal range. Look at the images, the normalisation and the quality."
         )
+
+
+def _doubt(words: str) -> Html:
+    return element("p", words, class_="doubt")
 
 
 def _pictures(study: StudyExplanation, convention: Convention) -> Iterator[Html]:
@@ -190,35 +195,31 @@ def _pictures(study: StudyExplanation, convention: Convention) -> Iterator[Html]
     yield relevance_row(study, cuts, convention)
     side = "right" if convention == "radiological" else "left"
     turned = (
-        "The network was shown the mirror image, with the side of lower putamen binding on the left as in all its "
-        "studies; here and in the files the patient's own sides are restored."
+        "The network saw the mirror image: in all its studies the side of lower putamen binding is left."
         if study.mirrored
-        else "The side of lower putamen binding is the left one, as the network expects it, so nothing was mirrored."
+        else "The side of lower putamen binding is the left one, as the network expects it: nothing was mirrored."
     )
+    yield element("p", f"MNI space; the patient's left is on the picture's {side}. {turned}", class_="mirroring")
     yield element(
         "p",
-        element("b", "How to read the images. "),
-        f"Slices in MNI space; the patient's left is on the picture's {side}. {turned} In the second row yellow and "
-        "red places spoke for reduced uptake, blue ones for normal uptake; white lines show putamen and caudate "
-        "nucleus of the atlas. Relevance tells what this network relied on. It does not say that there is disease, "
-        "and a place "
-        "without relevance is not thereby healthy.",
-    )
-    yield element(
-        "p",
-        f"Transaxial slices at {', '.join(f'{height:g}' for height in HEIGHTS_MM)} mm. The files uptake.nii.gz and "
-        "relevance.nii.gz hold the whole volumes.",
+        element("b", "How to read the relevance. "),
+        "Yellow and red places spoke for reduced uptake, blue ones for normal uptake; white lines show putamen and "
+        "caudate nucleus of the atlas. Relevance tells what this network relied on. It does not say that there is "
+        "disease, and a place without relevance is not thereby healthy.",
+        class_="screen",
     )
 
 
 def _binding(study: StudyExplanation) -> Iterator[Html]:
+    panels = age_panels(study, HEADLINE)
     yield element(
         "figure",
-        binding_chart(study, HEADLINE),
+        panels if panels is not None else binding_chart(study, HEADLINE),
         element(
             "figcaption",
             "Specific binding ratios by hottest voxels. ",
-            "Band: 95 % prediction interval of normal studies; line: expected; dot: this study."
+            f"Band: 95 % interval of normal studies{' over age in years' * (panels is not None)}; line: expected; "
+            "dot: this study, orange where outside."
             if study.comparison is not None
             else f"No normal range: {study.not_compared}",
         ),
@@ -233,8 +234,18 @@ def _binding(study: StudyExplanation) -> Iterator[Html]:
             f"Compared with up to {study.comparison.normals} normal studies of the cohort at {age}, {sex}, {place}.",
         )
         if study.comparison.warnings:
-            yield element("ul", (element("li", WARNINGS[code]) for code in study.comparison.warnings))
-    yield table(
+            limits = "; ".join(WARNINGS[code] for code in study.comparison.warnings)
+            yield element("p", element("b", "Limits of the comparison: "), f"{limits}.")
+    yield _on_screen(_binding_table(study))
+
+
+def _on_screen(content: Html) -> Html:
+    """Leave out of the sheet of paper what only the screen has room for."""
+    return element("div", content, class_="screen")
+
+
+def _binding_table(study: StudyExplanation) -> Html:
+    return table(
         "Specific binding ratio by definition, against the reference region: value, 95 % normal interval, distance "
         "from the expected value in standard deviations.",
         ("Region", *(definition.replace("_", " ") for definition in schema.DEFINITIONS)),
@@ -259,56 +270,111 @@ def _measure(study: StudyExplanation, measure: str, definition: int, region: int
 
 
 def _relevance(study: StudyExplanation) -> Iterator[Html]:
+    yield element(
+        "figure",
+        relevance_chart(study),
+        element("figcaption", "Share of the whole brain's relevance that lies in each region, by what it speaks for."),
+    )
+    yield _on_screen(_relevance_table(study))
+
+
+def _relevance_table(study: StudyExplanation) -> Html:
     hottest, positive, negative = (
         schema.STATISTICS.index(name) for name in ("hottest_mean", "positive_mass", "negative_mass")
     )
-    whole = schema.REGIONS.index("whole_brain")
-    total = study.regional[whole, positive] - study.regional[whole, negative]
     rows = []
     for index, name in enumerate(schema.REGIONS):
         up, down = study.regional[index, positive], -study.regional[index, negative]
         if study.orientation < 0:
             up, down = down, up
         sbr = study.specific_binding_ratio[index] if name != "reference" else np.nan
-        share = f"{100 * (up + down) / total:.0f} %" if total > 0 else "–"
         rows.append(
             (
                 region_words(study, name), number(float(sbr)),
                 scientific(study.orientation * float(study.regional[index, hottest])),
-                scientific(float(up)), scientific(-float(down)), share,
+                scientific(abs(float(up))), scientific(-abs(float(down))),
             )
         )  # fmt: skip
-    yield table(
+    return table(
         "Relevance by region, turned so that positive speaks for reduced uptake. Regions overlap: the whole brain "
         "holds them all.",
-        ("Region", "SBR", "Most relevant voxels, mean", "Sum for reduced", "Sum for normal", "Share of the brain's"),
+        ("Region", "SBR", "Most relevant voxels, mean", "Sum for reduced", "Sum for normal"),
         rows,
     )
 
 
 def _quality(study: StudyExplanation) -> Iterator[Html]:
+    yield element("p", _facts(study), class_="facts")
     codes = (*study.flags, *study.quantification_flags)
-    if codes:
-        yield table(
-            "What was unusual.", ("Code", "Meaning", "What to do"),
-            ((element("code", code), *explain_code(code)) for code in codes), text_columns=3,
-        )  # fmt: skip
-    else:
+    if not codes:
         yield element("p", "Nothing was unusual about projections, header and binding ratios.")
+        return
+    yield element("p", element("b", "Unusual: "), "; ".join(explain_code(code)[0].rstrip(".") for code in codes) + ".")
+    yield _on_screen(
+        table(
+            "What was unusual.",
+            ("Code", "Meaning", "What to do"),
+            ((element("code", code), *explain_code(code)) for code in codes),
+            text_columns=3,
+        )
+    )
+
+
+MEASURED = {
+    "views": ("Views", "{:.0f}"),
+    "pixel_size_mm": ("Pixel", "{:.2f} mm"),
+    "radius_mm": ("Radius of rotation", "{:.0f} mm"),
+    "seconds_per_view": ("Time a view", "{:.0f} s"),
+    "injected_activity_mbq": ("Injected", "{:.0f} MBq"),
+    "injection_delay_min": ("Delay", "{:.0f} min"),
+    "centre_of_rotation_mm": ("Centre of rotation off by", "{:.1f} mm"),
+    "count_jump": ("Largest jump of counts", "{:.0%}"),
+    "missing_views": ("Missing views", "{:.0f}"),
+}
+"""What the acquisition says and how it is written, by column of the store."""
+
+
+def _facts(study: StudyExplanation) -> Iterator[Html]:
     motion = f"{study.motion_mm:.1f} mm" if np.isfinite(study.motion_mm) else "not known"
-    rows: list[tuple[Child, ...]] = [("Counts", f"{study.counts / 1e6:.2f} million"), ("Motion of the head", motion)]
-    rows += [(f"Normalisation: {name.replace('_', ' ')}", number(value)) for name, value in study.quality.items()]
-    yield table("Quality of data and normalisation.", ("Score", "Value"), rows)
+    told = [("Counts", f"{study.counts / 1e6:.2f} million"), ("Motion of the head", motion)]
+    for name, (words, form) in MEASURED.items():
+        value = study.acquired.get(name)
+        if value is not None and np.isfinite(value):
+            # A small number below zero is no −0.0.
+            told.append((words, form.format(round(float(value), 4) + 0.0).replace("-", "−").replace("%", " %")))
+    scores = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in study.quality.items())
+    told.append(("Normalisation", scores))
+    return (element("span", f"{words} ", element("b", value)) for words, value in told)
 
 
-def _versions(study: StudyExplanation) -> Iterator[Html]:
-    rows = [
-        ("datbatch", __version__),
-        ("Model", study.model),
-        ("Weights (SHA-256)", element("code", study.weights_sha256)),
-        ("Atlas", element("code", study.atlas.digest)),
+def _made(study: StudyExplanation) -> Iterator[Html]:
+    digests = [f"{name} {stage['digest']}" for name, stage in study.stages.items() if stage.get("digest")]
+    shown = [
+        f"datbatch {__version__}",
+        f"model {study.model}",
+        f"weights SHA-256 {study.weights_sha256}",
+        f"atlas {study.atlas.digest}",
+        *digests,
     ]
-    yield table("Versions and digests.", ("What", "Value"), rows, text_columns=2)
+    yield element("p", "; ".join(shown), class_="made")
+    rows = [
+        (name, element("code", stage.get("digest", "–")), ", ".join(_parameters(stage)))
+        for name, stage in study.stages.items()
+    ]
+    if rows:
+        yield _on_screen(
+            table(
+                "Steps with the parameters that they were run with.",
+                ("Step", "Digest", "Parameters"),
+                rows,
+                text_columns=3,
+            )
+        )
+
+
+def _parameters(stage: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in stage.get("parameters", {}).items():
+        yield f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
 
 
 def _share(probability: float) -> str:

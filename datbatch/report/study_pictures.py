@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from datbatch.cohort import schema
 from datbatch.execution.explained import StudyExplanation
+from datbatch.imaging import Volume
 from datbatch.report.hypertext import Html, element, inline_png, join
 from datbatch.report.planes import (
     Convention,
@@ -36,11 +37,13 @@ from datbatch.report.raster import (
 )
 from datbatch.report.wording import number, scientific
 
-HEIGHTS_MM = (-6.0, 0.0, 6.0, 12.0)
+HEIGHTS_MM = (-8.0, -2.0, 4.0, 10.0, 16.0)
 """Transaxial slices through putamen and caudate nucleus."""
 DEPTH_MM = 4.0
 """Coronal slice through both."""
 ENLARGED = 3
+BORDER = 3
+"""Voxels around the brain in every picture."""
 VISIBLE, OPAQUE = 0.06, 0.4
 """Shares of the scale from which relevance shows through, and from which it hides the uptake below."""
 GREY_SHARE = 0.8
@@ -63,7 +66,10 @@ def slices(study: StudyExplanation, convention: Convention) -> list[Slice]:
     # The grid is symmetric about x = 0, so that a flip is exact.
     step = -1 if study.mirrored else 1
     striatum = np.any([study.atlas.mask(name) for name in STRIATUM], axis=0)
-    volumes = [store_volume(data[::step]) for data in (study.uptake, study.orientation * study.relevance, striatum)]
+    volumes = [
+        around_brain(study.atlas.labels[::step] > 0, data[::step])
+        for data in (study.uptake, study.orientation * study.relevance, striatum)
+    ]
     found = [
         Slice(f"z = {height:g} mm", *(transaxial_plane(volume, height, convention) for volume in volumes))
         for height in HEIGHTS_MM
@@ -72,6 +78,19 @@ def slices(study: StudyExplanation, convention: Convention) -> list[Slice]:
         *found,
         Slice(f"coronal, y = {DEPTH_MM:g} mm", *(coronal_plane(volume, DEPTH_MM, convention) for volume in volumes)),
     ]
+
+
+def around_brain(brain: npt.NDArray[np.bool_], data: npt.NDArray[Any]) -> Volume:
+    """Cut a volume to the head: what lies far around the brain only makes the pictures smaller."""
+    box = []
+    for axis in range(3):
+        inside = np.flatnonzero(brain.any(axis=tuple(other for other in range(3) if other != axis)))
+        low, high = (int(inside[0]), int(inside[-1])) if inside.size else (0, brain.shape[axis] - 1)
+        box.append(slice(max(low - BORDER, 0), high + BORDER + 1))
+    whole = store_volume(data)
+    affine = whole.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [float(side.start) for side in box]
+    return Volume(whole.data[tuple(box)], affine)
 
 
 def uptake_row(study: StudyExplanation, cuts: list[Slice], convention: Convention) -> Html:
@@ -119,6 +138,7 @@ def _row(
         element(
             "figcaption",
             f"{words[0].upper()}{words[1:]}, {convention} convention. L, R: the patient's sides.",
+            class_="screen",
         ),
     )
 

@@ -22,8 +22,8 @@ p, ol, ul { max-width: 46rem; }
 nav ul { list-style: none; padding: 0; margin: 1rem 0 0; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem;
   max-width: none; }
 nav a { color: var(--accent); display: inline-block; padding: .25rem 0; }
-a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid #0072b2; outline-offset:
-  2px; }
+a:focus-visible, figure:focus-visible, summary:focus-visible, .scroll:focus-visible {
+  outline: 3px solid #0072b2; outline-offset: 2px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 12px; margin:
   1.2rem 0; padding: 0; }
 .tiles div { border-top: 3px solid var(--accent); background: var(--tint); padding: .6rem .8rem; }

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datbatch.classifier.loader import epoch_order, load_batches
+from datbatch.classifier.loader import Kept, epoch_order, load_batches
 from datbatch.errors import GridMismatchError
 
 SHAPE = (3, 4, 5)
@@ -54,6 +54,15 @@ def test_studies_are_asked_for_one_by_one():
     list(load_batches(store, np.zeros(6, dtype=np.int64), range(6), shape=SHAPE, batch_size=4))
     assert sorted(store.asked) == list(range(6))
     assert all(type(index) is int for index in store.asked)
+
+
+@given(st.lists(st.integers(0, 7), max_size=40), st.integers(0, 9))
+def test_volumes_that_fit_are_read_once_and_the_others_each_time(asked, room):
+    store = Store()
+    kept = Kept(store, room * 4 * int(np.prod(SHAPE)) + 3)
+    assert [float(kept[index][0, 0, 0]) for index in asked] == asked
+    stay = list(dict.fromkeys(asked))[:room]
+    assert sorted(store.asked) == sorted([*stay, *(index for index in asked if index not in stay)])
 
 
 def test_a_consumer_that_stops_leaves_no_reads_behind():

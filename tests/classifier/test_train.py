@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from datbatch.classifier import predict, train_network
 from datbatch.classifier.loss import class_weights, target_probabilities
+from datbatch.classifier.memory import plan_memory
 from datbatch.classifier.train import Epoch, TrainedModel, _learning_rates
 from datbatch.config import TrainConfig
 from datbatch.errors import ConfigurationError, DivergedError, ModelError, TrainingDataError
@@ -20,6 +21,8 @@ from datbatch.errors import ConfigurationError, DivergedError, ModelError, Train
 SHAPE = (11, 12, 10)
 STUDIES = 24
 CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=3e-4)
+NONE_TO_SPARE = plan_memory(SHAPE, CONFIG, processes=1, threads=1).total
+"""Every epoch reads its volumes again."""
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,7 @@ def test_a_loss_that_is_no_number_stops_names_the_studies_and_keeps_the_last_che
             checkpoint=checkpoint,
             progress=break_study_seven,
             threads=1,
+            memory_bytes=NONE_TO_SPARE,
         )
     assert len(raised.value.reason.split("positions ")[1].split(", ")) == CONFIG.batch_size
     assert all(torch.isfinite(value).all() for value in load_file(checkpoint).values())
@@ -193,7 +197,7 @@ def test_a_run_stopped_within_an_epoch_continues_to_the_same_bits(cohort, tmp_pa
 
     config = replace(CONFIG, checkpoint_minutes=0.0)
     with pytest.raises(StoppedError):
-        train((Failing(), labels, split), config=config, checkpoint=checkpoint)
+        train((Failing(), labels, split), config=config, checkpoint=checkpoint, memory_bytes=NONE_TO_SPARE)
     with safe_open(checkpoint, framework="pt") as stored:
         position = json.loads(stored.metadata()["position"])
     assert len(position["history"]) == 2

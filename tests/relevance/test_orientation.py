@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datbatch.errors import TrainingDataError
-from datbatch.relevance import inconsistent, learn_orientation
+from datbatch.relevance import inconsistent, learn_orientation, orienting_studies
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 
@@ -54,3 +54,16 @@ def test_a_map_typical_of_the_other_class_is_flagged():
 def test_values_that_are_no_numbers_are_refused():
     with pytest.raises(TrainingDataError, match="not finite"):
         learn_orientation(np.array([1.0, np.nan]), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(("of_each_class", "joined"), [(4, True), (5, False)])
+def test_training_studies_join_a_validation_set_too_small_to_tell_the_sign_and_test_studies_never(
+    of_each_class, joined
+):
+    split = np.array(["validation"] * 2 * of_each_class + ["train"] * 3 + ["test"] * 3 + [""])
+    labels = np.arange(split.size) % 2
+    labels[split == "train"] = [0, 1, -1]
+    chosen = orienting_studies(split, labels)
+    assert chosen[split == "validation"].all()
+    assert chosen[split == "train"].tolist() == [joined, joined, False]
+    assert not chosen[(split == "test") | (split == "")].any()

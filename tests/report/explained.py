@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datbatch.cohort import schema
-from datbatch.execution.comparison import Comparison, Person
+from datbatch.execution.comparison import AgeCurve, Comparison, Person
 from datbatch.execution.explained import StudyExplanation
 from datbatch.imaging import Binding, analytic_atlas
 
@@ -24,6 +24,13 @@ def comparison(z: float = -3.0) -> Comparison:
     return Comparison(
         person, value, expected, expected - 0.6, expected + 0.6, np.full(size, z), 40, ("site-few-normals",)
     )
+
+
+def with_ages(found: Comparison) -> Comparison:
+    """Add a normal range that is the same at every age."""
+    ages = np.linspace(40.0, 90.0, 11)
+    flat = [np.tile(values, (11, 1)) for values in (found.expected, found.lower, found.upper)]
+    return replace(found, over_age=AgeCurve(ages, *flat))
 
 
 def explained_study(**changes: Any) -> StudyExplanation:

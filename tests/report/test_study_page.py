@@ -2,33 +2,150 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
+import html
+import io
 import json
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
 
+from datbatch.archive import Acquisition
 from datbatch.cohort import schema
 from datbatch.errors import ConfigurationError
-from datbatch.report import study_folder, study_pictures
+from datbatch.report import study_film, study_folder, study_pictures
 from datbatch.report.document import POLICY
+from datbatch.report.study_charts import age_panels, relevance_chart
+from datbatch.report.study_film import view_marks
 from datbatch.report.study_folder import FILES, write_study
 from datbatch.report.study_page import study_page
-from tests.report.explained import HOT, comparison, explained_study
+from tests.report.explained import HOT, comparison, explained_study, with_ages
 from tests.report.parsed import Page
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Give the page's data blocks by their names."""
+    return dict(re.findall(r'<script type="application/[a-z]+" id="([^"]+)">([^<]*)</script>', text))
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
     text = study_page(explained_study())
     page = Page(text)
-    assert POLICY in text.replace("&#x27;", "'")
-    assert "<script" not in text
     outside = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
     assert len(outside) > 10
     assert all((value or "").startswith("data:") for value in outside)
     assert text.count("not a medical device") >= 2
+
+
+def test_only_the_two_scripts_that_the_policy_names_can_run() -> None:
+    text = study_page(explained_study())
+    policy = html.unescape(re.search(r'content="(default-src[^"]+)"', text)[1])
+    assert policy.startswith(POLICY)
+    assert "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+    (own,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    library = gzip.decompress(base64.b64decode(blocks(text)["viewer-code"]))
+    for code in (own.encode(), library):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(code).digest()).decode()}'" in policy
+    assert policy.count("sha256-") == 2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_live_volumes_are_the_patients_own_up_to_the_stated_rounding(mirrored: bool) -> None:
+    study = explained_study(mirrored=mirrored)
+    found = blocks(study_page(study))
+    for name, given, step in (("uptake", study.uptake, 0.01), ("relevance", -study.relevance, 1e-6)):
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(found[f"viewer-{name}"])))
+        data = image.get_fdata()
+        place = image.affine @ [*np.unravel_index(data.argmax(), data.shape), 1]
+        np.testing.assert_allclose(place[:3], HOT, atol=schema.SPACING_MM)
+        first = np.rint((image.affine[:3, 3] - schema.ORIGIN_MM) / schema.SPACING_MM).astype(int)
+        box = tuple(slice(at, at + size) for at, size in zip(first, data.shape, strict=True))
+        np.testing.assert_allclose(data, given[:: -1 if mirrored else 1][box], atol=0.51 * step)
+    labels = np.frombuffer(gzip.decompress(base64.b64decode(found["viewer-regions"])), np.uint8)
+    names = json.loads(found["viewer-settings"])["regions"]
+    index = np.rint((np.array([-26.0, 2.0, 0.0]) - schema.ORIGIN_MM) / schema.SPACING_MM).astype(int)
+    assert names[labels.reshape(schema.SHAPE, order="F")[tuple(index)]] == "left putamen"
+
+
+def test_a_noisy_study_fits_into_four_megabytes() -> None:
+    noise = np.random.default_rng(1)
+    # Sharper and noisier than any reconstruction: 5 mm of resolution, half of the mean in noise.
+    grain = ndimage.gaussian_filter(noise.normal(size=schema.SHAPE), 1.0)
+    uptake = (1.0 + 0.5 * grain / grain.std()).astype(np.float32)
+    counts = noise.poisson(20.0, (120, 128, 128)).astype(np.uint16)
+    angles = np.arange(120) * 3.0
+    projections = Acquisition(counts, angles, 3.0, 3.0, np.full(120, 140.0))
+    study = explained_study(uptake=uptake, relevance=1e-4 * explained_study().uptake * uptake, projections=projections)
+    assert len(study_page(study).encode()) <= 4_000_000
+
+
+def test_a_projection_is_marked_by_what_the_detector_sees() -> None:
+    for angle in range(0, 360, 15):
+        right_in_lps = np.array([-np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
+        left, right = view_marks(float(angle))
+        towards = {"L": (1.0, 0.0), "R": (-1.0, 0.0), "P": (0.0, 1.0), "A": (0.0, -1.0)}
+        assert right_in_lps @ towards[right] > 0.7
+        assert right_in_lps @ towards[left] < -0.7
+
+
+def test_what_shines_left_lies_where_the_view_from_the_front_says_left() -> None:
+    angles = np.arange(8) * 45.0
+    counts = np.ones((8, 64, 64), dtype=np.uint16)
+    for view, angle in enumerate(np.deg2rad(angles)):
+        # 40 mm to the patient's left, at the head's end of the field of view.
+        counts[view, 10:18, (column := round(31.5 - np.cos(angle) * 40.0 / 4.0)) - 4 : column + 5] = 200
+    text = "".join(study_film.film(Acquisition(counts, angles, 4.0, 4.0, np.full(8, 140.0))))
+    for name, side in (("anterior", "right"), ("posterior", "left")):
+        source, label = re.search(
+            rf'<img src="data:image/png;base64,([^"]+)" alt="(projection, {name}[^"]*)"', text
+        ).groups()
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("L"), dtype=float)
+        row, column = np.unravel_index(picture.argmin(), picture.shape)
+        assert (column > picture.shape[1] / 2) == (side == "right")
+        assert row < picture.shape[0] / 2
+        assert f"{side}: L" in label or f"{side} of the picture: L" in label
+
+
+@pytest.mark.parametrize(("z", "kind"), [(-3.0, "outside"), (0.1, "inside")])
+def test_binding_stands_at_the_persons_age_over_the_normal_range(z: float, kind: str) -> None:
+    found = age_panels(explained_study(comparison=with_ages(comparison(z))), "hottest_voxels")
+    assert found.count("<polygon") == 4
+    assert found.count(f'class="{kind}"') == 4
+    names = re.findall(r'class="name">([^:<]+)', found)
+    assert names == ["Right putamen", "Left putamen", "Right caudate", "Left caudate"]
+    (panel, *_) = re.findall(r"<svg.*?</svg>", found)
+    x = float(re.search(r'<circle cx="([\d.]+)"', panel)[1])
+    ticks = {int(age): float(at) for at, age in re.findall(r'<text x="([\d.]+)" y="149"[^>]*>(\d+)<', panel)}
+    assert ticks[60] < x < ticks[70]
+    assert age_panels(explained_study(), "hottest_voxels") is None
+
+
+@pytest.mark.parametrize("orientation", [1, -1])
+def test_relevance_bars_are_turned_so_that_right_speaks_for_reduced_uptake(orientation: int) -> None:
+    regional = np.zeros((len(schema.REGIONS), len(schema.STATISTICS)))
+    positive, negative = schema.STATISTICS.index("positive_mass"), schema.STATISTICS.index("negative_mass")
+    masses = (positive, negative) if orientation > 0 else (negative, positive)
+    for region, values in (("putamen_ipsilateral", (0.6, 0.0)), ("occipital", (0.0, 0.2)), ("whole_brain", (0.8, 0.2))):
+        regional[schema.REGIONS.index(region), list(masses)] = values
+    # The store keeps negative masses below zero.
+    regional[:, negative] *= -1
+    chart = relevance_chart(explained_study(regional=regional, orientation=orientation))
+    widths = {
+        kind: [float(w) for w in re.findall(rf'width="([\d.]+)"[^>]*class="{kind}"', chart)]
+        for kind in ("reduced", "intact")
+    }
+    left_putamen, occipital = 0, list(schema.REGIONS).index("occipital")
+    assert widths["reduced"][left_putamen] == max(widths["reduced"]) > 0
+    assert widths["intact"][occipital] == max(widths["intact"]) > 0
+    assert widths["reduced"][occipital] == widths["intact"][left_putamen] == 0.0
 
 
 @pytest.mark.parametrize("convention", ["radiological", "neurological"])
@@ -47,7 +164,7 @@ def test_the_patients_own_left_is_shown_where_it_is_marked(mirrored: bool, conve
 def test_a_coronal_slice_has_the_vertex_at_the_top() -> None:
     study = explained_study()
     coronal = study_pictures.slices(study, "radiological")[-1].uptake
-    assert coronal.image.shape == (schema.SHAPE[2], schema.SHAPE[0])
+    assert coronal.image.shape[0] == schema.SHAPE[2]
     row = int(np.unravel_index(coronal.image.argmax(), coronal.image.shape)[0])
     low, high = coronal.extent_mm[2:]
     assert high - (row + 0.5) * schema.SPACING_MM == pytest.approx(HOT[2], abs=schema.SPACING_MM)
@@ -82,12 +199,14 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert "not calibrated" in text
     assert "Whether the reading is certain is not known" in text
     assert "No normal range: there is none" in text
-    assert "nan" not in text.lower().replace("nanm", "")
+    said = re.sub(r"<script.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
+    assert "nan" not in said.lower().replace("nanm", "")
 
 
 def test_hostile_text_is_escaped() -> None:
-    text = study_page(explained_study(model="<script>alert(1)</script>"))
-    assert "<script" not in text
+    text = study_page(explained_study(model="<script>alert(1)</script>", study="</script><b>"))
+    assert "<script>alert" not in text
+    assert "<b>" not in text.split("<h1>")[1].split("</header>")[0]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

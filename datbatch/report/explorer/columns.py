@@ -1,0 +1,285 @@
+"""The columns of the explorer: which figures of the store it offers for each study, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from datbatch.cohort import schema
+from datbatch.report.classification import Model, outcomes
+from datbatch.report.tables import read_studies
+
+Kind = Literal["number", "category", "tags", "text"]
+"""A tag is one of several words that a study may bear at once; a text is (nearly) different for each study."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure or word of every study.
+
+    Attributes
+    ----------
+    name : str
+        Letters, digits and underscores: it names a file.
+    title, group, description, units : str
+        What the reader sees.
+    kind : str
+        How it is filtered and drawn.
+    values : ndarray, shape (study,)
+        float64 with NaN for missing, or str with "" for missing.
+    """
+
+    name: str
+    title: str
+    group: str
+    kind: Kind
+    values: npt.NDArray[Any]
+    description: str = ""
+    units: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no study has a value."""
+        if self.kind == "number":
+            return not np.isfinite(self.values).any()
+        return not any(self.values)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One row of the profile that is drawn for each study: names of the columns that hold its figures."""
+
+    title: str
+    ratio: str
+    z: str
+    relevance: str
+
+
+PROFILE = tuple(
+    Region(
+        region.replace("_", " ").capitalize(), f"sbr_{region}", f"z_hottest_voxels_{region}", f"relevance_peak_{region}"
+    )
+    for region in schema.REGIONS[:4]
+)
+FIRST_SHOWN = (
+    "study",
+    "label",
+    "predicted",
+    "outcome",
+    "probability",
+    PROFILE[0].ratio,
+    PROFILE[0].z,
+    PROFILE[0].relevance,
+    "age",
+    "site",
+    "status",
+)
+"""Columns of the table at first, as far as they are there; the reader chooses others."""
+FIRST_AXES = ((PROFILE[0].ratio, "counts", "age"), (PROFILE[0].relevance, PROFILE[0].z, "quality_correlation", "age"))
+"""Horizontal and vertical axis at first: of each, the first that is there."""
+FIRST_COLOURS = ("label", "status")
+
+_GROUPS = {
+    "Study": ("study", "person", "site", "scanner", "sex", "age", "label", "split"),
+    "Result": ("status", "error_code", "error_stage", "error_reason", "flags", "quantification_flags"),
+}
+_TITLES = {
+    "study": "Study",
+    "error_code": "Why it failed",
+    "error_stage": "Stage that failed",
+    "error_reason": "What was found",
+    "quantification_flags": "Binding flags",
+    "label": "Label",
+    "views": "Projections",
+    "injected_activity_mbq": "Injected activity",
+    "injection_delay_min": "Injection delay",
+}
+_TEXTS, _TAGS = frozenset({"study", "person"}), frozenset({"flags", "quantification_flags", "warnings"})
+
+
+def cohort_columns(cohort: xr.DataTree, model: Model | None) -> tuple[Column, ...]:
+    """Read all columns; no volume is touched.
+
+    Parameters
+    ----------
+    cohort : DataTree
+        The opened store.
+    model : Model, optional
+        Whose results.
+
+    Returns
+    -------
+    tuple of Column
+        Those that hold a value for at least one study, the pseudonym first; rows in the store's order.
+    """
+    studies = read_studies(cohort)
+    found = [
+        *_study_columns(studies),
+        *_model_columns(cohort, studies, model),
+        *_binding_columns(cohort, studies),
+        *_range_columns(cohort),
+    ]
+    ranked = sorted(found, key=lambda column: _ORDER.index(column.group))
+    return tuple(column for column in ranked if column.name == "study" or not column.empty)
+
+
+_ORDER = ("Study", "Result", "Binding", "Normal range", "Relevance", "Quality", "Acquisition", "Reads")
+
+
+def _study_columns(studies: pd.DataFrame) -> Iterator[Column]:
+    """Give the variables of one row per study, as the registry of the store describes them."""
+    # Whole numbers have no mark of their own for missing: without a view nothing was read.
+    read = studies["views"].to_numpy() > 0
+    for variable in schema.STUDY_TABLE:
+        if variable.dims != ("study",) or variable.dtype == "bool":
+            continue
+        name, values = variable.name, studies[variable.name].to_numpy()
+        group = next((group for group, names in _GROUPS.items() if name in names), "Acquisition")
+        group = "Quality" if name.startswith("quality_") or name == "reference_value" else group
+        kind: Kind = "text" if name in _TEXTS else "tags" if name in _TAGS else "category"
+        if variable.dtype != "str":
+            kind, values = "number", values.astype(np.float64)
+            values = np.where(read, values, np.nan) if variable.dtype.startswith("int") else values
+            values = np.minimum(values, schema.AGE_CAP_YEARS) if name == "age" else values
+        description = "pseudonym: keyed hash" if name == "study" else variable.description
+        yield Column(name, _title(name), group, kind, values, description, variable.units.replace("1", ""))
+    done = (studies["status"] == schema.DONE).to_numpy()
+    lower = np.where(studies["mirrored"].to_numpy(dtype=bool), "right", "left")
+    yield Column(
+        "lower_side", "Lower side", "Binding", "category", np.where(done, lower, ""),
+        "the patient's side of lower putamen binding (ipsilateral)",
+    )  # fmt: skip
+    for name in schema.READS:
+        yield Column(name, _title(name), "Reads", "category", studies[name].to_numpy(), "read of a human reader")
+
+
+def _model_columns(cohort: xr.DataTree, studies: pd.DataFrame, model: Model | None) -> Iterator[Column]:
+    if model is None:
+        return
+    known = model.predicted != ""
+    yield Column("predicted", "Predicted", "Result", "category", model.predicted, f"class that {model.name} predicts")
+    yield Column(
+        "outcome", "Outcome", "Result", "category", np.array(outcomes(studies, model), dtype=str),
+        "T or F: true or false; N or P: called negative or positive; test set alone",
+    )  # fmt: skip
+    for name, title, values, words in (
+        ("probability", "Probability", model.probability, "probability of reduced uptake (positive)"),
+        ("log_odds", "Log odds", model.log_odds, "logit of positive less logit of negative"),
+    ):
+        yield Column(name, title, "Result", "number", np.where(known, values, np.nan), words)
+    yield Column(
+        "inconsistent", "Map inconsistent", "Result", "category",
+        np.where(known, np.where(model.inconsistent, "yes", "no"), ""),
+        "whether the map is typical of the class that was not predicted",
+    )  # fmt: skip
+    group = cohort[f"relevance/{model.name}"].dataset  # type: ignore[union-attr]
+    regional = np.asarray(group["regional"].values, dtype=np.float64)
+    for statistic, word in (("hottest_mean", "peak"), ("mean", "mean")):
+        at = schema.STATISTICS.index(statistic)
+        for place, region in enumerate(schema.REGIONS):
+            yield Column(
+                f"relevance_{word}_{region}", f"Relevance {_words(region)} ({word})", "Relevance", "number",
+                model.sign * regional[:, place, at],
+                "positive speaks for reduced uptake; "
+                + ("mean of the hottest voxels" if word == "peak" else "mean of the region"),
+            )  # fmt: skip
+
+
+def _binding_columns(cohort: xr.DataTree, studies: pd.DataFrame) -> Iterator[Column]:
+    for region in schema.REGIONS[:-1]:
+        yield Column(
+            f"sbr_{region}", f"SBR {_words(region)}", "Binding", "number",
+            studies[f"sbr_{region}"].to_numpy(dtype=np.float64), "specific binding ratio",
+        )  # fmt: skip
+    root, reference = cohort.dataset, schema.BACKGROUNDS.index("reference")
+    ratios = _array(root, "binding_ratio")
+    asymmetry = _array(root, "asymmetry_index")
+    quotient = _array(root, "putamen_to_caudate_ratio")
+    for place, definition in enumerate(schema.DEFINITIONS):
+        words = _words(definition)
+        # What is said without further words is the paper's definition.
+        told = f" ({words})" if place else ""
+        if ratios is not None:
+            for at, name in enumerate(schema.STRIATAL):
+                if place == 0 and name in schema.REGIONS:
+                    continue
+                yield Column(
+                    f"ratio_{definition}_{name}", f"SBR {_words(name)}{told}", "Binding", "number",
+                    ratios[:, place, reference, at], f"specific binding ratio by the definition {words}",
+                )  # fmt: skip
+        if asymmetry is not None:
+            for at, name in enumerate(schema.STRUCTURES):
+                yield Column(
+                    f"asymmetry_{definition}_{name}", f"Asymmetry {name}{told}", "Binding", "number",
+                    asymmetry[:, place, at], "contralateral less ipsilateral ratio over their mean", "%",
+                )  # fmt: skip
+        if quotient is not None:
+            for at, name in enumerate(schema.SIDES):
+                yield Column(
+                    f"putamen_to_caudate_{definition}_{name}", f"Putamen/caudate {name}{told}", "Binding", "number",
+                    quotient[:, place, at], "ratio of the putamen over that of the caudate",
+                )  # fmt: skip
+
+
+def _range_columns(cohort: xr.DataTree) -> Iterator[Column]:
+    if schema.NORMAL_RANGE not in cohort.children or cohort[schema.NORMAL_RANGE].attrs.get("stale"):
+        return
+    group = cohort[schema.NORMAL_RANGE].dataset  # type: ignore[union-attr]
+    scores = _array(group, "z_score")
+    if scores is not None:
+        for place, measure in enumerate(schema.MEASURES):
+            words = _words(measure.replace("hottest_voxels ", ""))
+            yield Column(
+                f"z_{measure.replace(' ', '_')}", f"z {words}", "Normal range", "number", scores[:, place],
+                "distance from the value expected at this age, sex and site, in prediction standard deviations", "SD",
+            )  # fmt: skip
+    if "warnings" in group.variables:
+        values = np.array(["" if one is None else str(one) for one in group["warnings"].values], dtype=object)
+        yield Column("warnings", "Limits of the comparison", "Normal range", "tags", values, "codes")
+
+
+def _array(group: xr.Dataset, name: str) -> npt.NDArray[np.float64] | None:
+    return np.asarray(group[name].values, dtype=np.float64) if name in group.variables else None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _title(name: str) -> str:
+    words = _words(name).removesuffix(" mm")
+    return _TITLES.get(name, words[:1].upper() + words[1:])
+
+
+def first_there(wanted: Sequence[str], columns: Sequence[Column]) -> str:
+    """Give the first wanted column that is there, else the first that has the kind of the last wanted: a number."""
+    names = {column.name for column in columns}
+    numbers = [column.name for column in columns if column.kind == "number"]
+    return next((name for name in wanted if name in names), (numbers or ["study"])[0])
+
+
+def worth_a_look(columns: Mapping[str, Column]) -> npt.NDArray[np.intp]:
+    """Order studies by how much their volumes are worth a look, most worth first.
+
+    Misclassified and inconsistent ones come first, then those with most flags, then the worst normalised.
+
+    Returns
+    -------
+    ndarray, shape (study,), intp
+        Rows; equal ones stay in the store's order.
+    """
+    size = len(columns["study"].values)
+
+    def of(name: str, missing: Any) -> npt.NDArray[Any]:
+        return columns[name].values if name in columns else np.full(size, missing)
+
+    doubtful = np.isin(of("outcome", ""), ("FN", "FP")).astype(int) + (of("inconsistent", "") == "yes")
+    flags = np.array([len(str(one).split()) for one in of("flags", "")], dtype=int)
+    quality = np.nan_to_num(of("quality_correlation", 0.0).astype(np.float64), nan=-1.0)
+    return np.lexsort((quality, -flags, -doubtful))

@@ -1,0 +1,35 @@
+"""The cohort's report and the page of one study, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import SMALL, WIDE, Visit
+from tests.pipeline import made_once, run_command
+
+
+@pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+def test_the_report_needs_no_network_and_is_accessible(
+    visit: Callable[..., Visit], cohort: Path, size: tuple[int, int]
+) -> None:
+    seen = visit(cohort.with_name(f"{cohort.stem}.report.html"), size=size)
+    seen.assert_accessible()
+    seen.assert_quiet()
+    assert "not a medical device" in seen.page.inner_text("body")
+
+
+def test_the_page_of_a_study_needs_no_network_and_is_accessible(
+    visit: Callable[..., Visit], cohort: Path, some_study: list[Path], shared_folder: Path
+) -> None:
+    folder = shared_folder / "made-study-page"
+    (model,) = (cohort.parent / f"{cohort.stem}.models").iterdir()
+    command = ("study", *some_study, "--model", model, "--output", folder / "study")
+    made_once(folder, lambda: run_command(*command) and None)
+    (page,) = (folder / "study").glob("*.html")
+    seen = visit(page)
+    seen.assert_accessible()
+    seen.assert_quiet()
+    assert "not a medical device" in seen.page.inner_text("body").lower()
