@@ -77,7 +77,7 @@ def simulate(options: argparse.Namespace) -> Answer:
 def plan(options: argparse.Namespace) -> Answer:
     """Say what `run` would do, why, and what it would cost."""
     from datbatch.execution.estimate import estimate_cost
-    from datbatch.execution.imaging_run import plan_run, prepare
+    from datbatch.execution.imaging_run import plan_run, prepare, stage_lines
     from datbatch.execution.model_run import plan_models
 
     config = _config(options)
@@ -89,8 +89,7 @@ def plan(options: argparse.Namespace) -> Answer:
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
         + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
-        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
-        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
+        *stage_lines(stages),
         cost.text(),
     ]
     values = {
@@ -221,10 +220,12 @@ def study(options: argparse.Namespace) -> Answer:
 
 def status(options: argparse.Namespace) -> Answer:
     """Say what is done."""
+    from datbatch.execution.record import command_lines
     from datbatch.execution.state import cohort_state
 
     state = cohort_state(options.cohort)
-    lines = [", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    lines = command_lines(state.commands[-1]) if state.commands else []
+    lines += ["tables: " + ", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
     lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
     if state.normal_range:
         lines.append(

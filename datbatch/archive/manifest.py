@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +49,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain lists, numbers and texts, as JSON has them."""
-        return {**dataclasses.asdict(self), "entries": [_plain(entry) for entry in self.entries]}
+        return {**vars(self), "entries": [_plain(entry) for entry in self.entries]}
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Manifest:
@@ -60,4 +59,4 @@ class Manifest:
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    return {**dataclasses.asdict(entry), "files": list(entry.files), "reads": list(entry.reads)}
+    return {**vars(entry), "files": list(entry.files), "reads": list(entry.reads)}

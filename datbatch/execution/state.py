@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
+from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path, sweep_partial_files
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
 from datbatch.execution.imaging_run import run_imaging
 from datbatch.execution.model_run import explain_cohort
 from datbatch.execution.origin import read_origin
 from datbatch.execution.progress import Progress
+from datbatch.execution.record import outcome_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class CohortState:
     """Whether `datbatch norms` was called."""
     normal_range_stale: bool
     """Whether it was before the tables became what they are."""
+    commands: list[dict[str, Any]]
+    """Records of the commands that wrote to the store, the last one last; `outcome` is `running` for one at work."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +53,32 @@ class Failure:
 
 
 def cohort_state(cohort: Path) -> CohortState:
-    """Count what is done, also while a run is at work elsewhere."""
+    """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
     store, ledger = Store(cohort), Ledger(cohort)
+    studies = len(store.studies)
     stages = {}
     for stage, identity in store.attributes.get("stages", {}).items():
-        stages[stage] = ledger.recorded_studies(stage, identity["digest"])
+        stages[stage] = _recorded_studies(store, ledger, stage, identity["digest"], studies)
     for model in store.models:
         attributes = store.model_attributes(model)
         if "digest" in attributes:
-            stages[f"explain {model}"] = ledger.recorded_studies(f"explain/{model}", attributes["digest"])
+            name = f"explain/{model}"
+            stages[f"explain {model}"] = _recorded_studies(store, ledger, name, attributes["digest"], studies)
     models = [
         name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
     ]
     normal_range = store.has_normal_range
     stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
-    return CohortState(dict(Counter(store.read_table("status"))), stages, models, normal_range, stale)
+    commands = [{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()]
+    status = dict(Counter(store.read_table("status")))
+    return CohortState(status, stages, models, normal_range, stale, commands)
+
+
+def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, studies: int) -> int:
+    """Count the studies that a stage's objects hold, by their names alone: they may be many."""
+    size = store.granule_studies
+    granules = {key.granule for key in ledger.keys(stage, digest)}
+    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
 
 
 def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:
