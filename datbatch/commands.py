@@ -271,22 +271,28 @@ def verify(options: argparse.Namespace) -> Answer:
     """Compare every byte with its record, and repair."""
     from datbatch.execution.state import repair_cohort, verify_cohort
 
-    count, damages = verify_cohort(options.cohort, quiet=options.quiet)
-    lines = [f"{count} volumes read, {len(damages)} damaged"]
-    lines += [f"  {d.array}  {d.study}  {d.kind}" for d in damages]
-    code = EXIT_ERROR if damages else EXIT_OK
-    if options.repair:
-        swept = repair_cohort(options.cohort, damages, **_where(options))
-        _, left = verify_cohort(options.cohort, quiet=options.quiet)
-        lines.append(f"repaired {len(damages) - len(left)}, removed {swept} left-over files")
-        code = EXIT_ERROR if left else EXIT_OK
-    elif damages:
-        lines.append(f"Next: datbatch verify {options.cohort} --repair")
-    values = {
-        "volumes": count,
-        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in damages],
+    found = verify_cohort(options.cohort, quiet=options.quiet)
+    lines = [f"{found.volumes} volumes read, {len(found.damages)} damaged, {len(found.orphans)} files of nothing"]
+    lines += [f"  {d.array}  {d.study or '-'}  {d.kind}" for d in found.damages]
+    lines += [f"  {one.name}  {one.kind}" for one in found.orphans]
+    values: dict[str, Any] = {
+        "volumes": found.volumes,
+        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in found.damages],
+        "orphans": [dataclasses.asdict(one) for one in found.orphans],
     }
-    return Answer("\n".join(lines), values, code)
+    if options.repair:
+        swept = repair_cohort(options.cohort, found, **_where(options))
+        left = verify_cohort(options.cohort, quiet=options.quiet)
+        lines.append(f"repaired {len(found.damages) - len(left.damages)}, removed {swept} files")
+        lines += [f"  left: {d.array}  {d.study or '-'}  {d.kind}" for d in left.damages]
+        values |= {"left": len(left.damages), "removed": swept}
+        unknown = sum(not one.ours for one in left.orphans)
+        if unknown:
+            lines.append(f"{unknown} files are not datbatch's and were left where they are")
+        return Answer("\n".join(lines), values, EXIT_ERROR if left.damages else EXIT_OK)
+    if found.damages or any(one.ours for one in found.orphans):
+        lines.append(f"Next: datbatch verify {options.cohort} --repair")
+    return Answer("\n".join(lines), values, EXIT_ERROR if found.damages else EXIT_OK)
 
 
 def template(options: argparse.Namespace) -> Answer:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datbatch import __version__
 from datbatch.archive import Manifest, load_or_create_key, scan_archive, write_linkage
@@ -294,19 +295,9 @@ def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
 
 
 def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
-    entries = manifest.entries
-    store.grow([entry.pseudonym for entry in entries])
+    store.grow([entry.pseudonym for entry in manifest.entries])
     write_linkage(linkage_path(store.path), manifest)
-    store.write_table(
-        {
-            "person": np.asarray([e.person for e in entries], dtype=object),
-            "site": np.asarray([e.site for e in entries], dtype=object),
-            "sex": np.asarray([e.sex for e in entries], dtype=object),
-            "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
-            "label": np.asarray([e.label for e in entries], dtype=object),
-            "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
-        }
-    )
+    store.write_table(manifest_columns(manifest))
     for name, identity in plan.identities.items():
         ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
     store.set_attributes(
@@ -321,6 +312,19 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         # Its relevance explains uptake that is about to be replaced.
         stale = store.model_attributes(model)["quantify"] != plan.identities["quantify"].digest
         store.set_attributes({"stale": stale}, f"relevance/{model}")
+
+
+def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    """Give the columns of the table that follow from the manifest."""
+    entries = manifest.entries
+    return {
+        "person": np.asarray([e.person for e in entries], dtype=object),
+        "site": np.asarray([e.site for e in entries], dtype=object),
+        "sex": np.asarray([e.sex for e in entries], dtype=object),
+        "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
+        "label": np.asarray([e.label for e in entries], dtype=object),
+        "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
+    }
 
 
 def triage(client: Any, task: ImagingTask) -> ImagingTask:

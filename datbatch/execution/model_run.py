@@ -238,12 +238,14 @@ def explain_cohort(
                 records.append(record)
                 progress.advance(record.explained)
 
-            facts = {"model": name, "weights_sha256": card.weights_sha256, "stages": {stage: value}}
+            weights = card.weights_sha256
             with (
-                recorded_command(cohort, "explain", config, **facts) as record_of_command,
+                recorded_command(
+                    cohort, "explain", config, model=name, weights_sha256=weights, stages={stage: value}
+                ) as command,
                 driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
             ):
-                record_of_command.watch(progress)
+                command.watch(progress)
                 driver.run_tasks(
                     client,
                     explain_granule,

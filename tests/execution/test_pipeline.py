@@ -255,9 +255,26 @@ def test_a_flipped_bit_is_found_and_mended(own_cohort: Path, cohort: Path) -> No
     content[len(content) // 3] ^= 4
     shard.write_bytes(content)
     sorted((own_cohort / "uptake").glob("c.*"))[-1].unlink()
-    found = run_command("verify", own_cohort, expect=1)["damages"]
-    assert {damage["kind"] for damage in found} == {"unreadable", "missing"}
-    run_command("verify", own_cohort, "--repair")
+    objects = sorted((own_cohort / "ledger" / "register").rglob("0*.json"))
+    objects[0].write_bytes(objects[0].read_bytes()[:-9])
+    table = next((own_cohort / "specific_binding_ratio").glob("c*"))
+    table.unlink()
+    left = own_cohort / "uptake" / "c.0.0.0.0.abc.partial"
+    left.write_bytes(b"half")
+    note = own_cohort / "note.txt"
+    note.write_text("mine")
+    found = run_command("verify", own_cohort, expect=1)
+    assert {(damage["array"].split("/")[0], damage["kind"]) for damage in found["damages"]} >= {
+        ("uptake", "unreadable"),
+        ("uptake", "missing"),
+        ("ledger", "unreadable"),
+        ("specific_binding_ratio", "changed"),
+    }
+    assert {orphan["kind"] for orphan in found["orphans"]} == {"unfinished", "unknown"}
+    mended = run_command("verify", own_cohort, "--repair")
+    assert (mended["left"], mended["removed"]) == (0, 1)
+    assert not left.exists()
+    assert note.exists(), "what is not datbatch's is named, not removed"
     assert_same_content(imaging_content(own_cohort), imaging_content(cohort))
 
 
