@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datbatch.config import Config
-from datbatch.errors import ConfigurationError
+from datbatch.errors import ConfigurationError, by_code
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
@@ -84,7 +84,9 @@ def plan(options: argparse.Namespace) -> Answer:
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
-    cost = estimate_cost(plan, options.archive, config)
+    cost = estimate_cost(
+        plan, options.archive, options.cohort, config, cluster=options.cluster, workers=options.workers
+    )
     status = Counter(entry.status for entry in manifest.entries)
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
@@ -245,10 +247,16 @@ def failures(options: argparse.Namespace) -> Answer:
     for code, group in sorted(found.items()):
         meaning, remedy = explain_code(code)
         lines += [f"{code}: {len(group)} studies. {meaning}", f"  What to do: {remedy}"]
+        for title in ("site", "scanner"):
+            counts = Counter(getattr(failure, title) or "not known" for failure in group)
+            lines.append(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
+        shown = group[: options.examples]
         lines += [
             f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
-            for f in group
+            for f in shown
         ]
+        if len(shown) < len(group):
+            lines.append(f"  and {len(group) - len(shown)} more: --examples {len(group)} or --json")
     values = {code: [dataclasses.asdict(f) for f in group] for code, group in found.items()}
     return Answer("\n".join(lines) or "no failures", values)
 
@@ -258,6 +266,9 @@ def retry(options: argparse.Namespace) -> Answer:
     from datbatch.execution.imaging_run import forget_failures, run_imaging
     from datbatch.execution.origin import read_origin
 
+    unknown = sorted(set(options.code or ()) - by_code().keys())
+    if unknown:
+        raise ConfigurationError(f"there is no error code {unknown[0]}", "`datbatch failures COHORT` lists the codes.")
     origin = read_origin(options.cohort)
     forget_failures(options.cohort, options.code)
     ran = run_imaging(

@@ -39,8 +39,7 @@ def write_origin(cohort: Path, origin: Origin, manifest: Manifest) -> None:
         "config": origin.config.to_dict(),
     }
     write_whole(origin_path(cohort), json.dumps(content, indent=1).encode(), private=True)
-    # Without indentation: the encoder in C is ten times as fast, which counts at a hundred thousand studies.
-    write_whole(manifest_path(cohort), json.dumps(manifest.to_dict()).encode(), private=True)
+    write_whole(manifest_path(cohort), manifest.to_json(), private=True)
 
 
 def read_origin(cohort: Path) -> Origin:

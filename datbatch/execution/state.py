@@ -47,6 +47,8 @@ class Failure:
 
     study: str
     site: str
+    scanner: str
+    """Empty where the study could not be read."""
     status: str
     stage: str
     reason: str
@@ -94,13 +96,15 @@ def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list
         Whether to add the files, from the linkage table beside the store.
     """
     store = Store(cohort)
-    names = ("study", "site", "status", "error_stage", "error_reason", "error_code")
+    names = ("study", "site", "scanner", "status", "error_stage", "error_reason", "error_code")
     columns = [store.read_table(name) for name in names]
     files = read_linkage(linkage_path(cohort)) if with_files else {}
     found: dict[str, list[Failure]] = {}
-    for study, site, status, stage, reason, code in zip(*columns, strict=True):
+    for study, site, scanner, status, stage, reason, code in zip(*columns, strict=True):
         if status in (schema.FAILED, schema.EXCLUDED):
-            found.setdefault(code, []).append(Failure(study, site, status, stage, reason, files.get(study, ())))
+            found.setdefault(code, []).append(
+                Failure(study, site, scanner, status, stage, reason, files.get(study, ()))
+            )
     return found
 
 
