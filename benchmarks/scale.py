@@ -37,7 +37,6 @@ from datbatch.execution import driver, imaging_run, imaging_task
 from datbatch.execution.imaging_task import GranuleRecord, ImagingTask
 from datbatch.execution.origin import read_manifest
 from datbatch.execution.stages import IMAGING, ImagedStudy
-from datbatch.execution.state import cohort_state
 
 STUDIES = (1_000, 3_000, 10_000, 30_000, 100_000)
 STEPS = ("run", "resume", "status", "query")
@@ -105,6 +104,9 @@ def in_fresh_processes(folder: Path, count: int, workers: int) -> dict[str, floa
 def measured(step: str, folder: Path, count: int, workers: int) -> dict[str, float]:
     """Take one step in this process."""
     cohort = folder / "cohort.zarr"
+    if step == "status":
+        # It loads the network's library, which a run does not: the memory of that step must not hold it.
+        from datbatch.execution.state import cohort_state
     start, worked = time.perf_counter(), time.process_time()
     if step == "run":
         return run(folder, cohort, count, workers)
