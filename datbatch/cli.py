@@ -90,6 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("archive", type=Path, help="folder of DICOM files, of any shape")
         command.add_argument("cohort", type=Path, help="store, made where there is none")
         command.add_argument("--participants", type=Path, help="table of labels, sites, ages (default: in the archive)")
+        if name == "plan":
+            command.add_argument("--no-cost", action="store_true", help="measure nothing: only what would run, and why")
         _config_option(command)
         _cluster_options(command)
 

@@ -84,21 +84,20 @@ def plan(options: argparse.Namespace) -> Answer:
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
-    cost = estimate_cost(
-        plan, options.archive, options.cohort, config, cluster=options.cluster, workers=options.workers
-    )
+    place = {"cluster": options.cluster, "workers": options.workers}
+    cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)
     status = Counter(entry.status for entry in manifest.entries)
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
         + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
         *stage_lines(stages),
-        cost.text(),
+        *([] if cost is None else [cost.text()]),
     ]
     values = {
         "studies": len(manifest.entries),
         "manifest": dict(status),
         "stages": [dataclasses.asdict(stage) for stage in stages],
-        "cost": dataclasses.asdict(cost),
+        "cost": None if cost is None else dataclasses.asdict(cost),
     }
     return Answer("\n".join(lines), values)
 
