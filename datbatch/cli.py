@@ -90,9 +90,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("archive", type=Path, help="folder of DICOM files, of any shape")
         command.add_argument("cohort", type=Path, help="store, made where there is none")
         command.add_argument("--participants", type=Path, help="table of labels, sites, ages (default: in the archive)")
+        if name == "plan":
+            command.add_argument("--no-cost", action="store_true", help="measure nothing: only what would run, and why")
         _config_option(command)
-        if name == "run":
-            _cluster_options(command)
+        _cluster_options(command)
 
     norms = _command(
         parsers,
@@ -193,6 +194,9 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "failures", commands.failures, "what failed, where and why", "datbatch failures cohort.zarr"
     )
     failures.add_argument("cohort", type=Path)
+    failures.add_argument(
+        "--examples", type=_positive, default=5, metavar="N", help="studies to list for each code (default: 5)"
+    )
     failures.add_argument("--files", action="store_true", help="name the files too (from the linkage table)")
 
     retry = _command(

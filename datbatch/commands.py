@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datbatch.config import Config
-from datbatch.errors import ConfigurationError
+from datbatch.errors import ConfigurationError, by_code
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
@@ -78,27 +78,27 @@ def simulate(options: argparse.Namespace) -> Answer:
 def plan(options: argparse.Namespace) -> Answer:
     """Say what `run` would do, why, and what it would cost."""
     from datbatch.execution.estimate import estimate_cost
-    from datbatch.execution.imaging_run import plan_run, prepare
+    from datbatch.execution.imaging_run import plan_run, prepare, stage_lines
     from datbatch.execution.model_run import plan_models
 
     config = _config(options)
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
-    cost = estimate_cost(plan, options.archive, config)
+    place = {"cluster": options.cluster, "workers": options.workers}
+    cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)
     status = Counter(entry.status for entry in manifest.entries)
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
         + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
-        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
-        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
-        cost.text(),
+        *stage_lines(stages),
+        *([] if cost is None else [cost.text()]),
     ]
     values = {
         "studies": len(manifest.entries),
         "manifest": dict(status),
         "stages": [dataclasses.asdict(stage) for stage in stages],
-        "cost": dataclasses.asdict(cost),
+        "cost": None if cost is None else dataclasses.asdict(cost),
     }
     return Answer("\n".join(lines), values)
 
@@ -236,10 +236,12 @@ def study(options: argparse.Namespace) -> Answer:
 
 def status(options: argparse.Namespace) -> Answer:
     """Say what is done."""
+    from datbatch.execution.record import command_lines
     from datbatch.execution.state import cohort_state
 
     state = cohort_state(options.cohort)
-    lines = [", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    lines = command_lines(state.commands[-1]) if state.commands else []
+    lines += ["tables: " + ", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
     lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
     if state.normal_range:
         lines.append(
@@ -259,10 +261,16 @@ def failures(options: argparse.Namespace) -> Answer:
     for code, group in sorted(found.items()):
         meaning, remedy = explain_code(code)
         lines += [f"{code}: {len(group)} studies. {meaning}", f"  What to do: {remedy}"]
+        for title in ("site", "scanner"):
+            counts = Counter(getattr(failure, title) or "not known" for failure in group)
+            lines.append(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
+        shown = group[: options.examples]
         lines += [
             f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
-            for f in group
+            for f in shown
         ]
+        if len(shown) < len(group):
+            lines.append(f"  and {len(group) - len(shown)} more: --examples {len(group)} or --json")
     values = {code: [dataclasses.asdict(f) for f in group] for code, group in found.items()}
     return Answer("\n".join(lines) or "no failures", values)
 
@@ -272,6 +280,9 @@ def retry(options: argparse.Namespace) -> Answer:
     from datbatch.execution.imaging_run import forget_failures, run_imaging
     from datbatch.execution.origin import read_origin
 
+    unknown = sorted(set(options.code or ()) - by_code().keys())
+    if unknown:
+        raise ConfigurationError(f"there is no error code {unknown[0]}", "`datbatch failures COHORT` lists the codes.")
     origin = read_origin(options.cohort)
     forget_failures(options.cohort, options.code)
     ran = run_imaging(
@@ -285,22 +296,28 @@ def verify(options: argparse.Namespace) -> Answer:
     """Compare every byte with its record, and repair."""
     from datbatch.execution.state import repair_cohort, verify_cohort
 
-    count, damages = verify_cohort(options.cohort, quiet=options.quiet)
-    lines = [f"{count} volumes read, {len(damages)} damaged"]
-    lines += [f"  {d.array}  {d.study}  {d.kind}" for d in damages]
-    code = EXIT_ERROR if damages else EXIT_OK
-    if options.repair:
-        swept = repair_cohort(options.cohort, damages, **_where(options))
-        _, left = verify_cohort(options.cohort, quiet=options.quiet)
-        lines.append(f"repaired {len(damages) - len(left)}, removed {swept} left-over files")
-        code = EXIT_ERROR if left else EXIT_OK
-    elif damages:
-        lines.append(f"Next: datbatch verify {options.cohort} --repair")
-    values = {
-        "volumes": count,
-        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in damages],
+    found = verify_cohort(options.cohort, quiet=options.quiet)
+    lines = [f"{found.volumes} volumes read, {len(found.damages)} damaged, {len(found.orphans)} files of nothing"]
+    lines += [f"  {d.array}  {d.study or '-'}  {d.kind}" for d in found.damages]
+    lines += [f"  {one.name}  {one.kind}" for one in found.orphans]
+    values: dict[str, Any] = {
+        "volumes": found.volumes,
+        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in found.damages],
+        "orphans": [dataclasses.asdict(one) for one in found.orphans],
     }
-    return Answer("\n".join(lines), values, code)
+    if options.repair:
+        swept = repair_cohort(options.cohort, found, **_where(options))
+        left = verify_cohort(options.cohort, quiet=options.quiet)
+        lines.append(f"repaired {len(found.damages) - len(left.damages)}, removed {swept} files")
+        lines += [f"  left: {d.array}  {d.study or '-'}  {d.kind}" for d in left.damages]
+        values |= {"left": len(left.damages), "removed": swept}
+        unknown = sum(not one.ours for one in left.orphans)
+        if unknown:
+            lines.append(f"{unknown} files are not datbatch's and were left where they are")
+        return Answer("\n".join(lines), values, EXIT_ERROR if left.damages else EXIT_OK)
+    if found.damages or any(one.ours for one in found.orphans):
+        lines.append(f"Next: datbatch verify {options.cohort} --repair")
+    return Answer("\n".join(lines), values, EXIT_ERROR if found.damages else EXIT_OK)
 
 
 def template(options: argparse.Namespace) -> Answer:

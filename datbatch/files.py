@@ -10,14 +10,14 @@ from pathlib import Path
 from datbatch.errors import ExposedFileError
 
 
-def write_whole(path: Path, content: bytes, *, private: bool = False) -> Path:
+def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False) -> Path:
     """Write a file as a whole or not at all; its folder is made.
 
     Parameters
     ----------
     path : Path
         File to write or replace.
-    content : bytes
+    content : bytes or bytearray
         What it shall hold.
     private : bool
         Whether it is for its owner alone (mode 0600), because it may lead to a person.

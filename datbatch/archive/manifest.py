@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,15 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain lists, numbers and texts, as JSON has them."""
-        return {**dataclasses.asdict(self), "entries": [_plain(entry) for entry in self.entries]}
+        return {**vars(self), "entries": [_plain(entry) for entry in self.entries]}
+
+    def to_json(self) -> bytearray:
+        """Give the same as JSON text, entry by entry: as one object it would take several times the memory."""
+        rest = {name: value for name, value in vars(self).items() if name != "entries"}
+        text = bytearray(json.dumps(rest).encode()[:-1] + b', "entries": [')
+        for number, entry in enumerate(self.entries):
+            text += (b",\n" if number else b"\n") + json.dumps(_plain(entry)).encode()
+        return text + b"]}"
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Manifest:
@@ -60,4 +68,4 @@ class Manifest:
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
-    return {**dataclasses.asdict(entry), "files": list(entry.files), "reads": list(entry.reads)}
+    return {**vars(entry), "files": list(entry.files), "reads": list(entry.reads)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,42 @@ import numpy.typing as npt
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import empty_column
+
+OUTCOME = ("status", "error_code", "error_stage", "error_reason")
+"""Columns of what became of a study."""
+
+
+class Columns:
+    """Table columns that are filled row by row, so that rows need not be held together.
+
+    Parameters
+    ----------
+    variables : iterable of Variable
+        Which columns to make.
+    studies : sequence of str
+        Pseudonyms in the store's order.
+    """
+
+    def __init__(self, variables: Iterable[schema.Variable], studies: Sequence[str]) -> None:
+        self._position = {study: index for index, study in enumerate(studies)}
+        self.arrays = {variable.name: empty_column(variable, len(studies)) for variable in variables}
+
+    def add_values(self, row: Row) -> None:
+        """Fill in what a row holds for these columns; values of the same study add up over its rows."""
+        index = self._position.get(row.study)
+        for name in row.values.keys() & self.arrays.keys():
+            value = row.values[name]
+            if value is not None and index is not None:
+                # JSON has no NaN: null stands for it, also inside lists.
+                self.arrays[name][index] = np.asarray(value, dtype=self.arrays[name].dtype)
+
+    def add_outcome(self, row: Row) -> None:
+        """Fill in status and error of a study."""
+        index = self._position.get(row.study)
+        if index is not None:
+            for name, text in zip(OUTCOME, (row.status, row.code, row.stage, row.reason), strict=True):
+                # One object for each text, however many studies have it.
+                self.arrays[name][index] = sys.intern(text)
 
 
 def value_columns(
@@ -32,29 +69,25 @@ def value_columns(
     dict of str to ndarray, shape (study, ...)
         One column for every variable; the fill value where no row has a value.
     """
-    wanted = {variable.name: variable for variable in variables}
-    columns = {name: empty_column(variable, len(studies)) for name, variable in wanted.items()}
-    position = {study: index for index, study in enumerate(studies)}
+    columns = Columns(variables, studies)
     for row in rows:
-        for name in row.values.keys() & wanted.keys():
-            value = row.values[name]
-            if value is not None:
-                # JSON has no NaN: null stands for it, also inside lists.
-                columns[name][position[row.study]] = np.asarray(value, dtype=columns[name].dtype)
+        columns.add_values(row)
+    return columns.arrays
+
+
+def pending_outcomes(studies: Sequence[str]) -> Columns:
+    """Make the columns of status and error, in which every study is still pending."""
+    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.name in OUTCOME], studies)
+    columns.arrays["status"][:] = schema.PENDING
     return columns
 
 
 def outcome_columns(studies: Sequence[str], final: Iterable[Row]) -> dict[str, npt.NDArray[Any]]:
     """Arrange status and error of each study; `pending` where no row of the last stage exists."""
-    table = {variable.name: variable for variable in schema.STUDY_TABLE}
-    names = ("status", "error_code", "error_stage", "error_reason")
-    columns = {name: empty_column(table[name], len(studies)) for name in names}
-    columns["status"][:] = schema.PENDING
-    position = {study: index for index, study in enumerate(studies)}
+    columns = pending_outcomes(studies)
     for row in final:
-        for name, text in zip(names, (row.status, row.code, row.stage, row.reason), strict=True):
-            columns[name][position[row.study]] = text
-    return columns
+        columns.add_outcome(row)
+    return columns.arrays
 
 
 def rows_by_study(rows: Iterable[Row]) -> Mapping[str, Row]:

@@ -110,10 +110,6 @@ class Ledger:
         parts = [name.removesuffix(".json").split("-") for name in sorted(self.names(stage, digest))]
         return [GranuleKey(stage, digest, int(granule), members) for granule, members in parts]
 
-    def recorded_studies(self, stage: str, digest: str) -> int:
-        """Count the studies that a stage's objects hold, whatever their outcome."""
-        return sum(1 for _ in self.rows(self.keys(stage, digest)))
-
     def remove(self, keys: Iterable[GranuleKey]) -> None:
         """Forget granules, so that they are computed again."""
         for key in keys:

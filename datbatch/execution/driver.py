@@ -9,11 +9,12 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 from distributed.scheduler import KilledWorker
 
 from datbatch.errors import (
@@ -24,6 +25,7 @@ from datbatch.errors import (
 )
 from datbatch.execution.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
 from datbatch.execution.pools import started
+from datbatch.execution.progress import Progress
 from datbatch.execution.running_cluster import connect_running
 
 TASKS_PER_WORKER = 2
@@ -125,6 +127,7 @@ def run_tasks(
     on_record: Callable[[Record], None],
     on_lost: Callable[[Task], Iterable[Task]],
     on_accelerator: bool = False,
+    progress: Progress | None = None,
 ) -> None:
     """Run a function on every task, a bounded window at a time.
 
@@ -145,6 +148,8 @@ def run_tasks(
     on_accelerator : bool
         Whether the tasks need a worker with the accelerator resource; else they go to those that offer `imaging`,
         where there are any, else to all.
+    progress : Progress, optional
+        Is told which worker did what, and shown again every now and then while nothing ends.
 
     Raises
     ------
@@ -163,7 +168,7 @@ def run_tasks(
 
     def fill() -> None:
         for task in itertools.islice(waiting, max(0, TASKS_PER_WORKER * max(1, watch.count()) - len(running))):
-            future = client.submit(function, task, resources=_asked(resource), pure=False)
+            future = client.submit(_timed, function, task, resources=_asked(resource), pure=False)
             running[future.key] = future, task
             future.add_done_callback(ended.put)
 
@@ -175,7 +180,10 @@ def run_tasks(
         if future.status in ("cancelled", "lost"):
             raise failure_of(client) or ClusterError("the scheduler was lost")
         if error is None:
-            on_record(future.result())
+            ended_task: _Ended[Record] = future.result()
+            if progress is not None:
+                progress.at(ended_task.worker, ended_task.seconds)
+            on_record(ended_task.record)
         elif isinstance(error, KilledWorker):
             waiting = itertools.chain(on_lost(task), waiting)
         else:
@@ -187,6 +195,8 @@ def run_tasks(
         while running:
             with suppress(queue.Empty):
                 take(POLL_SECONDS)
+            if progress is not None:
+                progress.tick()
             fill()
     except Terminated:
         limit = time.monotonic() + DRAIN_SECONDS
@@ -194,6 +204,20 @@ def run_tasks(
             while running:
                 take(max(0.0, limit - time.monotonic()))
         raise
+
+
+@dataclass(frozen=True)
+class _Ended(Generic[Record]):
+    """A record, and where and how fast it was made."""
+
+    record: Record
+    worker: str
+    seconds: float
+
+
+def _timed(function: Callable[[Task], Record], task: Task) -> _Ended[Record]:
+    start = time.perf_counter()
+    return _Ended(function(task), str(get_worker().name), time.perf_counter() - start)
 
 
 def survives(client: Client, function: Callable[[Task], Any], task: Task) -> bool:

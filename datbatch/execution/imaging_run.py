@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datbatch import __version__
 from datbatch.archive import Manifest, load_or_create_key, scan_archive, write_linkage
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
-from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.fold import Columns, pending_outcomes
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
+from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, WorkerLostError
@@ -30,12 +35,14 @@ from datbatch.execution.imaging_task import (
 )
 from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Origin, keep_vanished, write_origin
-from datbatch.execution.planning import ImagingPlan, plan_imaging
+from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
+from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
 from datbatch.execution.space import configured_space, recorded, write_space
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
+COMMAND = "run"
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def run_imaging(
     cluster: str | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    fold: bool = False,
 ) -> RunSummary:
     """Read, reconstruct, normalise, scale, quantify and mirror every study of an archive into a cohort store.
 
@@ -121,48 +129,134 @@ def run_imaging(
         Worker processes of the local cluster.
     quiet : bool
         Whether to show no progress.
+    fold : bool
+        Whether to write the tables again even where nothing changed.
     """
+    started = time.time()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
     space, kept = configured_space(config), recorded(config)
     if not cohort.exists():
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    plan = plan_run(manifest, cohort, kept)
-    write_origin(cohort, Origin(archive, participants, config), manifest)
-    _start(store, ledger, manifest, plan, kept)
-    write_space(store, space)
-    records: list[GranuleRecord] = []
-    try:
-        if plan.pending:
-            tasks = [
-                ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, kept)
-                for g in plan.pending
-            ]
-            included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
-            progress = Progress("imaging", included, quiet=quiet)
+    earlier = [one for one in Runs(cohort).read() if one.get("command") == COMMAND]
+    called = {"cluster": cluster is not None, "workers": workers}
+    with recorded_command(cohort, COMMAND, kept, started=started, **called) as record:
+        plan = plan_run(manifest, cohort, kept)
+        write_origin(cohort, Origin(archive, participants, config), manifest)
+        stamp = _stamp(manifest, plan)
+        record.note(
+            manifest_sha256=stamp,
+            studies=len(manifest.entries),
+            stages={name: identity.digest for name, identity in plan.identities.items()},
+            planned={stage.name: {"to_run": stage.studies, "kept": stage.done} for stage in plan.stages},
+        )
+        done = _Sum()
+        # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
+        if fold or plan.pending or not _is_folded(earlier, stamp):
+            _start(store, ledger, manifest, plan, kept)
+            write_space(store, space)
+            try:
+                if plan.pending:
+                    _image(archive, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+            finally:
+                fold_imaging(store, ledger, plan, manifest)
+                record.note(processed=done.processed)
+        summary = _summary(store, done)
+        record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
+    return summary
 
-            def note(record: GranuleRecord) -> None:
-                records.append(record)
-                progress.advance(record.done + record.failed, record.failed)
 
-            with driver.connect(cluster, workers=workers) as client:
-                driver.run_tasks(
-                    client, image_granule, tasks, on_record=note, on_lost=lambda task: [triage(client, task)]
-                )
-            progress.close()
-    finally:
-        fold_imaging(store, ledger, plan, manifest)
-    return _summary(store, records)
+@dataclass
+class _Sum:
+    """Sums over the granules of this run."""
+
+    processed: int = 0
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: GranuleRecord) -> None:
+        self.processed += record.done + record.failed
+        self.seconds.update(record.seconds)
+
+
+def _image(
+    archive: Path,
+    cohort: Path,
+    config: Config,
+    plan: ImagingPlan,
+    done: _Sum,
+    shown: CommandRecord,
+    *,
+    cluster: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Run the pending granules on a cluster."""
+    # Made one by one as the window moves on: a task holds its studies' files and hashes.
+    tasks = (
+        ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config) for g in plan.pending
+    )
+    included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
+    if not quiet:
+        print("\n".join(stage_lines(plan.stages)), file=sys.stderr, flush=True)
+    progress = shown.watch(Progress("imaging", included, quiet=quiet))
+
+    def note(record: GranuleRecord) -> None:
+        done.add(record)
+        progress.advance(record.done + record.failed, record.failed, _by_step(done), record.seconds)
+
+    with driver.connect(cluster, workers=workers) as client:
+        driver.run_tasks(
+            client, image_granule, tasks, on_record=note, on_lost=lambda task: [triage(client, task)], progress=progress
+        )
+    progress.close()
+
+
+def _by_step(done: _Sum) -> str:
+    """Say where the time of a study goes."""
+    if not done.processed:
+        return ""
+    return "s a study: " + " ".join(f"{step} {s / done.processed:.2f}" for step, s in done.seconds.items())
+
+
+def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
+    """Describe what each stage has to do, and why, as lines of a table."""
+    return [
+        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
+    ]
+
+
+def _is_folded(earlier: Sequence[Mapping[str, Any]], stamp: str) -> bool:
+    """Tell whether the last run ended well and left tables of the same manifest and stages."""
+    return bool(earlier) and earlier[-1].get("outcome") == FINISHED and earlier[-1].get("manifest_sha256") == stamp
+
+
+def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
+    """Give a digest of all that the tables follow from, once all granules are done."""
+    # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
+    content = hashlib.sha256(f"{__version__} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
+    for identity in plan.identities.values():
+        content.update(identity.digest.encode())
+    for entry in manifest.entries:
+        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
+    return content.hexdigest()
 
 
 def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest) -> None:
-    """Write what the ledger holds into the tables."""
-    rows = list(ledger.rows(key for granule in plan.granules for key in granule.keys.values()))
-    final = ledger.rows(granule.keys["quantify"] for granule in plan.granules)
-    variables = [v for v in schema.STUDY_TABLE if v.source in plan.identities]
-    store.write_table(value_columns(variables, store.studies, rows))
-    known = [Row(e.pseudonym, e.status, e.code, "archive", e.reason) for e in manifest.entries if e.status != INCLUDED]
-    store.write_table(outcome_columns(store.studies, [*final, *known]))
+    """Write what the ledger holds into the tables, a stage after the other: a row's values are many."""
+    studies = store.studies
+    outcomes = pending_outcomes(studies)
+    for stage in plan.identities:
+        columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
+        for row in ledger.rows(granule.keys[stage] for granule in plan.granules):
+            columns.add_values(row)
+            if stage == "quantify":
+                outcomes.add_outcome(row)
+        store.write_table(columns.arrays)
+    for e in manifest.entries:
+        if e.status != INCLUDED:
+            outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
+    store.write_table(outcomes.arrays)
     scanners = {str(name) for name in store.read_table("scanner") if name}
     store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
     mark_norms(store)
@@ -201,19 +295,9 @@ def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
 
 
 def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
-    entries = manifest.entries
-    store.grow([entry.pseudonym for entry in entries])
+    store.grow([entry.pseudonym for entry in manifest.entries])
     write_linkage(linkage_path(store.path), manifest)
-    store.write_table(
-        {
-            "person": np.asarray([e.person for e in entries], dtype=object),
-            "site": np.asarray([e.site for e in entries], dtype=object),
-            "sex": np.asarray([e.sex for e in entries], dtype=object),
-            "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
-            "label": np.asarray([e.label for e in entries], dtype=object),
-            "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
-        }
-    )
+    store.write_table(manifest_columns(manifest))
     for name, identity in plan.identities.items():
         ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
     store.set_attributes(
@@ -230,6 +314,19 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         store.set_attributes({"stale": stale}, f"relevance/{model}")
 
 
+def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    """Give the columns of the table that follow from the manifest."""
+    entries = manifest.entries
+    return {
+        "person": np.asarray([e.person for e in entries], dtype=object),
+        "site": np.asarray([e.site for e in entries], dtype=object),
+        "sex": np.asarray([e.sex for e in entries], dtype=object),
+        "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
+        "label": np.asarray([e.label for e in entries], dtype=object),
+        "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
+    }
+
+
 def triage(client: Any, task: ImagingTask) -> ImagingTask:
     """Find the studies of a granule that end their worker, one by one, so that the others are saved."""
     if task.attempts >= ATTEMPTS:
@@ -242,20 +339,15 @@ def triage(client: Any, task: ImagingTask) -> ImagingTask:
     return replace(task, lost=task.lost | lost, attempts=task.attempts + 1)
 
 
-def _summary(store: Store, records: Iterable[GranuleRecord]) -> RunSummary:
+def _summary(store: Store, done: _Sum) -> RunSummary:
     status = Counter(store.read_table("status"))
     codes = Counter(code for code in store.read_table("error_code") if code)
-    seconds: Counter[str] = Counter()
-    processed = 0
-    for record in records:
-        seconds.update(record.seconds)
-        processed += record.done + record.failed
     return RunSummary(
         studies=sum(status.values()),
         done=status[schema.DONE],
         failed=status[schema.FAILED],
         excluded=status[schema.EXCLUDED],
-        processed=processed,
+        processed=done.processed,
         failures=dict(codes),
-        seconds=dict(seconds),
+        seconds=dict(done.seconds),
     )

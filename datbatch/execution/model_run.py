@@ -36,6 +36,7 @@ from datbatch.execution.model_task import (
 )
 from datbatch.execution.planning import PlannedStage, changed_keys
 from datbatch.execution.progress import Progress
+from datbatch.execution.record import recorded_command
 from datbatch.execution.space import as_imaged, keep_in_model, used_atlas
 from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import positive_share, quantified, training_set
@@ -111,7 +112,11 @@ def train_model(
             wanted.shares,
         )
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
-        with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
+        with (
+            recorded_command(cohort, "train", config, model=wanted.name, data=wanted.data) as record,
+            driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
+        ):
+            record.watch(progress)
             poll = partial(_show, progress, workspace)
             run_group(client, train_on_worker, task, size=max(1, config.train.processes), poll=poll)
         _show(progress, workspace)
@@ -233,7 +238,14 @@ def explain_cohort(
                 records.append(record)
                 progress.advance(record.explained)
 
-            with driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client:
+            weights = card.weights_sha256
+            with (
+                recorded_command(
+                    cohort, "explain", config, model=name, weights_sha256=weights, stages={stage: value}
+                ) as command,
+                driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
+            ):
+                command.watch(progress)
                 driver.run_tasks(
                     client,
                     explain_granule,
@@ -241,6 +253,7 @@ def explain_cohort(
                     on_record=note,
                     on_lost=lambda task: [task],
                     on_accelerator=True,
+                    progress=progress,
                 )
             progress.close()
     finally:

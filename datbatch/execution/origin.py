@@ -39,7 +39,7 @@ def write_origin(cohort: Path, origin: Origin, manifest: Manifest) -> None:
         "config": origin.config.to_dict(),
     }
     write_whole(origin_path(cohort), json.dumps(content, indent=1).encode(), private=True)
-    write_whole(manifest_path(cohort), json.dumps(manifest.to_dict(), indent=1).encode(), private=True)
+    write_whole(manifest_path(cohort), manifest.to_json(), private=True)
 
 
 def read_origin(cohort: Path) -> Origin:
@@ -86,6 +86,8 @@ def read_manifest(cohort: Path) -> Manifest:
 
 def keep_vanished(manifest: Manifest, cohort: Path) -> Manifest:
     """Let studies whose files are gone stand as they were: their results are in the store and stay there."""
+    if all(entry.code != MissingFilesError.code for entry in manifest.entries):
+        return manifest
     try:
         before = read_manifest(cohort)
     except StoreError:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, TextIO
 
-LINE_EVERY_SECONDS = 15.0
+LINE_EVERY_SECONDS = 60.0
+MOVE_EVERY_SECONDS = 0.2
 
 
 class Progress:
@@ -41,22 +44,43 @@ class Progress:
         self._moving = self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._width = 0
+        self._note = ""
+        self._steps: defaultdict[str, float] = defaultdict(float)
+        self._worker = ""
+        self._by_worker: Counter[str] = Counter()
+        self._busy_s: defaultdict[str, float] = defaultdict(float)
         self.done = 0
         self.failed = 0
 
-    def advance(self, count: int = 1, failed: int = 0, note: str = "") -> None:
-        """Count items that ended, `failed` of them without result."""
+    def advance(
+        self, count: int = 1, failed: int = 0, note: str = "", steps: Mapping[str, float] | None = None
+    ) -> None:
+        """Count items that ended, `failed` of them without result; `steps` are seconds by step that they took."""
         self.done += count
         self.failed += failed
-        now = time.monotonic()
-        if self._moving or self.done >= self._total or now - self._shown >= LINE_EVERY_SECONDS:
-            self._shown = now
-            self._write(self.line(now - self._start, note))
+        self._note = note
+        for step, seconds in (steps or {}).items():
+            self._steps[step] += seconds
+        if self._worker:
+            self._by_worker[self._worker] += count
+        self.tick(MOVE_EVERY_SECONDS if self._moving else LINE_EVERY_SECONDS, last=self.done >= self._total)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
         """Tell how many items have ended, of how many where that was not known at the start."""
         self._total = self._total if total is None else total
         self.advance(done - self.done, note=note)
+
+    def at(self, worker: str, seconds: float) -> None:
+        """Say which worker did what is counted next, and how long it took."""
+        self._worker = worker
+        self._busy_s[worker] += seconds
+
+    def tick(self, every_s: float = LINE_EVERY_SECONDS, *, last: bool = False) -> None:
+        """Show the state where nothing was shown for so long, also when nothing ended since."""
+        now = time.monotonic()
+        if last or now - self._shown >= every_s:
+            self._shown = now
+            self._write(self.line(now - self._start, self._note))
 
     def line(self, seconds: float, note: str = "") -> str:
         """Describe the state after a number of seconds."""
@@ -68,9 +92,41 @@ class Progress:
             parts.append(f"in {duration(seconds)}")
         if self.failed:
             parts.append(f"{self.failed} failed")
+        rates = sorted(self.worker_rates().values())
+        if len(rates) > 1:
+            parts.append(f"{len(rates)} workers at {rates[0]:.2f} to {rates[-1]:.2f}/s each")
         if note:
             parts.append(note)
         return ", ".join(parts)
+
+    def worker_rates(self) -> dict[str, float]:
+        """Give the items that each worker does in a second of work."""
+        return {
+            worker: self._by_worker[worker] / seconds
+            for worker, seconds in self._busy_s.items()
+            if seconds > 0 and self._by_worker[worker]
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Give the state in JSON types, for who watches from elsewhere."""
+        seconds = time.monotonic() - self._start
+        rate = self.done / seconds if seconds > 0 else 0.0
+        left = (self._total - self.done) / rate if rate else None
+        return {
+            "activity": self._activity,
+            "unit": self._unit,
+            "done": self.done,
+            "total": self._total,
+            "failed": self.failed,
+            "seconds": round(seconds, 1),
+            "per_second": round(rate, 4),
+            "seconds_left": None if left is None else round(left),
+            "workers": {
+                worker: {"done": self._by_worker[worker], "per_second": round(found, 4)}
+                for worker, found in sorted(self.worker_rates().items())
+            },
+            "seconds_by_step": {step: round(spent, 1) for step, spent in self._steps.items()},
+        }
 
     def close(self) -> None:
         """End the moving line."""
@@ -90,10 +146,12 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Write a time span as people do: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Write a time span as people do: `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
-from datbatch.cohort.store import Store, linkage_path, sweep_partial_files
+from datbatch.cohort.orphans import Orphan, find_orphans, remove_orphans
+from datbatch.cohort.runs import Runs
+from datbatch.cohort.store import Store, linkage_path
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
-from datbatch.execution.imaging_run import run_imaging
+from datbatch.errors import StoreError
+from datbatch.execution.imaging_run import manifest_columns, run_imaging
 from datbatch.execution.model_run import explain_cohort
-from datbatch.execution.origin import read_origin
+from datbatch.execution.origin import read_manifest, read_origin
 from datbatch.execution.progress import Progress
+from datbatch.execution.record import RUNNING, outcome_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class CohortState:
     """Whether `datbatch norms` was called."""
     normal_range_stale: bool
     """Whether it was before the tables became what they are."""
+    commands: list[dict[str, Any]]
+    """Records of the commands that wrote to the store, the last one last; `outcome` is `running` for one at work."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Failure:
 
     study: str
     site: str
+    scanner: str
+    """Empty where the study could not be read."""
     status: str
     stage: str
     reason: str
@@ -48,21 +57,32 @@ class Failure:
 
 
 def cohort_state(cohort: Path) -> CohortState:
-    """Count what is done, also while a run is at work elsewhere."""
+    """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
     store, ledger = Store(cohort), Ledger(cohort)
+    studies = len(store.studies)
     stages = {}
     for stage, identity in store.attributes.get("stages", {}).items():
-        stages[stage] = ledger.recorded_studies(stage, identity["digest"])
+        stages[stage] = _recorded_studies(store, ledger, stage, identity["digest"], studies)
     for model in store.models:
         attributes = store.model_attributes(model)
         if "digest" in attributes:
-            stages[f"explain {model}"] = ledger.recorded_studies(f"explain/{model}", attributes["digest"])
+            name = f"explain/{model}"
+            stages[f"explain {model}"] = _recorded_studies(store, ledger, name, attributes["digest"], studies)
     models = [
         name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
     ]
     normal_range = store.has_normal_range
     stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
-    return CohortState(dict(Counter(store.read_table("status"))), stages, models, normal_range, stale)
+    commands = [{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()]
+    status = dict(Counter(store.read_table("status")))
+    return CohortState(status, stages, models, normal_range, stale, commands)
+
+
+def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, studies: int) -> int:
+    """Count the studies that a stage's objects hold, by their names alone: they may be many."""
+    size = store.granule_studies
+    granules = {key.granule for key in ledger.keys(stage, digest)}
+    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
 
 
 def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:
@@ -76,29 +96,49 @@ def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list
         Whether to add the files, from the linkage table beside the store.
     """
     store = Store(cohort)
-    names = ("study", "site", "status", "error_stage", "error_reason", "error_code")
+    names = ("study", "site", "scanner", "status", "error_stage", "error_reason", "error_code")
     columns = [store.read_table(name) for name in names]
     files = read_linkage(linkage_path(cohort)) if with_files else {}
     found: dict[str, list[Failure]] = {}
-    for study, site, status, stage, reason, code in zip(*columns, strict=True):
+    for study, site, scanner, status, stage, reason, code in zip(*columns, strict=True):
         if status in (schema.FAILED, schema.EXCLUDED):
-            found.setdefault(code, []).append(Failure(study, site, status, stage, reason, files.get(study, ())))
+            found.setdefault(code, []).append(
+                Failure(study, site, scanner, status, stage, reason, files.get(study, ()))
+            )
     return found
 
 
-def verify_cohort(cohort: Path, *, quiet: bool = False) -> tuple[int, list[Damage]]:
-    """Compare every recorded volume with its hash, with progress."""
+@dataclass(frozen=True)
+class Verified:
+    """What `datbatch verify` found."""
+
+    volumes: int
+    """Volumes read."""
+    damages: list[Damage]
+    orphans: list[Orphan]
+    """Files that belong to nothing; not looked for while a command is at work."""
+
+
+def verify_cohort(cohort: Path, *, quiet: bool = False) -> Verified:
+    """Compare everything with its record, and look for what belongs to nothing, with progress."""
     progress = Progress("verify", recorded_volumes(cohort), "volumes", quiet=quiet)
+    at_work = any(outcome_of(one) == RUNNING for one in Runs(cohort).read())
     try:
-        return verify_store(cohort, progress=progress.advance)
+        expected = manifest_columns(read_manifest(cohort))
+    except StoreError:
+        # A store that was handed on: the manifest stays with whom it can lead to persons.
+        expected = {}
+    try:
+        count, damages = verify_store(cohort, expected=expected, tables=not at_work, progress=progress.advance)
     finally:
         progress.close()
+    return Verified(count, damages, [] if at_work else find_orphans(cohort))
 
 
 @writes
 def repair_cohort(
     cohort: Path,
-    damages: Sequence[Damage],
+    found: Verified,
     *,
     cluster: str | None = None,
     workers: int | None = None,
@@ -106,15 +146,21 @@ def repair_cohort(
 ) -> int:
     """Compute damaged granules again and remove what killed writers left. Returns how many files were removed."""
     ledger = Ledger(cohort)
-    swept = sweep_partial_files(cohort)
-    ledger.remove(damage.key for damage in damages)
-    if damages:
+    swept = remove_orphans(cohort, found.orphans)
+    ledger.remove(damage.key for damage in found.damages if damage.key is not None)
+    if found.damages:
         origin = read_origin(cohort)
         # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
         run_imaging(
             origin.archive, cohort, origin.config, participants=origin.participants,
-            cluster=cluster, workers=workers, quiet=quiet,
+            cluster=cluster, workers=workers, quiet=quiet, fold=True,
         )  # fmt: skip
-        for model in sorted({d.array.split("/")[1] for d in damages if d.array.startswith("relevance/")}):
+        for model in sorted({model for damage in found.damages if (model := _model_of(damage))}):
             explain_cohort(cohort, origin.config, model=model, cluster=cluster, workers=workers, quiet=quiet)
     return swept
+
+
+def _model_of(damage: Damage) -> str:
+    """Name the model whose results are damaged; empty where none are."""
+    match = re.match(r"(?:relevance|ledger/explain)/([^/]+)", damage.array)
+    return match[1] if match else ""

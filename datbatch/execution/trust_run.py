@@ -22,6 +22,7 @@ from datbatch.execution import driver
 from datbatch.execution.explaining import HOTTEST, PUTAMEN
 from datbatch.execution.model_run import newest_model
 from datbatch.execution.progress import Progress
+from datbatch.execution.record import recorded_command
 from datbatch.execution.space import store_atlas, used_atlas
 from datbatch.execution.training_set import quantified
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
@@ -116,7 +117,11 @@ def try_maps(
     pending = [task for task in tasks if task.key.name not in ledger.names(stage, value)]
     if pending:
         progress = Progress("trust", len(pending), quiet=quiet)
-        with driver.connect(cluster, workers=workers) as client:
+        with (
+            recorded_command(cohort, "trust", config, model=maps.name, stages={stage: value}) as record,
+            driver.connect(cluster, workers=workers) as client,
+        ):
+            record.watch(progress)
             driver.run_tasks(
                 client,
                 try_study,

@@ -138,7 +138,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
 ) -> None:
     config = own_cohort.parent / "changed.toml"
     config.write_text(config_text(**{section: {key: value}}))
-    plan = run_command("plan", archive, own_cohort, "--config", config)
+    plan = run_command("plan", "--no-cost", archive, own_cohort, "--config", config)
     assert {stage["name"] for stage in plan["stages"] if stage["studies"]} == again
     for stage in plan["stages"]:
         if stage["name"] == section:
@@ -155,7 +155,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     after = ledger_times(own_cohort)
     kept = {name for name in before if after.get(name) == before[name]}
     assert {name.split("/")[1] for name in before.keys() - kept} == {"quantify"}
-    planned = run_command("plan", archive, own_cohort, "--config", config)["stages"]
+    planned = run_command("plan", "--no-cost", archive, own_cohort, "--config", config)["stages"]
     assert [stage["reason"] for stage in planned[:3]] == ["up to date"] * 3
     assert planned[3]["reason"] == "the studies, their labels or their uptake changed"
     assert "earlier uptake" in run_command("status", own_cohort)["models"][0]
@@ -195,7 +195,7 @@ def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort:
     content = bytearray(file.read_bytes())
     content[-100_000:-99_000] = content[-101_000:-100_000]
     file.write_bytes(content)
-    plan = run_command("plan", changed, own_cohort, "--config", own_cohort.parent / "config.toml")
+    plan = run_command("plan", "--no-cost", changed, own_cohort, "--config", own_cohort.parent / "config.toml")
     for stage in plan["stages"][:3]:
         assert 1 <= stage["studies"] <= store.granule_studies
 
@@ -241,7 +241,7 @@ def test_an_archive_without_labels_is_imaged_and_cannot_train(tmp_path: Path, ar
     (bare / "participants.csv").unlink()
     assert run_command("run", bare, own, expect=3)["done"] >= 10
     assert set(Store(own).read_table("label")) == {""}
-    train = run_command("plan", bare, own)["stages"][3]
+    train = run_command("plan", "--no-cost", bare, own)["stages"][3]
     assert (train["studies"], train["reason"].split(":")[0]) == (0, "not possible")
     assert run_command("train", own, expect=1)["error"] == "training-data-insufficient"
     explained = run_command("explain", own, expect=1)
@@ -255,9 +255,26 @@ def test_a_flipped_bit_is_found_and_mended(own_cohort: Path, cohort: Path) -> No
     content[len(content) // 3] ^= 4
     shard.write_bytes(content)
     sorted((own_cohort / "uptake").glob("c.*"))[-1].unlink()
-    found = run_command("verify", own_cohort, expect=1)["damages"]
-    assert {damage["kind"] for damage in found} == {"unreadable", "missing"}
-    run_command("verify", own_cohort, "--repair")
+    objects = sorted((own_cohort / "ledger" / "register").rglob("0*.json"))
+    objects[0].write_bytes(objects[0].read_bytes()[:-9])
+    table = next((own_cohort / "specific_binding_ratio").glob("c*"))
+    table.unlink()
+    left = own_cohort / "uptake" / "c.0.0.0.0.abc.partial"
+    left.write_bytes(b"half")
+    note = own_cohort / "note.txt"
+    note.write_text("mine")
+    found = run_command("verify", own_cohort, expect=1)
+    assert {(damage["array"].split("/")[0], damage["kind"]) for damage in found["damages"]} >= {
+        ("uptake", "unreadable"),
+        ("uptake", "missing"),
+        ("ledger", "unreadable"),
+        ("specific_binding_ratio", "changed"),
+    }
+    assert {orphan["kind"] for orphan in found["orphans"]} == {"unfinished", "unknown"}
+    mended = run_command("verify", own_cohort, "--repair")
+    assert (mended["left"], mended["removed"]) == (0, 1)
+    assert not left.exists()
+    assert note.exists(), "what is not datbatch's is named, not removed"
     assert_same_content(imaging_content(own_cohort), imaging_content(cohort))
 
 

@@ -39,3 +39,23 @@ def test_a_quiet_one_writes_nothing() -> None:
     progress.advance()
     progress.close()
     assert log.getvalue() == ""
+
+
+def test_a_log_gets_a_line_a_minute_also_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("datbatch.execution.progress.time.monotonic", lambda: now[0])
+    log = io.StringIO()
+    progress = Progress("imaging", 100, stream=log)
+    for second in range(181):
+        now[0] = float(second)
+        progress.tick()
+    assert len(log.getvalue().splitlines()) == 3
+
+
+def test_the_slowest_and_the_fastest_worker_are_named_by_their_rates() -> None:
+    progress = Progress("imaging", 100, quiet=True)
+    for worker, seconds in (("a", 5.0), ("b", 20.0), ("a", 5.0)):
+        progress.at(worker, seconds)
+        progress.advance(10)
+    assert progress.worker_rates() == {"a": 2.0, "b": 0.5}
+    assert "2 workers at 0.50 to 2.00/s each" in progress.line(20.0)
