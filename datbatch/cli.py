@@ -12,6 +12,7 @@ from typing import Any
 
 from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
+from datbatch.completion import SHELLS
 from datbatch.errors import ConfigurationError, DatbatchError, Terminated
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -220,8 +221,18 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
 
+    completion = _command(
+        parsers, "completion", commands.completion, "a script that completes commands with the tabulator",
+        "datbatch completion bash",
+    )  # fmt: skip
+    completion.add_argument("shell", choices=SHELLS, help='for your shell: eval "$(datbatch completion bash)"')
+    completion.set_defaults(parser=parser)
+
     words = "results for other tools: NIfTI, BIDS derivatives, tables, DICOM"
-    export = parsers.add_parser("export", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    export = parsers.add_parser(
+        "export", help=words, description=f"{words[0].upper()}{words[1:]}.",
+        epilog="example: datbatch export nifti cohort.zarr --output nifti",
+    )  # fmt: skip
     _export_commands(export.add_subparsers(title="formats", metavar="FORMAT", required=True))
     return parser
 
