@@ -69,7 +69,10 @@ class CohortAccessor:
         """
         group = views.model_group(self._cohort, model)
         oriented = views.volumes(group["map"], self._cohort["mirrored"], frame) * views.orientation(group)
-        return oriented.astype(group["map"].dtype).assign_attrs(group["map"].attrs).rename("relevance")
+        # The root's columns too, so that `groupby("label")` works as it does for uptake.
+        columns = {name: column for name, column in self._cohort["mirrored"].coords.items() if name not in oriented.dims}
+        oriented = oriented.astype(group["map"].dtype).assign_attrs(group["map"].attrs).rename("relevance")
+        return oriented.assign_coords(columns)
 
     def as_acquired(self, model: str | None = None) -> xarray.Dataset:
         """Give uptake, and relevance where a model is there, with the patient's own left at x < 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import markdown2
@@ -49,6 +50,11 @@ def build(target: Path) -> None:
         (target / f"{path.stem}.html").write_text(page, encoding="utf-8")
     for picture in (ROOT / "docs").glob("*.png"):
         shutil.copy(picture, target)
+    for name in MODULES:
+        module = import_module(name)
+        # Public names load on first use: here all of them are wanted.
+        for public in getattr(module, "__all__", ()):
+            setattr(module, public, getattr(module, public))
     pdoc.render.configure(docformat="numpy", show_source=False)
     pdoc.pdoc(*MODULES, output_directory=target / "reference")
 
