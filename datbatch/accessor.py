@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CohortAccessor", "open_cohort"]
 
 
-@xarray.register_datatree_accessor("datbatch")
+@xarray.register_datatree_accessor("datbatch")  # type: ignore[no-untyped-call]
 class CohortAccessor:
     """Views and pictures of a cohort; everything with volumes is lazy, one study a Dask chunk.
 
@@ -50,10 +50,12 @@ class CohortAccessor:
         frame : {"ipsilateral-left", "as-acquired"}
             As in the store, or with the patient's own left at x < 0.
         """
-        return views.volumes(self._cohort["uptake"], self._cohort["mirrored"], frame)
+        return views.volumes(self._cohort.dataset["uptake"], self._cohort.dataset["mirrored"], frame)
 
     def relevance(self, model: str | None = None, frame: str = "ipsilateral-left") -> xarray.DataArray:
-        """Give relevance (study, x, y, z), lazily, so that positive values speak for reduced uptake.
+        """Give relevance (study, x, y, z), lazily, oriented so that positive values speak for reduced uptake.
+
+        That holds as far as the model's validation set could tell: see `orientation`.
 
         Parameters
         ----------
@@ -68,11 +70,21 @@ class CohortAccessor:
             When the store has no such model, or none at all.
         """
         group = views.model_group(self._cohort, model)
-        oriented = views.volumes(group["map"], self._cohort["mirrored"], frame) * views.orientation(group)
+        oriented = (
+            views.volumes(group["map"], self._cohort.dataset["mirrored"], frame) * views.orientation(group)["sign"]
+        )
         # The root's columns too, so that `groupby("label")` works as it does for uptake.
-        columns = {name: column for name, column in self._cohort["mirrored"].coords.items() if name not in oriented.dims}
+        columns = {
+            name: column
+            for name, column in self._cohort.dataset["mirrored"].coords.items()
+            if name not in oriented.dims
+        }
         oriented = oriented.astype(group["map"].dtype).assign_attrs(group["map"].attrs).rename("relevance")
         return oriented.assign_coords(columns)
+
+    def orientation(self, model: str | None = None) -> dict[str, float]:
+        """Give `sign`, `auc` and `threshold` of a model's relevance; at an `auc` of 0.5 no sign was learned."""
+        return views.orientation(views.model_group(self._cohort, model))
 
     def as_acquired(self, model: str | None = None) -> xarray.Dataset:
         """Give uptake, and relevance where a model is there, with the patient's own left at x < 0."""
@@ -96,8 +108,8 @@ class CohortAccessor:
         DataArray
             With the dimensions `structure` and `side` in the place of the region's.
         """
-        values = self._cohort[table] if isinstance(table, str) else table
-        return views.by_side(values, self._cohort["mirrored"] if own else None)
+        values = self._cohort.dataset[table] if isinstance(table, str) else table
+        return views.by_side(values, self._cohort.dataset["mirrored"] if own else None)
 
     def by_region(self, model: str | None = None) -> xarray.Dataset:
         """Give binding and all statistics of a model's relevance (study, region), joined.
@@ -141,8 +153,8 @@ class CohortAccessor:
         from datbatch.report.study_axes import draw
 
         one = {"study": study}
-        tree = self._cohort
-        mirrored = tree["mirrored"].isel(one) if isinstance(study, int) else tree["mirrored"].sel(one)
+        root = self._cohort.dataset
+        mirrored = root["mirrored"].isel(one) if isinstance(study, int) else root["mirrored"].sel(one)
         rows = {"uptake": self.uptake(frame)}
         if model is not None or self.newest_model is not None:
             rows["relevance"] = self.relevance(model, frame)

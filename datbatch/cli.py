@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
-    print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text)
+    try:
+        print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text, flush=True)
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does; the interpreter must not try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return answer.code
 
 

@@ -15,7 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 NOTEBOOK = Path(__file__).with_name("five_questions.ipynb")
-PICTURE_DPI = 60
+PICTURE_DPI = 80
 
 
 def execute(notebook: dict[str, Any], cohort: str) -> dict[str, Any]:

@@ -170,6 +170,18 @@ def test_a_real_bash_completes_commands_formats_and_options(tmp_path: Path) -> N
     assert answers == [{"explain", "export"}, {"dicom"}, {"--preset"}, {"fish"}]
 
 
+def test_a_reader_that_stops_early_hears_no_complaint() -> None:
+    program = Path(sys.executable).parent / "datbatch"
+    with subprocess.Popen(
+        [program, "completion", "bash"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_get_a_script_that_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0

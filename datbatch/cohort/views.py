@@ -56,13 +56,20 @@ def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
     name = choose_model(cohort, model)
     if name is None:
         raise ModelError("the store has no explained model", "Call `datbatch train` and `datbatch explain` first.")
-    return cohort["relevance"][name].to_dataset(inherit=True)
+    return cohort.children["relevance"].children[name].to_dataset(inherit=True)
 
 
-def orientation(group: xarray.Dataset) -> float:
-    """Give +1 or -1: what makes positive relevance of a model speak for reduced uptake."""
+def orientation(group: xarray.Dataset) -> dict[str, float]:
+    """Give what a model's card says of the sign of its relevance, learned on the validation set.
+
+    Returns
+    -------
+    dict
+        `sign` (+1 or -1), after which positive relevance speaks for reduced uptake; `auc`, how well it then tells the
+        validation studies apart (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing else known.
+    """
     card = json_attribute(group.attrs, "card")
-    return float(card.get("orientation", {}).get("sign", 1.0))
+    return {"sign": 1.0, **{name: float(value) for name, value in card.get("orientation", {}).items()}}
 
 
 def by_side(table: xarray.DataArray, mirrored: xarray.DataArray | None = None) -> xarray.DataArray:
@@ -151,6 +158,6 @@ def joined(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
     own = group[[variable.name for variable in schema.RELEVANCE_TABLE]].assign(relevance=lazy(group["map"]))
     parts = [root, own.drop_vars(set(own.coords) & set(root.coords) - {"split"}).rename(split="split_of_model")]
     if schema.NORMAL_RANGE in cohort.children:
-        norms = cohort[schema.NORMAL_RANGE].to_dataset(inherit=False)
+        norms = cohort.children[schema.NORMAL_RANGE].to_dataset(inherit=False)
         parts.append(norms.rename(split="split_of_norms", warnings="normal_range_warnings"))
     return xarray.merge(parts, compat="override", join="exact", combine_attrs="override")

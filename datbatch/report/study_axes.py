@@ -24,7 +24,7 @@ from datbatch.report.planes import (
 )
 from datbatch.report.study import HEIGHTS_MM
 
-LABELS = {"uptake": "uptake / reference", "relevance": "relevance (positive: reduced)"}
+LABELS = {"uptake": "uptake / reference", "relevance": "relevance (oriented)"}
 
 
 def draw(
