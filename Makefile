@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 DEMO ?= demo
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test check docs benchmark clean
 
 demo: $(READY)
 	$(VENV)/bin/datbatch demo $(DEMO)
@@ -24,6 +24,11 @@ check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Pages and reference as HTML in build/docs; needs no network once the environment stands.
+docs: $(READY)
+	$(VENV)/bin/python docs/tables.py
+	$(VENV)/bin/python docs/build.py build/docs
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

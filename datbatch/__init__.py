@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "open_cohort": "datbatch.cohort.query",
+    "open_cohort": "datbatch.accessor",
     "explain_study": "datbatch.execution.study",
     "DatbatchError": "datbatch.errors",
     "Config": "datbatch.config",
@@ -19,7 +19,7 @@ _HOMES = {
 __all__ = ["Config", "DatbatchError", "__version__", "explain_study", "open_cohort"]
 
 if TYPE_CHECKING:
-    from datbatch.cohort.query import open_cohort
+    from datbatch.accessor import open_cohort
     from datbatch.config import Config
     from datbatch.errors import DatbatchError
     from datbatch.execution.study import explain_study

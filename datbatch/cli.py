@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
+from datbatch.completion import SHELLS
 from datbatch.errors import ConfigurationError, DatbatchError, Terminated
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -53,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
-    print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text)
+    try:
+        print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text, flush=True)
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` does; the interpreter must not try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return answer.code
 
 
@@ -237,8 +243,18 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
 
+    completion = _command(
+        parsers, "completion", commands.completion, "a script that completes commands with the tabulator",
+        "datbatch completion bash",
+    )  # fmt: skip
+    completion.add_argument("shell", choices=SHELLS, help='for your shell: eval "$(datbatch completion bash)"')
+    completion.set_defaults(parser=parser)
+
     words = "results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
-    export = parsers.add_parser("export", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    export = parsers.add_parser(
+        "export", help=words, description=f"{words[0].upper()}{words[1:]}.",
+        epilog="example: datbatch export nifti cohort.zarr --output nifti",
+    )  # fmt: skip
     _export_commands(export.add_subparsers(title="formats", metavar="FORMAT", required=True))
     return parser
 

@@ -373,6 +373,14 @@ def atlas(options: argparse.Namespace) -> Answer:
     return Answer(f"{options.output}\n{names}", {"atlas": str(options.output), "names": str(names), "labels": labels})
 
 
+def completion(options: argparse.Namespace) -> Answer:
+    """Write the script that completes commands."""
+    from datbatch.completion import completion_script
+
+    script = completion_script(options.parser, options.shell)
+    return Answer(script, {"shell": options.shell, "script": script})
+
+
 def export_images(options: argparse.Namespace) -> Answer:
     """Hand out NIfTI or a BIDS data set."""
     from datbatch.export import export_bids, export_nifti

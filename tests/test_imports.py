@@ -19,7 +19,7 @@ LEVELS = [
     {"cohort"},
     {"execution"},
     {"report", "export"},
-    {"demo"},
+    {"accessor", "completion", "demo"},
     {"commands"},
     {"cli"},
 ]

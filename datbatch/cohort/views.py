@@ -1,0 +1,163 @@
+"""Views of a cohort for researchers: volumes of one study a chunk, tables by side and by region."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray
+
+from datbatch.cohort import schema
+from datbatch.cohort.query import as_acquired, choose_model, json_attribute
+from datbatch.errors import ModelError
+
+PATIENT_SIDES = ("left", "right")
+FRAMES = ("ipsilateral-left", "as-acquired")
+
+
+def lazy(values: xarray.DataArray) -> xarray.DataArray:
+    """Give an array of the store as Dask chunks of one study, which is how the store keeps volumes.
+
+    Nothing is read. A chunk is read as one range of bytes of its shard, whatever lies beside it there.
+    """
+    return values if values.chunks is not None else values.chunk({"study": 1})
+
+
+def volumes(values: xarray.DataArray, mirrored: xarray.DataArray, frame: str) -> xarray.DataArray:
+    """Give volumes in a frame, lazily.
+
+    Parameters
+    ----------
+    values : DataArray, dimensions (study, x, y, z)
+        Uptake or relevance of the store.
+    mirrored : DataArray, dimensions (study,), bool
+        The store's `mirrored`.
+    frame : {"ipsilateral-left", "as-acquired"}
+        As in the store, or with the patient's own left at x < 0.
+
+    Raises
+    ------
+    ValueError
+        When there is no such frame.
+    """
+    if frame not in FRAMES:
+        raise ValueError(f"frame is {frame!r}; it must be one of {', '.join(FRAMES)}")
+    if frame == "ipsilateral-left":
+        return lazy(values)
+    return as_acquired(lazy(values), mirrored.compute()).assign_attrs(values.attrs)
+
+
+def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
+    """Give the group of a model by name, or of the newest.
+
+    Raises
+    ------
+    ModelError
+        When the store has no such model, or none at all.
+    """
+    name = choose_model(cohort, model)
+    if name is None:
+        raise ModelError("the store has no explained model", "Call `datbatch train` and `datbatch explain` first.")
+    return cohort.children["relevance"].children[name].to_dataset(inherit=True)
+
+
+def orientation(group: xarray.Dataset) -> dict[str, float]:
+    """Give what a model's card says of the sign of its relevance, learned on the validation set.
+
+    Returns
+    -------
+    dict
+        `sign` (+1 or -1), after which positive relevance speaks for reduced uptake; `auc`, how well it then tells the
+        validation studies apart (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing else known.
+    """
+    card = json_attribute(group.attrs, "card")
+    return {"sign": 1.0, **{name: float(value) for name, value in card.get("orientation", {}).items()}}
+
+
+def by_side(table: xarray.DataArray, mirrored: xarray.DataArray | None = None) -> xarray.DataArray:
+    """Split the region's name into structure and side.
+
+    Parameters
+    ----------
+    table : DataArray
+        With a dimension `region` or `striatal`; regions without sides are left out.
+    mirrored : DataArray, dimensions (study,), bool, optional
+        The store's `mirrored`: sides are then the patient's left and right. Else ipsilateral and contralateral.
+
+    Returns
+    -------
+    DataArray
+        With the dimensions `structure` and `side` in the place of the region's.
+
+    Raises
+    ------
+    ValueError
+        When the table has no such dimension.
+    """
+    along = next((dim for dim in ("region", "striatal") if dim in table.dims), None)
+    if along is None:
+        raise ValueError("the table has no dimension `region` or `striatal`")
+    names = [str(name) for name in table[along].values]
+    ends = tuple(f"_{side}" for side in schema.SIDES)
+    structures = [name.removesuffix(ends[0]) for name in names if name.endswith(ends[0])]
+    parts = [
+        table.sel({along: [structure + end for structure in structures]})
+        .drop_vars(along)
+        .rename({along: "structure"})
+        .assign_coords(structure=structures)
+        for end in ends
+    ]
+    sides = schema.SIDES
+    if mirrored is not None:
+        ipsilateral, contralateral = parts
+        # In the store the ipsilateral side lies left; where left and right were exchanged it was the patient's right.
+        parts = [ipsilateral.where(~mirrored, contralateral), contralateral.where(~mirrored, ipsilateral)]
+        sides = PATIENT_SIDES
+    found = xarray.concat(parts, xarray.DataArray(list(sides), dims="side", name="side"))
+    return found.transpose(*(d for d in found.dims if d not in ("structure", "side")), "structure", "side")
+
+
+def by_region(root: xarray.Dataset, group: xarray.Dataset | None) -> xarray.Dataset:
+    """Join what is known of each region: binding, and each statistic of a model's relevance as a column.
+
+    Parameters
+    ----------
+    root : Dataset
+        The cohort's root.
+    group : Dataset, optional
+        A model's group; without it there is no relevance.
+
+    Returns
+    -------
+    Dataset, dimensions (study, region)
+        `specific_binding_ratio` and `relevance_<statistic>`; `to_dataframe()` gives a row for each study and region.
+    """
+    wanted = [name for name, array in root.coords.items() if array.dims == ("study",)]
+    found = root[["specific_binding_ratio"]].reset_coords(drop=True).assign_coords({n: root[n] for n in wanted})
+    if group is not None:
+        columns = {
+            f"relevance_{name}": group["regional"].sel(statistic=name).reset_coords(drop=True)
+            for name in map(str, np.asarray(group["statistic"]))
+        }
+        found = found.assign(columns).assign_coords(predicted=group["predicted"].reset_coords(drop=True))
+    return found
+
+
+def joined(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
+    """Put the root, one model's results and the normal range side by side in one Dataset.
+
+    Returns
+    -------
+    Dataset
+        All of the root; of the model `relevance (study, x, y, z)`, `regional`, `probability`, `log_odds`, `predicted`
+        and `inconsistent`; of the normal range, where there is one, `z_score (study, measure)` and its neighbours. The
+        split that model or normal range were made with is `split_of_model`, `split_of_norms`. Volumes are Dask arrays
+        of one study a chunk.
+    """
+    group = model_group(cohort, model)
+    root = cohort.to_dataset()
+    root["uptake"] = lazy(root["uptake"])
+    own = group[[variable.name for variable in schema.RELEVANCE_TABLE]].assign(relevance=lazy(group["map"]))
+    parts = [root, own.drop_vars(set(own.coords) & set(root.coords) - {"split"}).rename(split="split_of_model")]
+    if schema.NORMAL_RANGE in cohort.children:
+        norms = cohort.children[schema.NORMAL_RANGE].to_dataset(inherit=False)
+        parts.append(norms.rename(split="split_of_norms", warnings="normal_range_warnings"))
+    return xarray.merge(parts, compat="override", join="exact", combine_attrs="override")

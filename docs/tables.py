@@ -1,0 +1,72 @@
+"""Write the tables of the pages that follow from the code: `python docs/tables.py` brings them up to date."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from datbatch.archive.codes import explain_code
+from datbatch.cohort import schema
+from datbatch.errors import by_code
+
+HERE = Path(__file__).parent
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(list(head))]
+    return "\n".join([*lines, *(f"| {' | '.join(cell.replace('|', ',') for cell in row)} |" for row in rows)])
+
+
+def _variables(variables: Iterable[schema.Variable]) -> str:
+    rows = [
+        (
+            f"`{v.name}`",
+            ", ".join(v.dims),
+            v.dtype,
+            v.description + (f" ({v.units})" if v.units not in ("", "1") else ""),
+            v.source,
+        )
+        for v in variables
+    ]
+    return _table(("name", "dimensions", "type", "what", "filled by"), rows)
+
+
+def root() -> str:
+    """List the variables of the root."""
+    return _variables((schema.UPTAKE, schema.ATLAS, schema.TEMPLATE, *schema.STUDY_TABLE))
+
+
+def relevance() -> str:
+    """List the variables of a model's group."""
+    return _variables((schema.RELEVANCE_MAP, *schema.RELEVANCE_TABLE))
+
+
+def normal_range() -> str:
+    """List the variables of the normal range."""
+    return _variables(schema.NORMAL_RANGE_TABLE)
+
+
+def errors() -> str:
+    """List every code that an error can have, with its meaning and remedy."""
+    rows = [(f"`{code}`", *explain_code(code)) for code in sorted(by_code()) if code != "error"]
+    return _table(("code", "what it means", "what to do"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "root": root,
+    "relevance": relevance,
+    "normal_range": normal_range,
+    "errors": errors,
+}
+
+
+def with_tables(page: str) -> str:
+    """Replace the tables of a page by those of the code."""
+    return BLOCK.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", page)
+
+
+if __name__ == "__main__":
+    for path in sorted(HERE.glob("*.md")):
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

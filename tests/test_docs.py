@@ -1,0 +1,189 @@
+"""What the pages and the help say is what the program takes, what the code knows, and what runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+import yaml
+
+from datbatch import __version__
+from datbatch.cli import build_parser, main
+from datbatch.config import Config
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOK = ROOT / "docs" / "five_questions.ipynb"
+TEXTS = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+COMMAND = re.compile(r"^(?: {4}| {7})(datbatch .*?)(?:  #.*)?$", flags=re.MULTILINE)
+INLINE = re.compile(r"`(datbatch [\w-]+ [^`<>]*\.[^`<>]*)`")
+TOML = [block for text in TEXTS.values() for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)]
+LINKS = [
+    (page, link)
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md")
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    if "://" not in link
+]
+
+
+def script(name: str) -> ModuleType:
+    """Load a script of the documentation."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """List the parser of every command, with those of the formats of `export`."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [found for action in inner for one in action.choices.values() for found in (one, *commands(one))]
+
+
+@pytest.mark.parametrize(
+    "line", sorted({c for text in TEXTS.values() for p in (COMMAND, INLINE) for c in p.findall(text)})
+)
+def test_every_command_line_is_one_that_the_program_takes(line: str) -> None:
+    build_parser().parse_args(line.split()[1:])
+
+
+@pytest.mark.parametrize("command", commands(build_parser()), ids=lambda c: c.prog)
+def test_the_help_of_every_command_has_an_example_that_the_program_takes(command: argparse.ArgumentParser) -> None:
+    example = (command.epilog or "").removeprefix("example: ")
+    assert f"{example} ".startswith(f"{command.prog} ")
+    build_parser().parse_args(example.split()[1:])
+
+
+def test_every_command_is_named_in_the_pages() -> None:
+    words = "\n".join([*TEXTS.values(), (ROOT / "README.md").read_text(encoding="utf-8")])
+    missing = {command.prog for command in commands(build_parser()) if command.prog not in words}
+    # Made by `make demo`.
+    assert missing <= {"datbatch demo", "datbatch simulate"}
+
+
+@pytest.mark.parametrize("block", TOML)
+def test_every_parameter_file_is_taken(block: str) -> None:
+    Config.from_dict(tomllib.loads(block))
+
+
+def test_the_rules_that_the_pages_show_are_rules_for_the_papers_network() -> None:
+    from datbatch.classifier import build_network
+    from datbatch.relevance import propagate
+
+    (rules,) = (found for block in TOML if (found := tomllib.loads(block).get("explain", {}).get("rules")))
+    torch = pytest.importorskip("torch")
+    network = build_network((10, 10, 10))
+    relevance = propagate(network, torch.ones(1, 1, 10, 10, 10), rules=rules)
+    assert relevance.shape == (1, 1, 10, 10, 10)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_tables_are_those_of_the_code(page: Path) -> None:
+    text = TEXTS[page.name]
+    assert script("tables").with_tables(text) == text, "call `python docs/tables.py`"
+
+
+def test_a_changed_table_would_be_noticed() -> None:
+    page = "<!-- table: errors -->\n| old |\n<!-- end -->\n"
+    assert "`store-in-use`" in script("tables").with_tables(page)
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "name", value))
+def test_every_link_leads_somewhere(page: Path, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = page if not name else page.parent / name
+    assert target.exists()
+    if anchor:
+        titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "```python" in text])
+def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, cohort: Path) -> None:
+    matplotlib.use("Agg")
+    scope: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", TEXTS[name], flags=re.DOTALL):
+        exec(compile(block.replace("demo/cohort.zarr", str(cohort)), name, "exec"), scope)
+    plt.close("all")
+
+
+def test_the_notebook_answers_its_five_questions(cohort: Path) -> None:
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    ran = script("notebook").execute(notebook, str(cohort))
+    code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] for cell in code)
+    kept = [[output["output_type"] for output in c["outputs"]] for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert [[output["output_type"] for output in cell["outputs"]] for cell in code] == kept
+    assert sum("image/png" in output.get("data", {}) for cell in code for output in cell["outputs"]) >= 3
+
+
+def test_the_notebook_is_small_and_names_no_place_of_this_machine() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert len(text) < 1_000_000
+    assert "/tmp/" not in text
+    assert "Error" not in text
+
+
+def test_the_citation_names_this_version_and_the_papers_doi() -> None:
+    citation: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "license", "type"} <= citation.keys()
+    assert citation["version"] == __version__
+    (paper,) = citation["references"]
+    assert paper["doi"] in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {"title", "authors", "journal", "year", "volume", "start", "end"} <= paper.keys()
+
+
+def test_the_changelog_knows_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)[0] == "Unreleased"
+    assert f"## [{__version__}]" in text
+
+
+def test_a_real_bash_completes_commands_formats_and_options(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "datbatch"
+    made = subprocess.run([program, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "datbatch.bash").write_text(made)
+    press_tab = """
+        source datbatch.bash
+        tab() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+            $(complete -p datbatch | sed 's/.*-F \\([^ ]*\\).*/\\1/') datbatch "${@: -1}" "${@: -2:1}"
+            echo "${COMPREPLY[@]}"
+        }
+        tab datbatch exp; tab datbatch export d; tab datbatch train --pre; tab datbatch completion f
+    """
+    done = subprocess.run(["bash", "-c", press_tab], cwd=tmp_path, capture_output=True, text=True, check=True)
+    answers = [set(line.split()) for line in done.stdout.splitlines()]
+    assert answers == [{"explain", "export"}, {"dicom"}, {"--preset"}, {"fish"}]
+
+
+def test_a_reader_that_stops_early_hears_no_complaint() -> None:
+    program = Path(sys.executable).parent / "datbatch"
+    with subprocess.Popen(
+        [program, "completion", "bash"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_a_script_that_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script_text = capsys.readouterr().out
+    assert all(name in script_text for name in ("evaluate", "completion", "leave-one-site-out"))
