@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 from datbatch.cohort.query import json_attribute
@@ -23,7 +25,7 @@ from datbatch.report.methods import (
     trust_text,
 )
 from datbatch.report.references import REFERENCES, cited, numbered
-from datbatch.report.tables import SET_NAMES, AgeCell, demographics
+from datbatch.report.tables import SET_NAMES, SUBGROUPS, AgeCell, demographics
 from datbatch.report.wording import interval, number, percent
 
 METHODS_FILE, REFERENCES_FILE = "methods.md", "references.bib"
@@ -119,16 +121,20 @@ def _age(cell: AgeCell) -> Html:
 
 def demographics_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Show the paper's Table 1 and how the readers agree."""
-    rows = [
-        (join((SET_NAMES[row.name], element("small", f"(n = {row.n})"))), *map(_age, row.cells))
-        for row in demographics(contents.studies)
+    found = demographics(contents.studies)
+    rows = [(join((SET_NAMES[row.name], element("small", f"(n = {row.n})"))), *map(_age, row.cells)) for row in found]
+    numbers = [
+        (row.name, label, sex, cell.n, cell.known, cell.mean_years, cell.sd_years)
+        for row in found
+        for (label, sex), cell in zip(SUBGROUPS, row.cells, strict=True)
     ]
     yield exhibits.table(
         "demographics",
         "Demographics in the whole sample and in the split: age in years (mean ± standard deviation) by visual label "
         "and sex, of the processed studies with a label. Table 1 of the paper.",
-        ("", "Negative, females", "Negative, males", "Positive, females", "Positive, males"),
+        ("Set", "Negative, females", "Negative, males", "Positive, females", "Positive, males"),
         rows,
+        data=pd.DataFrame(numbers, columns=["set", "label", "sex", "n", "age_known", "age_mean", "age_sd"]),
     )
     labelled = contents.studies[
         (contents.studies["status"] == schema.DONE) & contents.studies["label"].isin(schema.LABELS)

@@ -132,7 +132,7 @@ class Exhibits:
             given = csv_bytes(data) if data is not None else _shown_as_csv(header, listed)
             links.append(("CSV", self._write(f"{TABLES}/{stem}.csv", given)))
         words = join((element("b", f"{label}."), " ", caption, _files(label, links)))
-        return table(words, header, listed, **options)
+        return table(words, header, listed, label=label, **options)
 
     def volume(self, name: str, data: npt.NDArray[Any], description: str) -> str:
         """Write a volume of the store's grid as NIfTI, once; give its name back."""
@@ -157,7 +157,7 @@ def _files(label: str, links: Sequence[tuple[str, str]]) -> Html | None:
     if not links:
         return None
     anchors = [element("a", name, href=target, aria_label=f"{label} as {name}") for name, target in links]
-    return element("span", "Files: ", join(part for one in anchors for part in (one, " ")), class_="files")
+    return join((" ", element("span", "Files: ", join(part for one in anchors for part in (one, " ")), class_="files")))
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

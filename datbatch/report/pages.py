@@ -161,7 +161,8 @@ def _files_note(beside: Beside | None) -> Html | None:
     return element(
         "p",
         "This page needs nothing else. Beside it lies a folder of its figures and tables: ",
-        join(part for one in named for part in (one, ", "))[:-2],
+        *(part for one in named[:-1] for part in (one, ", ")),
+        named[-1],
         ".",
         class_="sans beside",
     )

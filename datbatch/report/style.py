@@ -74,7 +74,8 @@ footer { padding-bottom: 40px; }
 @media print {
   @page { size: A4; margin: 14mm; }
   body { font-size: 10pt; } main, header, footer { max-width: none; padding: 0; }
-  nav, .files { display: none; } h2 { break-after: avoid; } figure, tr, .tiles div, .notice { break-inside: avoid; }
+  nav, .files, .beside { display: none; }
+  h2 { break-after: avoid; } figure, tr, .tiles div, .notice { break-inside: avoid; }
   .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
   .notice, .tiles div, svg.flow rect { -webkit-print-color-adjust: exact;
     print-color-adjust: exact; }

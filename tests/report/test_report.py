@@ -57,10 +57,10 @@ def test_the_diagram_shows_every_number_of_the_flow(page: Page) -> None:
     start = page.source.index("<svg")
     words = re.findall(r">([^<>]+)</text>", page.source[start : page.source.index("</svg>")])
     for line in (
-        "n = 40", "Files skipped: 5", "not dicom: 3", "wrong modality: 2", "n = 17", "Excluded: 1", "I1 other indication: 1", "n = 16",
-        "Failed: 3", "truncated: 2", "views missing: 1", "n = 13", "n = 4", "2 negative, 2 positive", "n = 2", "n = 7",
-        "4 negative, 3 positive", "Network: negative", "3 true negative", "1 false negative", "2 true positive",
-        "1 false positive",
+        "n = 40", "Files skipped: 5", "not dicom: 3", "wrong modality: 2", "n = 17", "Excluded: 1",
+        "I1 other indication: 1", "n = 16", "Failed: 3", "truncated: 2", "views missing: 1", "n = 13",
+        "n = 4", "2 negative, 2 positive", "n = 2", "n = 7", "4 negative, 3 positive", "Network: negative",
+        "3 true negative", "1 false negative", "2 true positive", "1 false positive",
     ):  # fmt: skip
         assert line in words, line
 
@@ -202,7 +202,14 @@ def test_every_figure_has_its_picture_for_print_and_its_data(report_file: Path, 
     tables = sorted((folder / "tables").glob("*.csv"))
     assert len(tables) == page.source.count("<table>")
     demographics = next(path for path in tables if "demographics" in path.name).read_text()
-    assert demographics.splitlines()[1].startswith("Whole sample (n = 13),60.8 ± 2.5 (n = 4)")
+    assert demographics.splitlines()[:2] == [
+        "set,label,sex,n,age_known,age_mean,age_sd",
+        "whole,negative,F,4,4,60.75,2.5",
+    ]
+    sites = next(path for path in tables if "sites" in path.name).read_text()
+    assert sites.splitlines()[1].startswith("north Acme SPECT 2,"), "words as they are shown, without markup"
+    assert "&lt;a" not in page.source
+    assert f'href="report/{tables[0].relative_to(folder)}"' in page.source
 
 
 def test_volumes_behind_figures_lie_in_space_with_the_ipsilateral_side_left(report_file: Path) -> None:
