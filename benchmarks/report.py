@@ -131,7 +131,7 @@ def fill(store: Path, studies: int) -> None:
         )
         # A report reads the volumes of the test set alone; the others stay empty.
         for study in np.flatnonzero((split == "test") & (status == schema.DONE)):
-            array[study] = made[int(which[study])]
+            array[int(study)] = made[int(which[study])]
     zarr.consolidate_metadata(store)
 
 
