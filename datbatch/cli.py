@@ -160,7 +160,11 @@ def build_parser() -> argparse.ArgumentParser:
     _cluster_options(trust)
 
     report = _command(
-        parsers, "report", commands.report, "figures and tables, one HTML file", "datbatch report cohort.zarr"
+        parsers,
+        "report",
+        commands.report,
+        "figures and tables: a page and a folder",
+        "datbatch report cohort.zarr",
     )
     report.add_argument("cohort", type=Path)
     report.add_argument("--model", help="name of a model in the store (default: the newest)")

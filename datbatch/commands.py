@@ -190,10 +190,13 @@ def report(options: argparse.Namespace) -> Answer:
     """Write the report."""
     from datbatch.cohort.query import open_cohort
     from datbatch.report import write_report
+    from datbatch.report.pages import report_folder
 
     output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
     page = write_report(open_cohort(options.cohort), output, model=options.model)
-    return Answer(str(page), {"report": str(page)})
+    folder = report_folder(page)
+    text = f"{page}\n{folder}  figures (SVG, PNG, CSV), tables, volumes, methods.md, references.bib\n{NOTICE}"
+    return Answer(text, {"report": str(page), "folder": str(folder)})
 
 
 def explore(options: argparse.Namespace) -> Answer:

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from datbatch.cohort import schema
 from datbatch.report.classification import OUTCOME_NAMES, OUTCOMES
-from datbatch.report.figures import TEXT, to_png
+from datbatch.report.figures import TEXT, name_axis
 
 OUTCOME_STYLE = {
     "TN": ("#0072B2", ""),
@@ -23,7 +22,6 @@ OUTCOME_STYLE = {
     "FP": ("#CC79A7", "...."),
 }
 """Colours of Okabe and Ito, distinct for every kind of colour vision; hatches for print without colour."""
-LABEL_STYLE = {schema.NEGATIVE: ("#0072B2", "o"), schema.POSITIVE: ("#D55E00", "^")}
 GUIDE = "0.35"
 
 
@@ -66,19 +64,28 @@ def draw_outcome_histogram(
                 hatch=hatch,
                 edgecolor="black",
                 linewidth=0.5,
-                label=f"{name} ({len(group)})",
+                label=f"{name} (n = {len(group)})",
             )
             base += height
         axes.set_ylim(0, 1.08 * base.max())
-        axes.legend(frameon=False, fontsize=9, handlelength=1.4, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            handlelength=1.2,
+            columnspacing=1.0,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=4,
+        )
     else:
         axes.text(0.5, 0.5, "no test study", transform=axes.transAxes, ha="center")
     axes.axvline(0.0, color="black", linewidth=1.0)
     if np.isfinite(threshold):
         axes.axvline(threshold, color=GUIDE, linewidth=1.2, linestyle="--")
-    axes.set_xlabel("mean relevance, ipsilateral putamen (oriented)")
-    axes.set_ylabel("studies")
+    axes.set_ylabel("Number of studies")
     axes.xaxis.set_major_locator(MaxNLocator(7))
+    top = float(np.abs(values).max()) if len(values) else 0.0
+    name_axis(axes.xaxis, "Mean relevance in the ipsilateral putamen (a.u.)", top, 10)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -87,7 +94,7 @@ def outcome_words(outcomes: Sequence[str]) -> str:
     return ", ".join(f"{list(outcomes).count(name)} {OUTCOME_NAMES[name]}" for name in OUTCOMES)
 
 
-def training_curves(history: Sequence[dict[str, Any]]) -> bytes:
+def training_curves(history: Sequence[dict[str, Any]]) -> Figure:
     """Draw loss of both sets and accuracy of the validation set over the epochs.
 
     Parameters
@@ -106,61 +113,19 @@ def training_curves(history: Sequence[dict[str, Any]]) -> bytes:
         losses, accuracy = figure.subplots(1, 2)
         losses.plot(epochs, series("train_loss"), color="#0072B2", label="training")
         losses.plot(epochs, series("validation_loss"), color="#D55E00", linestyle="--", label="validation")
-        losses.set_ylabel("cross-entropy")
+        losses.set_ylabel("Cross-entropy loss")
         losses.set_ylim(bottom=0)
         losses.legend(frameon=False)
         accuracy.plot(epochs, 100 * series("validation_accuracy"), color="#D55E00", linestyle="--")
-        accuracy.set_ylabel("validation accuracy (%)")
+        accuracy.set_ylabel("Validation accuracy (%)")
         accuracy.set_ylim(0, 102)
         for axes in (losses, accuracy):
-            axes.set_xlabel("epoch")
+            axes.set_xlabel("Epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return to_png(figure)
+        return figure
 
 
-def binding_ratios(ratios: npt.NDArray[np.float64], labels: Sequence[str]) -> bytes:
-    """Draw each study's striatal binding ratios by label, with the mean of each group.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (study, 4), float64
-        Putamen ipsilateral and contralateral, caudate ipsilateral and contralateral (the first of
-        `schema.REGIONS`).
-    labels : sequence of str, shape (study,)
-        negative, positive or empty; the empty ones are left out.
-    """
-    marked = np.asarray(labels)
-    with rc_context(TEXT):
-        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-        axes = figure.subplots()
-        for region in range(4):
-            for side, label in enumerate(schema.LABELS):
-                values = ratios[(marked == label), region]
-                values = values[np.isfinite(values)]
-                colour, marker = LABEL_STYLE[label]
-                centre = region + (side - 0.5) * 0.38
-                # Spread by rank, not by chance: the same studies give the same picture.
-                spread = ((np.argsort(np.argsort(values, kind="stable")) * 0.618034) % 1 - 0.5) * 0.26
-                axes.plot(
-                    centre + spread,
-                    values,
-                    marker,
-                    markersize=4,
-                    markerfacecolor=colour,
-                    markeredgecolor="white",
-                    markeredgewidth=0.4,
-                    label=f"{label} ({len(values)})" if region == 0 else None,
-                )
-                if len(values):
-                    axes.plot([centre - 0.17, centre + 0.17], [values.mean()] * 2, color="black", linewidth=2)
-        axes.set_xticks(range(4), [name.replace("_", "\n") for name in schema.REGIONS[:4]])
-        axes.set_ylabel("specific binding ratio")
-        axes.axhline(0, color=GUIDE, linewidth=0.8)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return to_png(figure)
-
-
-def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> bytes:
+def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
     """Draw ROC curves.
 
     Parameters
@@ -170,15 +135,17 @@ def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[n
     """
     styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
     with rc_context(TEXT):
-        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        figure = Figure(figsize=(4.6, 5.0), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         for (name, false_alarms, hits), (colour, line) in zip(curves, styles, strict=False):
             axes.plot(false_alarms, hits, color=colour, linestyle=line, linewidth=1.8, label=name, clip_on=False)
-        axes.set_xlabel("1 - specificity")
-        axes.set_ylabel("sensitivity")
+        axes.set_xlabel("1 − specificity")
+        axes.set_ylabel("Sensitivity")
         axes.set_aspect("equal")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.legend(frameon=False, loc="lower right", fontsize=9)
-        return to_png(figure)
+        # Curves along the frame stay visible.
+        axes.set_xlim(-0.02, 1.0)
+        axes.set_ylim(0, 1.02)
+        # Below the axes: in a perfect or a hopeless plot every corner is taken.
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
+        return figure

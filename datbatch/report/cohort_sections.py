@@ -1,24 +1,34 @@
-"""Sections that need no model: headline, flow, demographics, readers, sites, failures, methods, versions."""
+"""Sections that need no model: headline, flow, demographics, readers, methods, versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
+from datbatch.cohort.query import json_attribute
 from datbatch.config import digest
 from datbatch.evaluation.estimates import wilson
 from datbatch.report import flow as diagram
-from datbatch.report.charts import binding_ratios
 from datbatch.report.classification import NEAR_MM, peaks_near_striatum, performances, reader_agreement
 from datbatch.report.contents import Contents
-from datbatch.report.hypertext import Child, Html, element, join, picture, table
-from datbatch.report.methods import REFERENCES, classifier_text, imaging_text, run_config
-from datbatch.report.tables import SET_NAMES, AgeCell, by_site, demographics
-from datbatch.report.wording import Numbering, interval, number, percent
+from datbatch.report.exhibits import Exhibits
+from datbatch.report.hypertext import Child, Html, element, join
+from datbatch.report.methods import (
+    classifier_text,
+    evaluation_text,
+    imaging_text,
+    norms_text,
+    run_config,
+    trust_text,
+)
+from datbatch.report.references import REFERENCES, cited, numbered
+from datbatch.report.tables import SET_NAMES, SUBGROUPS, AgeCell, demographics
+from datbatch.report.wording import interval, number, percent
 
-LISTED_FAILURES = 1000
-"""Rows of the table of failures; the store has all."""
+METHODS_FILE, REFERENCES_FILE = "methods.md", "references.bib"
 
 
 def _tile(name: str, value: Child, note: Child = None) -> Html:
@@ -62,25 +72,28 @@ def headline(contents: Contents) -> Html:
     return element("dl", tiles, class_="tiles")
 
 
-def flow_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
+def flow_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Show which way files and studies went, and what each code means."""
     flow = contents.flow
-    yield element(
-        "figure",
-        diagram.draw(flow),
-        element(
-            "figcaption",
-            numbered("Figure"),
-            "Flow of studies from the archive to the sets. I1 to I3 are the paper's inclusion criteria.",
-        ),
+    explained = contents.explained
+    drawn = diagram.diagram(flow, () if explained is None else explained.outcomes)
+    yield exhibits.figure(
+        "flow_of_studies",
+        diagram.draw(drawn),
+        drawn.words,
+        "Flow of studies from the archive to the sets and the network's calls (after STARD 2015). I1 to I3 are the "
+        "inclusion criteria of Nazari et al. 2022.",
+        data=diagram.counts(flow, () if explained is None else explained.outcomes),
+        shown=diagram.inline_svg(drawn),
     )
     rows = [
         (element("code", code), kind, *explain_code(code), n)
         for kind, counts in (("excluded", flow.excluded), ("failed", flow.failed))
         for code, n in counts.items()
     ]
-    yield table(
-        join((numbered("Table"), "Why studies left: what each code means and what can be done.")),
+    yield exhibits.table(
+        "reasons",
+        "Why studies left: what each code means and what can be done.",
         ("Code", "Kind", "Meaning", "Remedy", "Studies"),
         rows,
         text_columns=4,
@@ -88,8 +101,9 @@ def flow_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
     )
     if flow.files_skipped:
         files = [(element("code", code), explain_code(code)[0], n) for code, n in flow.files_skipped.items()]
-        yield table(
-            join((numbered("Table"), "Files that were skipped while the archive was scanned.")),
+        yield exhibits.table(
+            "files_skipped",
+            "Files that were skipped while the archive was scanned.",
             ("Code", "Meaning", "Files"),
             files,
             text_columns=2,
@@ -105,22 +119,22 @@ def _age(cell: AgeCell) -> Html:
     return join((spread, element("small", f"(n = {cell.n}{missing})")))
 
 
-def demographics_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
+def demographics_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Show the paper's Table 1 and how the readers agree."""
-    rows = [
-        (join((SET_NAMES[row.name], element("small", f"(n = {row.n})"))), *map(_age, row.cells))
-        for row in demographics(contents.studies)
+    found = demographics(contents.studies)
+    rows = [(join((SET_NAMES[row.name], element("small", f"(n = {row.n})"))), *map(_age, row.cells)) for row in found]
+    numbers = [
+        (row.name, label, sex, cell.n, cell.known, cell.mean_years, cell.sd_years)
+        for row in found
+        for (label, sex), cell in zip(SUBGROUPS, row.cells, strict=True)
     ]
-    yield table(
-        join(
-            (
-                numbered("Table"),
-                "Age in years (mean ± standard deviation) by visual label and sex, of the processed "
-                "studies with a label; as Table 1 of the paper.",
-            )
-        ),
-        ("", "Negative, females", "Negative, males", "Positive, females", "Positive, males"),
+    yield exhibits.table(
+        "demographics",
+        "Demographics in the whole sample and in the split: age in years (mean ± standard deviation) by visual label "
+        "and sex, of the processed studies with a label. Table 1 of the paper.",
+        ("Set", "Negative, females", "Negative, males", "Positive, females", "Positive, males"),
         rows,
+        data=pd.DataFrame(numbers, columns=["set", "label", "sex", "n", "age_known", "age_mean", "age_sd"]),
     )
     labelled = contents.studies[
         (contents.studies["status"] == schema.DONE) & contents.studies["label"].isin(schema.LABELS)
@@ -140,141 +154,59 @@ def demographics_section(contents: Contents, numbered: Numbering) -> Iterator[Ht
         )
 
 
-def site_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
-    """Show numbers, failures, binding and quality by site."""
-    rows = []
-    for row in by_site(contents.studies):
-        name = join((row.site or "(no site)", element("small", ", ".join(row.scanners)) if row.scanners else None))
-        rate = f"{row.failed / row.studies:.0%}"
-        rows.append(
-            (
-                name,
-                row.studies,
-                row.excluded,
-                join((str(row.failed), element("small", rate))),
-                row.done,
-                row.positive,
-                number(row.sbr_negative),
-                number(row.sbr_positive),
-                number(row.counts_median / 1e6),
-                number(row.correlation, 3),
-                number(row.outline_dice, 3),
-                number(row.coverage, 3),
-            )
-        )
-    yield table(
-        join(
-            (
-                numbered("Table"),
-                "Sites. SBR: mean specific binding ratio of the ipsilateral putamen in negative and "
-                "positive studies; counts: median of the sum of all projections, in millions; quality of "
-                "normalisation: mean correlation with the template, overlap of outlines (Dice), share of "
-                "the brain in the field of view.",
-            )
-        ),
-        (
-            "Site and scanners",
-            "Found",
-            "Excluded",
-            "Failed",
-            "Processed",
-            "of these positive",
-            "SBR, negative",
-            "SBR, positive",
-            "Counts (M)",
-            "Correlation",
-            "Dice",
-            "Coverage",
-        ),
-        rows,
-    )
-
-
-def binding_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
-    """Show the striatal binding ratios by label."""
-    studies = contents.studies
-    done = studies[(studies["status"] == schema.DONE) & studies["label"].isin(schema.LABELS)]
-    columns = [f"sbr_{region}" for region in schema.REGIONS[:4]]
-    numbers = ", ".join(f"{int((done['label'] == label).sum())} {label}" for label in schema.LABELS)
-    if done.empty:
-        yield element("p", "No processed study has a label.")
-        return
-    means = "; ".join(
-        f"{region.replace('_', ' ')} {number(done.loc[done['label'] == 'negative', column].mean())} against "
-        f"{number(done.loc[done['label'] == 'positive', column].mean())}"
-        for region, column in zip(schema.REGIONS[:4], columns, strict=True)
-    )
-    yield picture(
-        binding_ratios(done[columns].to_numpy(dtype=float), list(done["label"])),
-        f"Specific binding ratios of four striatal regions by label ({numbers}). Means, negative against "
-        f"positive: {means}.",
-        join(
-            (
-                numbered("Figure"),
-                "Specific binding ratio (hottest voxels) of the striatal regions by visual label; circles "
-                f"negative, triangles positive, bars the means. Negative against positive: {means}.",
-            )
-        ),
-    )
-
-
-def failure_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
-    """List every study that failed or was excluded, by pseudonym."""
-    left = contents.studies[contents.studies["status"].isin((schema.FAILED, schema.EXCLUDED))]
-    ordered = left.sort_values(["status", "error_code", "site", "study"], ascending=[False, True, True, True])
-    columns = ["study", "site", "status", "error_code", "error_stage", "error_reason"]
-    rows = [
-        (
-            element("code", study),
-            site or "–",
-            status,
-            element("code", code or "–"),
-            stage or "–",
-            reason or "–",
-        )
-        for study, site, status, code, stage, reason in ordered[columns].head(LISTED_FAILURES).to_numpy().tolist()
-    ]
-    more = f" The first {LISTED_FAILURES} of {len(ordered)} are listed." if len(ordered) > LISTED_FAILURES else ""
-    listed = table(
-        join(
-            (
-                numbered("Table"),
-                "Studies that failed or were excluded. The file beside the store that links pseudonyms to "
-                f"files is the operator's alone.{more}",
-            )
-        ),
-        ("Study", "Site", "Status", "Code", "Stage", "Reason"),
-        rows,
-        text_columns=6,
-        empty="No study failed or was excluded.",
-    )
-    if len(rows) > 40:
-        yield element("details", element("summary", f"All {len(ordered)} studies"), listed)
-    else:
-        yield listed
-
-
-def methods_section(contents: Contents) -> Iterator[Html]:
-    """Write the methods with the run's parameters, ready for a paper."""
+def methods_paragraphs(contents: Contents) -> tuple[str, ...]:
+    """Give the methods with the run's parameters, with keys of works; nothing where the parameters are not known."""
     config = run_config(contents.config)
     if config is None:
-        yield element("p", "The store does not record the parameters of the run in a form that this version reads.")
-        return
+        return ()
+    paragraphs: list[str] = []
     if contents.simulated:
-        yield element("p", "The studies were simulated: synthetic anatomy, uptake, readers and acquisition physics.")
-    paragraphs = list(imaging_text(config))
-    if contents.explained is not None:
-        card = contents.explained.model.card
+        paragraphs.append("The studies were simulated: synthetic anatomy, uptake, readers and acquisition physics.")
+    paragraphs += imaging_text(config)
+    if contents.binding is not None and contents.binding.has_range:
+        summary = json_attribute(contents.binding.attributes, "summary")
+        if summary.get("normals"):
+            paragraphs.append(norms_text(config, int(summary["normals"])))
+    explained = contents.explained
+    if explained is not None:
+        card = explained.model.card
         # A model may have been trained with other parameters than the store's latest run.
         trained = run_config({**contents.config, **card["config"]}) if card.get("config") else config
         paragraphs += classifier_text(trained or config, card)
+        paragraphs += evaluation_text(explained.evaluation)
+        tried = json_attribute(explained.model.attributes, "trust")
+        if tried:
+            paragraphs.append(trust_text(tried["parameters"], sum(tried["summary"]["studies"].values())))
+    version = contents.attributes.get("datbatch_version", "")
+    paragraphs.append(f"All was computed by datbatch {version}; parameters' digest {digest(contents.config)}.")
+    return tuple(paragraphs)
+
+
+def methods_section(contents: Contents, link: str = "") -> Iterator[Html]:
+    """Write the methods with the run's parameters, ready for a paper.
+
+    Parameters
+    ----------
+    contents : Contents
+        What the report shows.
+    link : str
+        Folder of the Markdown and BibTeX files; empty where there are none.
+    """
+    paragraphs = methods_paragraphs(contents)
+    if not paragraphs:
+        yield element("p", "The store does not record the parameters of the run in a form that this version reads.")
+        return
+    if link:
+        files = [element("a", name, href=f"{link}/{name}") for name in (METHODS_FILE, REFERENCES_FILE)]
+        yield element("p", "The same for a manuscript: ", files[0], " (Markdown), ", files[1], " (BibTeX).")
+    keys = cited(paragraphs)
     for paragraph in paragraphs:
-        yield element("p", paragraph)
+        yield element("p", numbered(paragraph, keys))
     yield element("h3", "References")
-    yield element("ol", (element("li", reference) for reference in REFERENCES))
+    yield element("ol", (element("li", REFERENCES[key].text()) for key in keys))
 
 
-def version_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
+def version_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Say what computed the results."""
     rows: list[tuple[Child, ...]] = [
         ("datbatch that wrote the store", contents.attributes.get("datbatch_version", "–"))
@@ -292,4 +224,4 @@ def version_section(contents: Contents, numbered: Numbering) -> Iterator[Html]:
         ]
         versions = model.card.get("versions") or {}
         rows += [(f"{name}, at training", str(versions[name])) for name in sorted(versions)]
-    yield table(join((numbered("Table"), "Versions and digests.")), ("What", "Value"), rows, text_columns=2)
+    yield exhibits.table("versions", "Versions and digests.", ("What", "Value"), rows, text_columns=2)

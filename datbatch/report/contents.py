@@ -17,11 +17,12 @@ from datbatch.execution.evaluation_cases import evaluation_digest, read_cases, r
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.averages import GroupImages, scan_test_set, striatal_slice
+from datbatch.report.binding_tables import BindingTable, read_binding
 from datbatch.report.classification import Model, outcomes, read_model
 from datbatch.report.planes import Convention, store_volume
 from datbatch.report.tables import Flow, count_flow, read_studies
 
-SHOWN_CASES = 24
+SHOWN_CASES = 39
 """Misclassified studies that get a picture; more would make the page too long and too heavy."""
 
 
@@ -80,6 +81,8 @@ class Contents:
         Whether the archive was simulated.
     explained : Explained or None
         The chosen model's results; None when the store has no model.
+    binding : BindingTable or None
+        Binding by every definition, and z-scores; None where the store has no such tables.
     convention : {"radiological", "neurological"}
         Side on which x < 0 is shown.
     """
@@ -90,6 +93,7 @@ class Contents:
     config: dict[str, Any]
     simulated: bool
     explained: Explained | None
+    binding: BindingTable | None
     convention: Convention
 
 
@@ -126,6 +130,7 @@ def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Co
         config=json_attribute(attributes, "config"),
         simulated=is_simulated(attributes),
         explained=None if chosen is None else _explained(cohort, chosen, studies),
+        binding=read_binding(cohort, studies),
         convention=convention,
     )
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from datbatch.execution.evaluation_text import SHARES, estimate, share
 from datbatch.report.contents import Explained
 from datbatch.report.evaluation_charts import reliability_chart, sweep_chart
-from datbatch.report.hypertext import Child, Html, element, join, picture, table
-from datbatch.report.wording import Numbering, number, scientific
+from datbatch.report.exhibits import Exhibits
+from datbatch.report.hypertext import Child, Html, element, join
+from datbatch.report.wording import number, scientific
 
 _COLUMNS = ("accuracy", "sensitivity", "specificity")
 
 
-def evaluation_section(explained: Explained, numbered: Numbering) -> Iterator[Html]:
+def evaluation_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show the stored evaluation, or say that there is none."""
     found = explained.evaluation
     if not found:
@@ -23,41 +26,64 @@ def evaluation_section(explained: Explained, numbered: Numbering) -> Iterator[Ht
     if explained.evaluation_stale:
         words = "The tables or the model have changed since: call datbatch evaluate again."
         yield element("p", element("strong", "Of earlier tables. "), words, class_="notice")
-    yield _comparators(found, numbered)
-    yield from _calibration(found, numbered)
-    yield _groups(found, numbered)
-    yield from _relevance(found, numbered)
-    yield from _repeats(found, numbered)
-    yield from _sweeps(found, numbered)
+    yield _comparators(found, exhibits)
+    yield from _calibration(found, exhibits)
+    yield _groups(found, exhibits)
+    yield from _relevance(found, exhibits)
+    yield from _repeats(found, exhibits)
+    yield from _sweeps(found, exhibits)
     if found["missing"]:
         rows = [(row["figure"], row["reason"]) for row in found["missing"]]
-        caption = join((numbered("Table"), "Figures that there are not."))
-        yield table(caption, ("Figure", "Why"), rows, text_columns=2)
+        yield exhibits.table("missing_figures", "Figures that there are not.", ("Figure", "Why"), rows, text_columns=2)
+
+
+def _stacked(given: Mapping[str, Any]) -> Child:
+    """Write a share in percent, below it interval and counts."""
+    if not given["trials"]:
+        return "–"
+    limits = f"{100 * given['low']:.1f} to {100 * given['high']:.1f}"
+    counts = f"{given['successes']}/{given['trials']}"
+    return join((f"{100 * given['value']:.1f}", element("small", limits), element("small", counts)))
+
+
+def _area(given: Mapping[str, Any]) -> Child:
+    """Write an area, below it its interval."""
+    if given["value"] is None:
+        return "–"
+    limits = f"{given['low']:.3f} to {given['high']:.3f}" if given["standard_error"] else "no interval"
+    return join((f"{given['value']:.3f}", element("small", limits)))
 
 
 def _shares(metrics: Mapping[str, Any], names: Sequence[str] = _COLUMNS) -> list[Child]:
-    return [share(metrics[name]) for name in names]
+    return [_stacked(metrics[name]) for name in names]
 
 
-def _comparators(found: Mapping[str, Any], numbered: Numbering) -> Html:
-    rows: list[Sequence[Child]] = [("Network", "", *_shares(found["network"]), estimate(found["area"]), "", "")]
+def _comparators(found: Mapping[str, Any], exhibits: Exhibits) -> Html:
+    rows: list[Sequence[Child]] = [("Network", *_shares(found["network"]), _area(found["area"]), "", "")]
     for row in found["comparators"]:
-        words = element("pre", row["words"]) if "\n" in row["words"] else row["words"]
+        words = element("pre", row["words"]) if "\n" in row["words"] else element("small", row["words"], class_="wide")
         test, difference = row["mcnemar"], row["area_difference"]
-        errors = f"{test['first_only']} : {test['second_only']}, p {test['mid_p']:.3f} (exact {test['exact_p']:.3f})"
-        p = "" if difference["p"] is None else f", p {difference['p']:.3f}"
-        areas = estimate(difference["difference"]) + p
-        rows.append((row["name"], words, *_shares(row["metrics"]), estimate(row["area"]), errors, areas))
+        errors = join(
+            (
+                f"{test['first_only']} : {test['second_only']}",
+                element("small", f"p = {test['mid_p']:.3f}"),
+                element("small", f"exact {test['exact_p']:.3f}"),
+            )
+        )
+        p = None if difference["p"] is None else element("small", f"p = {difference['p']:.3f}")
+        areas = join((_area(difference["difference"]), p))
+        rows.append((join((row["name"], words)), *_shares(row["metrics"]), _area(row["area"]), errors, areas))
     caption = (
-        "The network and conventional classifiers that learned on the same training set, on the same test studies. "
-        "McNemar: studies that only the network has right to those that only the other has right, mid-p and exact p. "
-        "Difference of the areas: network less other (DeLong). Percent with Wilson's 95 % interval."
+        "The network and conventional classifiers that learned on the same training set, on the same test studies; "
+        "percent with Wilson's 95 % interval and counts, area under the ROC curve (AUC) with DeLong's. McNemar: "
+        "studies that only the network has right to those that only the other has right, mid-p and exact p. "
+        "Difference of AUC: network less other (DeLong)."
     )
-    header = ("Classifier", "Rule", "Accuracy", "Sensitivity", "Specificity", "AUC", "McNemar", "Difference of AUC")
-    return table(join((numbered("Table"), caption)), header, rows, text_columns=2)
+    header = ("Classifier and rule", "Accuracy", "Sensitivity", "Specificity", "AUC", "McNemar", "Difference of AUC")
+    return exhibits.table("comparators", caption, header, rows)
 
 
-def _calibration(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+def _calibration(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]:
     raw, calibrated = found["raw"], found["calibrated"]
     if not raw["studies"]:
         return
@@ -71,20 +97,32 @@ def _calibration(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html
     shown = [("as computed", raw["bins"])]
     if temperature is not None:
         shown.append(("calibrated", calibrated["bins"]))
-    yield picture(
+    yield exhibits.figure(
+        "reliability",
         reliability_chart(shown),
         f"Reliability diagram of the test set. {words}",
-        join((numbered("Figure"), "Reliability diagram of the test set, with Wilson's intervals. ", words)),
+        f"Reliability diagram of the test set (n = {raw['studies']}): share of positive studies by predicted "
+        f"probability, with Wilson's 95 % intervals; above: studies in each bin as computed. {words}",
+        data=pd.DataFrame(
+            [
+                {"probabilities": name, "predicted": one["predicted"], "studies": one["studies"], **one["positive"]}
+                for name, bins in shown
+                for one in bins
+                if one["studies"]
+            ]
+        ),
     )
 
 
-def _groups(found: Mapping[str, Any], numbered: Numbering) -> Html:
+def _groups(found: Mapping[str, Any], exhibits: Exhibits) -> Html:
     rows = [(row["by"], row["name"], *_shares(row["metrics"])) for row in found["groups"]]
-    caption = join((numbered("Table"), "The network by group of the test set: percent with Wilson's 95 % interval."))
-    return table(caption, ("By", "Group", "Accuracy", "Sensitivity", "Specificity"), rows, text_columns=2)
+    caption = "The network by group of the test set: percent, Wilson's 95 % interval, counts."
+    return exhibits.table(
+        "groups", caption, ("By", "Group", "Accuracy", "Sensitivity", "Specificity"), rows, text_columns=2
+    )
 
 
-def _relevance(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+def _relevance(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]:
     flag, both = found["inconsistency"], found["relevance_and_binding"]
     if flag is not None:
         yield element(
@@ -109,10 +147,10 @@ def _relevance(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
             f"({correlation['studies']} test studies)."
         )
         header = ("Outcome", "Studies", "Relevance, mean", "SD", "SBR, mean", "SD")
-        yield table(join((numbered("Table"), caption)), header, rows)
+        yield exhibits.table("relevance_and_binding", caption, header, rows)
 
 
-def _repeats(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+def _repeats(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]:
     repeats = found["repeats"]
     if repeats is not None:
         rows: list[Sequence[Child]] = [
@@ -130,7 +168,7 @@ def _repeats(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
             f"calibrated probabilities; all call alike {share(repeats['unanimous'])} of the test studies."
         )
         header = ("Model", "Accuracy", "Sensitivity", "Specificity", "AUC")
-        yield table(join((numbered("Table"), caption)), header, rows)
+        yield exhibits.table("repeats", caption, header, rows)
     if found["certainty"]:
         called = []
         for row in found["certainty"]:
@@ -144,17 +182,21 @@ def _repeats(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
             "model alone can only go by its calibrated probability; in an ensemble disagreement counts too."
         )
         titles = ("Called by", "Uncertain", "Accuracy of the certain", "Accuracy of the uncertain")
-        yield table(join((numbered("Table"), caption)), titles, called)
+        yield exhibits.table("certain_calls", caption, titles, called)
 
 
-def _sweeps(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
+def _sweeps(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]:
     if found["blur"]:
         rows = found["blur"]["rows"]
         told = "; ".join(f"{row['fwhm_mm']:g} mm {share(row['metrics']['accuracy'])}" for row in rows)
-        yield picture(
+        yield exhibits.figure(
+            "blur",
             sweep_chart(rows),
             f"Accuracy and area under the curve with extra blur. Accuracy: {told}.",
-            join((numbered("Figure"), f"Extra Gaussian blur of the test set (FWHM). Accuracy: {told}.")),
+            f"Extra Gaussian blur of the test set (FWHM); band: Wilson's 95 % interval. Accuracy: {told}.",
+            data=pd.DataFrame(
+                [{"fwhm_mm": row["fwhm_mm"], "auc": row["area"]["value"], **row["metrics"]["accuracy"]} for row in rows]
+            ),
         )
     if found["each_site"]:
         sites, names = found["each_site"], tuple(SHARES)
@@ -164,7 +206,7 @@ def _sweeps(found: Mapping[str, Any], numbered: Numbering) -> Iterator[Html]:
             listed.append(("together", *_shares(sites["together"], names), ""))
         caption = "Leave one site out: every site by a model of the same parameters that never saw it."
         header = ("Site", *(words[0].upper() + words[1:] for words in SHARES.values()), "AUC")
-        yield table(join((numbered("Table"), caption)), header, listed)
+        yield exhibits.table("leave_one_site_out", caption, header, listed)
 
 
 def _plain(value: float | None, write: Any, *digits: int) -> str:

@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from datbatch.cohort import schema
 from datbatch.report.hypertext import PICTURE_DPI
@@ -18,6 +21,9 @@ from datbatch.report.raster import DIVERGING_COLOURS, HOT_IRON_COLOURS
 
 HOT_IRON = LinearSegmentedColormap.from_list("hot iron", HOT_IRON_COLOURS, N=256)
 DIVERGING = LinearSegmentedColormap.from_list("diverging", DIVERGING_COLOURS, N=256)
+
+PRINT_DPI = 300
+"""Pixels per inch of the files for print, as journals ask for."""
 
 TEXT: Any = {
     "font.family": "DejaVu Sans",
@@ -29,6 +35,9 @@ TEXT: Any = {
     "axes.formatter.use_mathtext": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
 }
 
 
@@ -39,6 +48,7 @@ def show_plane(
     *,
     limits: tuple[float, float],
     kind: Literal["uptake", "relevance"],
+    size: float = 10,
 ) -> Any:
     """Draw a slice with its side marks.
 
@@ -54,6 +64,8 @@ def show_plane(
         Values of the first and last colour.
     kind : {"uptake", "relevance"}
         Palette: hot iron on black, or diverging on white.
+    size : float
+        Of the marks' letters, in points.
 
     Returns
     -------
@@ -80,7 +92,7 @@ def show_plane(
         (marks.low_x, marks.high_x) if plane.extent_mm[0] < plane.extent_mm[1] else (marks.high_x, marks.low_x)
     )
     for text, x, align in ((left, 0.03, "left"), (right, 0.97, "right")):
-        axes.text(x, 0.97, text, transform=axes.transAxes, ha=align, va="top", color=ink, weight="bold", size=10)
+        axes.text(x, 0.97, text, transform=axes.transAxes, ha=align, va="top", color=ink, weight="bold", size=size)
     return drawn
 
 
@@ -117,8 +129,45 @@ def outline(
     axes.set_ylim(extent[2], extent[3])
 
 
+def name_axis(axis: Axis, label: str, top: float, size: float) -> None:
+    """Name an axis; values that are all small get a common power of ten, in the name's brackets and not at a tick.
+
+    Parameters
+    ----------
+    axis : Axis
+        x or y axis, of a chart or a colour bar.
+    label : str
+        With its unit in brackets, such as "Relevance (a.u.)".
+    top : float
+        Greatest magnitude on the axis.
+    size : float
+        Of letters, in points.
+    """
+    exponent = int(np.floor(np.log10(top))) if np.isfinite(top) and top > 0 else 0
+    if not -2 <= exponent <= 3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**exponent:g}".replace("-", "−")))
+        label = label.replace("(", f"($10^{{{exponent}}}$ ", 1)
+    axis.set_label_text(label, fontsize=size)
+
+
 def to_png(figure: Figure) -> bytes:
-    """Write a figure as PNG; equal figures give equal bytes (no date, no version)."""
+    """Write a figure as PNG for the page; equal figures give equal bytes (no date, no version)."""
+    return _saved(figure, "png", PICTURE_DPI, {"Software": None})
+
+
+def to_print_png(figure: Figure) -> bytes:
+    """Write a figure as PNG for print."""
+    return _saved(figure, "png", PRINT_DPI, {"Software": None})
+
+
+def to_svg(figure: Figure) -> bytes:
+    """Write a figure as SVG with its letters as outlines, so that it looks alike wherever it is opened."""
+    return _saved(figure, "svg", PRINT_DPI, {"Date": None, "Creator": None})
+
+
+def _saved(figure: Figure, kind: str, dpi: int, metadata: dict[str, Any]) -> bytes:
     target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=PICTURE_DPI, metadata={"Software": None})
+    # The salt makes the names inside an SVG file the same every time.
+    with rc_context({**TEXT, "svg.hashsalt": "datbatch", "svg.fonttype": "path"}):
+        figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
     return target.getvalue()

@@ -86,6 +86,7 @@ def table(
     *,
     text_columns: int = 1,
     empty: str = "None.",
+    label: str = "table",
 ) -> Html:
     """Write a table that scrolls sideways on a narrow screen.
 
@@ -101,6 +102,8 @@ def table(
         Columns from the left that hold words; the others hold figures and are aligned right.
     empty : str
         What stands there when there is no row.
+    label : str
+        What a screen reader calls the region that scrolls.
     """
     written = []
     for row in rows:
@@ -120,4 +123,4 @@ def table(
         ),
     )
     whole = element("table", element("caption", caption), element("thead", head), element("tbody", written))
-    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label="table")
+    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=label)

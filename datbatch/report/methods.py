@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datbatch.cohort import schema
-from datbatch.config import Config, TrainConfig
+from datbatch.config import Config, SplitConfig, TrainConfig
 from datbatch.errors import ConfigurationError
-
-REFERENCES = (
-    "Nazari M, Kluge A, Apostolova I, et al. Explainable AI to improve acceptance of convolutional neural "
-    "networks for automatic classification of dopamine transporter SPECT in the diagnosis of clinically "
-    "uncertain parkinsonian syndromes. Eur J Nucl Med Mol Imaging 2022;49:1176-1186. "
-    "doi:10.1007/s00259-021-05569-9",
-    "Bach S, Binder A, Montavon G, et al. On pixel-wise explanations for non-linear classifier decisions "
-    "by layer-wise relevance propagation. PLoS One 2015;10:e0130140. doi:10.1371/journal.pone.0130140",
-    "Wilson EB. Probable inference, the law of succession, and statistical inference. J Am Stat Assoc "
-    "1927;22:209-212. doi:10.1080/01621459.1927.10502953",
-    "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more correlated receiver "
-    "operating characteristic curves: a nonparametric approach. Biometrics 1988;44:837-845. "
-    "doi:10.2307/2531595",
-    "Kingma DP, Ba J. Adam: a method for stochastic optimization. 2014. arXiv:1412.6980",
-)
-"""Cited in the text by their place, from 1."""
 
 _FILTERS = {
     "ram-lak": "a ramp (Ram-Lak) filter",
@@ -58,7 +42,7 @@ def imaging_text(config: Config) -> tuple[str, ...]:
     selection = (
         "Studies were included when they had been performed for a clinically uncertain parkinsonian "
         "syndrome, on a double-head system with parallel-hole collimators, and when raw projections were "
-        "available [1]."
+        "available [@nazari2022]."
         if config.archive.inclusion == "paper"
         else "All studies whose raw projections were available were included."
     )
@@ -67,7 +51,8 @@ def imaging_text(config: Config) -> tuple[str, ...]:
     scale = " and ".join(str(round(size)) for size in (register.coarse_sampling_mm, register.fine_sampling_mm))
     return (
         f"{selection} Projections of the energy window that covers {config.archive.photopeak_kev:g} keV "
-        "were read directly from DICOM; the geometry was derived from the header of each file, and studies "
+        "were read directly from DICOM; projections were checked for motion, centre of rotation, counts, field of "
+        "view, activity and delay [@morbelli2020]; the geometry was derived from the header of each file, and studies "
         "whose header contradicted itself were refused.",
         "All studies were reconstructed in one automatic batch by filtered back-projection with "
         f"{_FILTERS[config.reconstruct.filter]} and a cutoff of {config.reconstruct.cutoff_per_cm:g} "
@@ -84,7 +69,8 @@ def imaging_text(config: Config) -> tuple[str, ...]:
         f"and {quantify.caudate_hottest_ml:g} ml around the caudate nucleus. Images in which the putaminal "
         "ratio, in proportion to that of the template on the same side, was lower on the right were mirrored, so "
         "that the side of lower binding (ipsilateral) lies "
-        f"at x < 0 in every study [1].{atlas}",
+        f"at x < 0 in every study [@nazari2022].{atlas} Beside these ratios, means over fixed regions and the "
+        "resolution-independent ratio of a large volume [@tossicibolt2006] were computed.",
     )
 
 
@@ -92,8 +78,8 @@ def _attenuation(config: Config) -> str:
     if config.reconstruct.attenuation == "none":
         return "without correction for attenuation or scatter"
     return (
-        "with first-order Chang correction for uniform attenuation within an automatically found outline of the head "
-        f"({config.reconstruct.attenuation_per_cm:g}/cm) and without correction for scatter"
+        "with first-order Chang correction [@chang1978] for uniform attenuation within an automatically found outline "
+        f"of the head ({config.reconstruct.attenuation_per_cm:g}/cm) and without correction for scatter"
     )
 
 
@@ -113,22 +99,91 @@ def classifier_text(config: Config, card: Mapping[str, Any]) -> tuple[str, ...]:
         else "The sign of relevance was not oriented, since the model's card has no orientation."
     )
     weights = "without" if train.class_weights == "none" else "with balanced"
-    test_share = 1 - split.train_fraction - split.validation_fraction
+    schedule = ", falling to zero along a cosine" if train.schedule == "cosine" else ""
     return (
-        f"The network [1] ({preset} preset, {grid}{size}) has four 3 x 3 x 3 convolutions of 16 filters "
+        f"The network [@nazari2022] ({preset} preset, {grid}{size}) has four 3 x 3 x 3 convolutions of 16 filters "
         "without padding or pooling between them, fully connected layers of 32 and 16 neurons and two "
         f"outputs; rectified linear units; dropout of {train.dropout:g} in the first fully connected layer. "
-        f"Labelled studies were divided into training, validation and test set ({split.train_fraction:.1%}, "
-        f"{split.validation_fraction:.1%}, {test_share:.1%}) within the four groups of sex and label; of "
-        f"{split.draws} random splits, the one with the least difference of mean age was kept. It was "
-        f"trained for {epochs} epochs on cross-entropy {weights} class weights{_training_options(train)} by Adam [5] "
-        f"(learning rate {train.learning_rate:g}, batch {train.batch_size}, seed {train.seed}). The validation set "
+        f"{_split(split)} It was "
+        f"trained for {epochs} epochs on cross-entropy {weights} class weights{_training_options(train)} by Adam "
+        f"[@kingma2014] (learning rate {train.learning_rate:g}{schedule}, batch {train.batch_size}, seed "
+        f"{train.seed}). The validation set "
         "watched for overfitting; the test set had no part in training, orientation or cuts.",
-        f"Relevance was propagated [1, 2] from {_TARGETS[explain.target]}: LRP-epsilon (epsilon = 0.0001) "
-        "in the fully connected layers, LRP-alpha-beta (alpha = 2, in its relevance-conserving form) in "
-        "convolutions 4 and 3, LRP-flat in convolutions 2 and 1. Relevance of the ipsilateral putamen is "
-        f"the mean of the hottest {explain.hottest_ml:g} ml of its region. {meaning}",
-        "Confidence intervals (95 %) of proportions are Wilson's [3], of areas under the ROC curve DeLong's [4].",
+        f"Relevance was propagated [@nazari2022; @bach2015] from {_TARGETS[explain.target]}: {_rules(explain.rules)}. "
+        f"Relevance of the ipsilateral putamen is the mean of the hottest {explain.hottest_ml:g} ml of its region. "
+        f"{meaning}",
+    )
+
+
+def _split(split: SplitConfig) -> str:
+    persons = " Studies of one person stayed in one set." if split.keep_persons else ""
+    if split.by == "site":
+        sites = ", ".join(split.held_out)
+        return f"The test set was all studies of the sites held out ({sites}).{persons}"
+    if split.by == "folds":
+        return f"The test set was fold {split.fold} of {split.folds}, within the four groups of sex and label.{persons}"
+    test_share = 1 - split.train_fraction - split.validation_fraction
+    return (
+        f"Labelled studies were divided into training, validation and test set ({split.train_fraction:.1%}, "
+        f"{split.validation_fraction:.1%}, {test_share:.1%}) within the four groups of sex and label; of {split.draws} "
+        f"random splits (seed {split.seed}), the one with the least difference of mean age was kept.{persons}"
+    )
+
+
+def _rules(rules: str | Sequence[str]) -> str:
+    """Name the rules of relevance propagation."""
+    named = (
+        "LRP-epsilon (epsilon = 0.0001) in the fully connected layers, LRP-alpha-beta (alpha = 2, in its "
+        "relevance-conserving form) in convolutions 4 and 3, LRP-flat in convolutions 2 and 1"
+    )
+    if rules == "paper":
+        return named
+    if rules == "paper_without_bias":
+        return named + ", biases left out of the denominators"
+    return "by the rules, from the first to the last layer with weights, " + "; ".join(rules)
+
+
+def evaluation_text(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """Describe the statistics; of what `datbatch evaluate` did only what it did."""
+    text = (
+        "Confidence intervals (95 %) of proportions are Wilson's [@wilson1927], of areas under the ROC curve DeLong's "
+        "[@delong1988]. The flow of studies follows STARD [@bossuyt2015]."
+    )
+    if not evaluation:
+        return (text,)
+    names = ", ".join(dict.fromkeys(row["name"] for row in evaluation["comparators"]))
+    if names:
+        text += (
+            f" The network was compared on the same test studies with: {names}; cuts and trees [@breiman1984] were "
+            "learned on the training set, the cut of relevance on the validation set, and differences were tested by "
+            "McNemar's test (mid-p) [@mcnemar1947] and between areas by DeLong's."
+        )
+    if evaluation["temperature"] is not None:
+        text += (
+            f" Probabilities were calibrated by a temperature [@guo2017] of {evaluation['temperature']:.2f}, learned "
+            f"on {evaluation['validation_studies']} validation studies."
+        )
+    return (text,)
+
+
+def norms_text(config: Config, normals: int) -> str:
+    """Describe the normal range."""
+    uses = [name for name, used in (("age", config.norms.use_age), ("sex", config.norms.use_sex)) if used]
+    site = ", with a random deviation of each site" if config.norms.use_site else ""
+    covariates = " and ".join(uses) or "no covariate"
+    return (
+        f"The normal range of each measure was fitted to the {normals} negative studies of the training set (linear in "
+        f"{covariates}{site}); a z-score is the value less the expected one over the standard deviation of a new study."
+    )
+
+
+def trust_text(parameters: Mapping[str, Any], studies: int) -> str:
+    """Describe how relevance maps were tried."""
+    return (
+        f"Relevance maps of {studies} test studies were tried by cascading randomisation of the layers [@adebayo2018; "
+        f"@sixt2020], by flipping regions of {parameters['block_mm']:g} mm in {parameters['flipping_steps']} steps "
+        "[@samek2017], by the share of relevance within the striatum (mass and rank) [@arras2022], and by added noise "
+        f"(standard deviation {100 * parameters['noise_share']:g} % of the reference level)."
     )
 
 

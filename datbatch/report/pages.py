@@ -1,31 +1,44 @@
-"""The report: one HTML file that needs nothing else."""
+"""The report: one HTML file that needs nothing else, and a folder of its figures and tables beside it."""
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import xarray as xr
 
+from datbatch.config import digest
+from datbatch.errors import ConfigurationError
 from datbatch.files import write_whole
 from datbatch.report import (
+    binding_sections,
     cohort_sections,
     evaluation_sections,
     performance_sections,
+    quality_sections,
     relevance_sections,
     trust_sections,
 )
 from datbatch.report.contents import Contents, gather
 from datbatch.report.document import document
+from datbatch.report.exhibits import FIGURES, TABLES, Beside, Exhibits
 from datbatch.report.hypertext import Child, Html, element, join
 from datbatch.report.planes import Convention
-from datbatch.report.wording import Numbering
+from datbatch.report.references import bibtex, cited
+
+RECORD_FILE = "report.json"
+"""Says what a folder of files belongs to; a folder without it is not the report's and is left alone."""
 
 
 def write_report(
     cohort: xr.DataTree, path: Path, *, model: str | None = None, convention: Convention = "radiological"
 ) -> Path:
-    """Write the report of a cohort as one self-contained HTML file.
+    """Write the report of a cohort: one self-contained HTML file, and a folder of figures and tables beside it.
+
+    The folder is named like the page without its suffix. It holds `figures/` (SVG, PNG for print, and CSV of what is
+    drawn), `tables/` (CSV), `volumes/` (NIfTI in MNI space), `methods.md` and `references.bib`, and `report.json`.
 
     Parameters
     ----------
@@ -33,7 +46,7 @@ def write_report(
         The store, as `xarray.open_datatree(store, engine="zarr")` gives it. Volumes are read one study at a
         time.
     path : Path
-        File to write; its folder is made. It is replaced as a whole or not at all.
+        File to write; its folder is made. The page and the folder beside it are replaced as a whole or not at all.
     model : str, optional
         Name of the model to report; the one made last by default. A store without models is reported without
         classification.
@@ -49,8 +62,73 @@ def write_report(
     ------
     ModelError
         When the named model is not in the store.
+    ConfigurationError
+        When the folder beside the page is there and holds something else.
     """
-    return write_whole(path, render(gather(cohort, model, convention)).encode())
+    folder = report_folder(path)
+    check_report_folder(folder)
+    contents = gather(cohort, model, convention)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=path.parent) as temporary:
+        fresh = Path(temporary) / "fresh"
+        page = render(contents, Beside(fresh, folder.name)).encode()
+        _write_texts(contents, fresh)
+        if folder.exists():
+            folder.replace(Path(temporary) / "old")
+        fresh.replace(folder)
+        try:
+            return write_whole(path, page)
+        except BaseException:
+            # The old page belongs to the old folder.
+            folder.replace(fresh)
+            if (Path(temporary) / "old").exists():
+                (Path(temporary) / "old").replace(folder)
+            raise
+
+
+def report_folder(path: Path) -> Path:
+    """Give the folder of files that belongs to a page."""
+    return path.with_suffix("") if path.suffix else path.with_name(f"{path.name}.files")
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a report: it would be replaced.
+
+    Raises
+    ------
+    ConfigurationError
+        When it is there, not empty, and without a report's record.
+    """
+    if not folder.exists() or (folder / RECORD_FILE).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ConfigurationError(
+            "the folder that a report's figures and tables would go to holds something else",
+            "Give another name by `--output`.",
+        )
+
+
+def _write_texts(contents: Contents, folder: Path) -> None:
+    """Write the methods for a manuscript, and what the files belong to."""
+    paragraphs = cohort_sections.methods_paragraphs(contents)
+    if paragraphs:
+        keys = cited(paragraphs)
+        text = "\n\n".join(("# Methods", *paragraphs, "# References")) + "\n"
+        write_whole(folder / cohort_sections.METHODS_FILE, text.encode())
+        write_whole(folder / cohort_sections.REFERENCES_FILE, bibtex(keys).encode())
+    model = None if contents.explained is None else contents.explained.model
+    record = {
+        "research_use": "Research software, not a medical device.",
+        "simulated": contents.simulated,
+        "datbatch_version": contents.attributes.get("datbatch_version", ""),
+        "parameters": contents.config,
+        "parameters_digest": digest(contents.config),
+        "model": None if model is None else model.name,
+        "weights_sha256": None if model is None else model.card.get("weights_sha256"),
+        "data_digest": None if model is None else model.card.get("data_digest"),
+        "convention": contents.convention,
+    }
+    write_whole(folder / RECORD_FILE, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
 
 
 def notice(contents: Contents) -> Html:
@@ -66,13 +144,38 @@ def notice(contents: Contents) -> Html:
     )
 
 
-def _sections(contents: Contents) -> list[tuple[str, str, Iterable[Child]]]:
-    numbered = Numbering()
+def _files_note(beside: Beside | None) -> Html | None:
+    """Say where the figures are for print."""
+    if beside is None:
+        return None
+    named = [
+        join((element("a", f"{beside.link}/{name}", href=f"{beside.link}/{name}"), f" ({words})"))
+        for name, words in (
+            (FIGURES, "SVG, PNG at 300 dpi, CSV of what is drawn"),
+            (TABLES, "CSV"),
+            (cohort_sections.METHODS_FILE, "methods for a manuscript"),
+            (cohort_sections.REFERENCES_FILE, "BibTeX"),
+            (RECORD_FILE, "parameters, versions, digests"),
+        )
+    ]
+    return element(
+        "p",
+        "This page needs nothing else. Beside it lies a folder of its figures and tables: ",
+        *(part for one in named[:-1] for part in (one, ", ")),
+        named[-1],
+        ".",
+        class_="sans beside",
+    )
+
+
+def _sections(contents: Contents, beside: Beside | None) -> list[tuple[str, str, Iterable[Child]]]:
+    exhibits = Exhibits(beside)
     found: list[tuple[str, str, Iterable[Child]]] = [
-        ("flow", "Flow of studies", cohort_sections.flow_section(contents, numbered)),
-        ("demographics", "Demographics", cohort_sections.demographics_section(contents, numbered)),
-        ("sites", "Sites and quality", cohort_sections.site_section(contents, numbered)),
-        ("binding", "Striatal binding", cohort_sections.binding_section(contents, numbered)),
+        ("flow", "Flow of studies", cohort_sections.flow_section(contents, exhibits)),
+        ("demographics", "Demographics", cohort_sections.demographics_section(contents, exhibits)),
+        ("sites", "Sites and quality", quality_sections.site_section(contents, exhibits)),
+        ("binding", "Striatal binding", binding_sections.binding_section(contents, exhibits)),
+        ("normal-range", "Normal range", binding_sections.normal_range_section(contents, exhibits)),
     ]
     explained = contents.explained
     if explained is None:
@@ -83,42 +186,44 @@ def _sections(contents: Contents) -> list[tuple[str, str, Iterable[Child]]]:
             (
                 "classification",
                 "Classification of the test set",
-                performance_sections.classification_section(contents, explained, numbered),
+                performance_sections.classification_section(contents, explained, exhibits),
             ),
-            ("evaluation", "Evaluation", evaluation_sections.evaluation_section(explained, numbered)),
-            ("training", "Training", performance_sections.training_section(explained, numbered)),
+            ("evaluation", "Evaluation", evaluation_sections.evaluation_section(explained, exhibits)),
+            ("training", "Training", performance_sections.training_section(explained, exhibits)),
             (
                 "relevance",
                 "Mean images and relevance",
-                relevance_sections.mean_section(contents, explained, numbered),
+                relevance_sections.mean_section(contents, explained, exhibits),
             ),
             (
                 "putamen",
                 "Relevance of the ipsilateral putamen",
-                relevance_sections.putamen_section(contents, explained, numbered),
+                relevance_sections.putamen_section(contents, explained, exhibits),
             ),
             (
                 "misclassified",
                 "Misclassified studies",
-                relevance_sections.misclassified_section(contents, explained, numbered),
+                relevance_sections.misclassified_section(contents, explained, exhibits),
             ),
-            ("trust", "Trust in the maps", trust_sections.trust_section(explained, numbered)),
+            ("trust", "Trust in the maps", trust_sections.trust_section(explained, exhibits)),
         ]
     found += [
-        ("failures", "Failures and exclusions", cohort_sections.failure_section(contents, numbered)),
-        ("methods", "Methods", cohort_sections.methods_section(contents)),
-        ("versions", "Versions", cohort_sections.version_section(contents, numbered)),
+        ("failures", "Failures and exclusions", quality_sections.failure_section(contents, exhibits)),
+        ("methods", "Methods", cohort_sections.methods_section(contents, "" if beside is None else beside.link)),
+        ("versions", "Versions", cohort_sections.version_section(contents, exhibits)),
     ]
     return found
 
 
-def render(contents: Contents) -> str:
+def render(contents: Contents, beside: Beside | None = None) -> str:
     """Write the page.
 
     Parameters
     ----------
     contents : Contents
         From `contents.gather`.
+    beside : Beside, optional
+        Where the files of figures and tables are written; without it the page stands alone.
 
     Returns
     -------
@@ -139,7 +244,7 @@ def render(contents: Contents) -> str:
                 aria_labelledby=f"{key}-title",
             ),
         )
-        for key, name, body in _sections(contents)
+        for key, name, body in _sections(contents, beside)
     ]
     explained = contents.explained
     subject = f"{contents.flow.studies} studies"
@@ -163,6 +268,7 @@ def render(contents: Contents) -> str:
                 class_="lead",
             ),
             notice(contents),
+            _files_note(beside),
             menu,
         ),
         element("main", cohort_sections.headline(contents), (section for _, _, section in sections)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from datbatch.cohort import schema
 from datbatch.evaluation.discrimination import area_under_curve, roc_curve
@@ -17,8 +18,9 @@ from datbatch.report.classification import (
     performances,
 )
 from datbatch.report.contents import Contents, Explained
-from datbatch.report.hypertext import Child, Html, element, join, picture, table
-from datbatch.report.wording import Numbering, number
+from datbatch.report.exhibits import Exhibits
+from datbatch.report.hypertext import Child, Html, element, join
+from datbatch.report.wording import number
 
 FEW = 30
 """Below so many studies of a class a figure of merit says little; the report says so."""
@@ -37,7 +39,7 @@ def _figure_of_merit(share: Proportion) -> Html:
     )
 
 
-def _confusion_table(row: Performance, numbered: Numbering) -> Html:
+def _confusion_table(row: Performance, exhibits: Exhibits) -> Html:
     found, paper = row.metrics.confusion, PAPER_NETWORK.confusion
 
     def cells(name: str) -> tuple[Html, Html]:
@@ -46,8 +48,9 @@ def _confusion_table(row: Performance, numbered: Numbering) -> Html:
             element("small", f"paper: {getattr(paper, name)}"),
         )
 
-    return table(
-        join((numbered("Table"), "Confusion matrix of the network on the test set, with the paper's counts.")),
+    return exhibits.table(
+        "confusion_matrix",
+        "Confusion matrix of the network on the test set, with the paper's counts.",
         ("Visual label", "Network: negative", "Network: positive", "All"),
         (
             (
@@ -66,7 +69,7 @@ def _confusion_table(row: Performance, numbered: Numbering) -> Html:
     )
 
 
-def _performance_table(rows: tuple[Performance, ...], numbered: Numbering) -> Html:
+def _performance_table(rows: tuple[Performance, ...], exhibits: Exhibits) -> Html:
     written: list[tuple[Child, ...]] = []
     for row in rows:
         metrics, counts = row.metrics, row.metrics.confusion
@@ -80,16 +83,11 @@ def _performance_table(rows: tuple[Performance, ...], numbered: Numbering) -> Ht
         )
         matrix = (counts.true_negative, counts.true_positive, counts.false_negative, counts.false_positive)
         written.append((name, *matrix, *map(_figure_of_merit, shares)))
-    return table(
-        join(
-            (
-                numbered("Table"),
-                "Classifiers on the test set: percent, 95 % confidence interval (Wilson), counts. In "
-                "italics the figures of the paper (section Results), intervals computed from its counts. "
-                "The learned cuts come from the validation set (relevance) and the training set (binding "
-                "ratio), never from the test set.",
-            )
-        ),
+    return exhibits.table(
+        "classifiers",
+        "Classifiers on the test set: percent, 95 % confidence interval (Wilson), counts. In italics the figures of "
+        "the paper (section Results), intervals computed from its counts. The learned cuts come from the validation "
+        "set (relevance) and the training set (binding ratio), never from the test set.",
         ("Classifier", "TN", "TP", "FN", "FP", "Accuracy", "Sensitivity", "Specificity", "PPV", "NPV"),
         written,
     )
@@ -107,12 +105,12 @@ def _caution(negative: int, positive: int) -> Html | None:
     return element("p", element("strong", "Small test set. "), words, class_="notice")
 
 
-def _discrimination(contents: Contents, explained: Explained, numbered: Numbering) -> Iterator[Html]:
+def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Draw ROC curves and give their areas, where both classes occur."""
     test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
     labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
     ratio = -contents.studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
-    curves, words = [], []
+    curves, words, points = [], [], []
     for name, scores in (
         ("network", explained.model.log_odds),
         ("putamen relevance", explained.model.putamen_relevance),
@@ -123,29 +121,42 @@ def _discrimination(contents: Contents, explained: Explained, numbered: Numberin
             continue
         false_alarms, hits, _ = roc_curve(labels[usable], scores[usable])
         area = area_under_curve(labels[usable], scores[usable])
-        curves.append((f"{name}: AUC {area.value:.3f}", false_alarms, hits))
-        limits = (
-            f" (95 % CI {area.low:.3f} to {area.high:.3f})"
-            if np.isfinite(area.standard_error) and area.standard_error > 0
-            else " (no interval)"
-        )
-        words.append(f"{name} {area.value:.3f}{limits}")
+        points.append(pd.DataFrame({"classifier": name, "1 - specificity": false_alarms, "sensitivity": hits}))
+        overlap = np.isfinite(area.standard_error) and area.standard_error > 0
+        limits = f"95 % CI {area.low:.3f} to {area.high:.3f}" if overlap else "no interval"
+        curves.append((f"{name}: AUC {area.value:.3f} ({limits})", false_alarms, hits))
+        words.append(f"{name} {area.value:.3f} ({limits})")
     if curves:
         summary = "; ".join(words)
-        yield picture(
+        numbers = f"{int((test & (labels == 0)).sum())} negative, {int((test & (labels == 1)).sum())} positive studies"
+        yield exhibits.figure(
+            "roc_curves",
             roc_chart(curves),
             f"ROC curves on the test set. Areas: {summary}.",
-            join(
-                (
-                    numbered("Figure"),
-                    "ROC curves on the test set. Area under the curve, with DeLong's interval where the "
-                    f"classes overlap: {summary}.",
-                )
-            ),
+            f"ROC curves on the test set ({numbers}). Area under the curve (AUC), with DeLong's interval where the "
+            f"classes overlap: {summary}.",
+            data=pd.concat(points),
         )
 
 
-def classification_section(contents: Contents, explained: Explained, numbered: Numbering) -> Iterator[Html]:
+def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
+    """Warn when the sign of relevance, fixed on the validation set, is the wrong one for the test set."""
+    test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
+    test &= np.isfinite(explained.model.putamen_relevance)
+    labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)[test]
+    if len(set(labels)) < 2:
+        return
+    area = area_under_curve(labels, explained.model.putamen_relevance[test]).value
+    if area < 0.5:
+        words = (
+            "The sign of relevance was fixed on the validation set, but relevance of the ipsilateral putamen is lower, "
+            f"not higher, in positive test studies (AUC {area:.3f}). Colours of maps and their cut have the wrong sign "
+            "here; a larger validation set would tell it surely."
+        )
+        yield element("p", element("strong", "Sign of relevance in doubt. "), words, class_="notice")
+
+
+def classification_section(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show confusion matrix, figures of merit and ROC curves, beside the paper's."""
     rows = performances(contents.studies, explained.model)
     counts = rows[0].metrics.confusion
@@ -159,14 +170,15 @@ def classification_section(contents: Contents, explained: Explained, numbered: N
     caution = _caution(negative, positive)
     if caution is not None:
         yield caution
-    yield _confusion_table(rows[0], numbered)
-    yield _performance_table(rows, numbered)
+    yield _confusion_table(rows[0], exhibits)
+    yield _performance_table(rows, exhibits)
     if not explained.model.card.get("orientation"):
         yield element("p", "The model's card has no orientation: the sign of relevance is shown as computed.")
-    yield from _discrimination(contents, explained, numbered)
+    yield from _turned(contents, explained)
+    yield from _discrimination(contents, explained, exhibits)
 
 
-def training_section(explained: Explained, numbered: Numbering) -> Iterator[Html]:
+def training_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show the training curves."""
     history: list[dict[str, Any]] = [dict(entry) for entry in explained.model.card.get("history") or ()]
     if not history:
@@ -182,8 +194,10 @@ def training_section(explained: Explained, numbered: Numbering) -> Iterator[Html
         f"After {len(history)} epochs: training loss {told('train_loss')}, validation loss "
         f"{told('validation_loss')}, validation accuracy {told('validation_accuracy', 100, 1)} %."
     )
-    yield picture(
+    yield exhibits.figure(
+        "training",
         training_curves(history),
         f"Training curves. {words}",
-        join((numbered("Figure"), "Loss and validation accuracy over the epochs. ", words)),
+        f"Loss and validation accuracy over the epochs. {words}",
+        data=pd.DataFrame(history),
     )

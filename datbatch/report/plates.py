@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from datbatch.cohort import schema
 from datbatch.imaging.volume import Volume
-from datbatch.report.averages import Case, GroupImages
+from datbatch.report.averages import GroupImages
 from datbatch.report.charts import draw_outcome_histogram
-from datbatch.report.figures import DIVERGING, HOT_IRON, TEXT, outline, show_plane, to_png
+from datbatch.report.figures import DIVERGING, HOT_IRON, TEXT, name_axis, outline, show_plane
 from datbatch.report.planes import (
     ANATOMICAL,
     AVERAGE,
@@ -30,6 +30,9 @@ from datbatch.report.planes import (
     uptake_limits,
 )
 
+UPTAKE_LABEL = "Uptake (multiple of the reference region)"
+RELEVANCE_LABEL = "Relevance (a.u.; > 0: typical of positive studies)"
+KINDS: tuple[Literal["uptake"], Literal["relevance"]] = ("uptake", "relevance")
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
 
@@ -71,15 +74,14 @@ def _absent(axes: Axes, words: str) -> None:
 def _bar(figure: Figure, drawn: Any, axes: Sequence[Axes], label: str) -> None:
     """Draw one colour bar under all the pictures that share its scale."""
     bar = figure.colorbar(drawn, ax=list(axes), location="bottom", shrink=0.9 / len(axes), pad=0.02, aspect=26)
-    bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    bar.ax.xaxis.get_offset_text().set_fontsize(8)
     bar.locator = MaxNLocator(5)
     bar.update_ticks()
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    name_axis(bar.ax.xaxis, label, max(map(abs, drawn.get_clim())), 9)
+    bar.outline.set_linewidth(0.6)  # type: ignore[operator]
 
 
-def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int, convention: Convention) -> bytes:
+def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int, convention: Convention) -> Figure:
     """Draw the paper's Figure 3: mean image, mean relevance, template and heat map in one transaxial slice.
 
     Parameters
@@ -116,24 +118,24 @@ def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int,
             if group.studies:
                 plane = store_plane(group.uptake[:, :, height], convention)
                 show_plane(above, plane, AVERAGE, limits=uptake, kind="uptake")
-                below.set_title("Mean relevance")
+                below.set_title(f"Mean relevance, {name}")
                 maps = relevant(below, group.relevance[:, :, height], relevance)
             else:
                 _absent(above, f"no {name}")
                 _absent(below, f"no {name}")
         upper[2].set_title("Template")
         last = show_plane(upper[2], fixed, ANATOMICAL, limits=uptake, kind="uptake")
-        _bar(figure, last, upper, "uptake / reference")
-        lower[2].set_title("Heat map (TP - TN)")
+        _bar(figure, last, upper, UPTAKE_LABEL)
+        lower[2].set_title("Heat map (TP − TN)")
         if len(shown) == 2:
             heat = images.true_positive.relevance[:, :, height] - images.true_negative.relevance[:, :, height]
             hot = relevant(lower[2], heat, symmetric_limits([heat]))
-            _bar(figure, hot, lower[2:], "difference of relevance")
+            _bar(figure, hot, lower[2:], "Difference of relevance (a.u.)")
         else:
             _absent(lower[2], "needs both groups")
         if maps is not None:
-            _bar(figure, maps, lower[:2], "relevance (oriented)")
-        return to_png(figure)
+            _bar(figure, maps, lower[:2], RELEVANCE_LABEL)
+        return figure
 
 
 def _sheet(volume: npt.NDArray[Any], convention: Convention, columns: int) -> tuple[Floats, bool]:
@@ -147,9 +149,18 @@ def _sheet(volume: npt.NDArray[Any], convention: Convention, columns: int) -> tu
     return sheet, planes[0].extent_mm[0] < planes[0].extent_mm[1]
 
 
+def slice_limits(volumes: Sequence[npt.NDArray[Any]], kind: Literal["uptake", "relevance"]) -> tuple[float, float]:
+    """Find one scale for whole volumes of one kind."""
+    return uptake_limits(volumes, 99.99) if kind == "uptake" else symmetric_limits(volumes, 99.99)
+
+
 def all_slices(
-    volume: npt.NDArray[Any], brain: Masks, kind: Literal["uptake", "relevance"], convention: Convention
-) -> bytes:
+    volume: npt.NDArray[Any],
+    brain: Masks,
+    kind: Literal["uptake", "relevance"],
+    convention: Convention,
+    limits: tuple[float, float],
+) -> Figure:
     """Draw every transaxial slice of a mean volume, from the lowest to the highest (supplementary Figure 1).
 
     Parameters
@@ -162,16 +173,18 @@ def all_slices(
         Palette and scale.
     convention : {"radiological", "neurological"}
         Side on which x < 0 is shown.
+    limits : tuple of float
+        Values of the first and last colour, from `slice_limits`.
     """
     columns = 9
+    label = UPTAKE_LABEL if kind == "uptake" else RELEVANCE_LABEL
     width, height = schema.SHAPE[:2]
-    limits = uptake_limits([volume], 99.99) if kind == "uptake" else symmetric_limits([volume], 99.99)
     sheet, low_x_left = _sheet(volume, convention, columns)
     left, right = (AVERAGE.low_x, AVERAGE.high_x) if low_x_left else (AVERAGE.high_x, AVERAGE.low_x)
     palette, ink = (HOT_IRON, "white") if kind == "uptake" else (DIVERGING, "black")
     with rc_context(TEXT):
-        figure = Figure(figsize=(8.2, 8.2))
-        axes = figure.add_axes((0.0, 0.07, 1.0, 0.93))
+        figure = Figure(figsize=(8.2, 8.3))
+        axes = figure.add_axes((0.0, 0.08, 1.0, 0.92))
         drawn = axes.imshow(sheet, cmap=palette, vmin=limits[0], vmax=limits[1], interpolation="nearest")
         if kind == "relevance":
             outlines, _ = _sheet(brain, convention, columns)
@@ -183,62 +196,93 @@ def all_slices(
             axes.text(x + width / 2, y + height - 2, f"z = {z_mm:g}", color=ink, size=7, ha="center", va="bottom")
             axes.text(x + 4, y + 4, left, color=ink, size=7, va="top", weight="bold")
             axes.text(x + width - 4, y + 4, right, color=ink, size=7, va="top", ha="right", weight="bold")
-        scale = figure.add_axes((0.3, 0.05, 0.4, 0.014))
+        scale = figure.add_axes((0.3, 0.055, 0.4, 0.014))
         bar = figure.colorbar(drawn, cax=scale, orientation="horizontal")
         bar.ax.tick_params(labelsize=7, pad=1, length=2)
-        bar.ax.xaxis.get_offset_text().set_fontsize(7)
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        return to_png(figure)
+        name_axis(bar.ax.xaxis, label, limits[1], 8)
+        bar.ax.xaxis.labelpad = 1
+        bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+        return figure
 
 
-def slice_pair(uptake: Floats, relevance: Floats, marks: Marks, scales: Scales, convention: Convention) -> bytes:
-    """Draw uptake and relevance of one slice side by side (a tile of the paper's Figure 4).
+@dataclass(frozen=True)
+class Tile:
+    """Uptake and relevance of one slice side by side, with what is written above them.
 
-    Parameters
+    Attributes
     ----------
+    title : str
+        At most two short lines.
     uptake, relevance : ndarray, shape (x, y), float64
         On the store's grid.
     marks : Marks
         Sides.
+    """
+
+    title: str
+    uptake: Floats
+    relevance: Floats
+    marks: Marks
+
+
+def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention: Convention) -> Figure:
+    """Draw slices of several studies on common scales (the paper's Figure 4).
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+        From left to right, three to a row.
+    brain : ndarray, shape (x, y), bool
+        The brain in the same slice; its outline is drawn over relevance.
     scales : Scales
         Common to all tiles.
     convention : {"radiological", "neurological"}
         Side on which x < 0 is shown.
     """
+    columns, width, image_width, head, foot = 3, 8.4, 1.34, 0.42, 0.72
+    image_height = image_width * schema.SHAPE[1] / schema.SHAPE[0]
+    row_height = head + image_height + 0.06
+    rows = -(-len(tiles) // columns)
+    height = rows * row_height + foot
     with rc_context(TEXT):
-        figure = Figure(figsize=(3.3, 2.0))
-        for column, (plane, kind, limits) in enumerate(
-            ((uptake, "uptake", scales.uptake), (relevance, "relevance", scales.relevance))
-        ):
-            axes = figure.add_axes((0.005 + 0.5 * column, 0.01, 0.49, 0.98))
-            show_plane(axes, store_plane(plane, convention), marks, limits=limits, kind=kind)  # type: ignore[arg-type]
-        return to_png(figure)
+        figure = Figure(figsize=(width, height))
+        for position, tile in enumerate(tiles):
+            row, column = divmod(position, columns)
+            left = 0.03 + column * width / columns
+            bottom = height - (row + 1) * row_height + 0.06
+            for place, (plane, kind, limits) in enumerate(
+                ((tile.uptake, "uptake", scales.uptake), (tile.relevance, "relevance", scales.relevance))
+            ):
+                x = left + place * (image_width + 0.02)
+                axes = figure.add_axes((x / width, bottom / height, image_width / width, image_height / height))
+                show_plane(axes, store_plane(plane, convention), tile.marks, limits=limits, kind=kind, size=8)  # type: ignore[arg-type]
+                if kind == "relevance":
+                    outline(axes, brain, convention, colour="0.6", width=0.7)
+            y = (bottom + image_height + 0.04) / height
+            figure.text(left / width, y, tile.title, size=8, va="bottom", ha="left", linespacing=1.25)
+        _tile_scales(figure, scales, foot / height)
+        return figure
 
 
-def case_tile(case: Case, marks: Marks, scales: Scales, convention: Convention) -> bytes:
-    """Draw the tile of one misclassified study."""
-    return slice_pair(case.uptake, case.relevance, marks, scales, convention)
-
-
-def scale_bars(scales: Scales) -> bytes:
-    """Draw the two colour bars that all tiles share."""
-    with rc_context(TEXT):
-        figure = Figure(figsize=(6.6, 0.75))
-        for column, (palette, limits, label) in enumerate(
-            (
-                (HOT_IRON, scales.uptake, "uptake / reference"),
-                (DIVERGING, scales.relevance, "relevance (oriented)"),
-            )
-        ):
-            axes = figure.add_axes((0.04 + 0.5 * column, 0.68, 0.42, 0.24))
-            ramp = np.linspace(limits[0], limits[1], 256)[np.newaxis]
-            axes.imshow(ramp, cmap=palette, aspect="auto", extent=(limits[0], limits[1], 0, 1))
-            axes.set_yticks([])
-            axes.tick_params(labelsize=8)
-            axes.xaxis.get_offset_text().set_fontsize(8)
-            axes.xaxis.set_major_locator(MaxNLocator(6))
-            axes.set_xlabel(label, fontsize=9, labelpad=1)
-        return to_png(figure)
+def _tile_scales(figure: Figure, scales: Scales, share: float) -> None:
+    """Draw the two colour bars that all tiles share, in the lowest part of the figure."""
+    for column, (palette, limits, label) in enumerate(
+        (
+            (HOT_IRON, scales.uptake, UPTAKE_LABEL),
+            (DIVERGING, scales.relevance, RELEVANCE_LABEL),
+        )
+    ):
+        axes = figure.add_axes((0.08 + 0.48 * column, 0.66 * share, 0.36, 0.17 * share))
+        ramp = np.linspace(limits[0], limits[1], 256)[np.newaxis]
+        axes.imshow(ramp, cmap=palette, aspect="auto", extent=(limits[0], limits[1], 0, 1))
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8, length=2, pad=2)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        name_axis(axes.xaxis, label, limits[1], 8)
+        axes.xaxis.labelpad = 1
+        for spine in axes.spines.values():
+            spine.set_visible(True)
+            spine.set_linewidth(0.6)
 
 
 def putamen_plate(
@@ -250,7 +294,7 @@ def putamen_plate(
     outcomes: Sequence[str],
     threshold: float,
     convention: Convention,
-) -> bytes:
+) -> Figure:
     """Draw the paper's Figure 5: the putamen region on the mean true negative image, and the histogram.
 
     Parameters
@@ -274,7 +318,7 @@ def putamen_plate(
     with rc_context(TEXT):
         figure = Figure(figsize=(8.4, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.75))
-        left.set_title("Mean true negative")
+        left.set_title(f"Mean true negative (n = {mean.studies})")
         if mean.studies:
             plane = mean.uptake[:, :, height]
             show_plane(left, store_plane(plane, convention), AVERAGE, limits=uptake_limits([plane]), kind="uptake")
@@ -282,4 +326,4 @@ def putamen_plate(
         else:
             _absent(left, "no true negative")
         draw_outcome_histogram(right, relevance, outcomes, threshold=threshold)
-        return to_png(figure)
+        return figure

@@ -49,12 +49,8 @@ tr.published > * { color: var(--soft); font-style: italic; }
 figure { margin: 1.4rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .88rem; color: #2b2e31; margin-top: .5rem; max-width: 60rem; }
-.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 18px 16px;
-  margin: 1rem 0; }
-.cases figure { margin: 0; border: 1px solid var(--rule); padding: 6px; }
-.cases figure.mean { background: var(--tint); }
-.cases figcaption { font-size: .82rem; overflow-wrap: anywhere; }
-.cases img { width: 100%; }
+.files { display: inline-block; color: var(--soft); white-space: normal; font-weight: 400; }
+.files a, .beside a { color: var(--accent); }
 .flag { font-weight: 700; color: #8a2b00; }
 details { border: 1px solid var(--rule); padding: .3rem .8rem; margin: .8rem 0; }
 summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
@@ -74,14 +70,14 @@ footer { padding-bottom: 40px; }
   td.text { min-width: 9rem; }
   figure { overflow-x: auto; } figcaption { position: sticky; left: 0; }
   figure > img { max-width: max(100%, 620px); }
-  .cases figure > img { max-width: 100%; }
 }
 @media print {
   @page { size: A4; margin: 14mm; }
   body { font-size: 10pt; } main, header, footer { max-width: none; padding: 0; }
-  nav { display: none; } h2 { break-after: avoid; } figure, tr, .tiles div, .notice { break-inside: avoid; }
+  nav, .files, .beside { display: none; }
+  h2 { break-after: avoid; } figure, tr, .tiles div, .notice { break-inside: avoid; }
   .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
-  .notice, .tiles div, svg.flow rect, .cases figure.mean { -webkit-print-color-adjust: exact;
+  .notice, .tiles div, svg.flow rect { -webkit-print-color-adjust: exact;
     print-color-adjust: exact; }
 }
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,3 +240,21 @@ def by_site(studies: pd.DataFrame) -> tuple[SiteRow, ...]:
             )
         )
     return tuple(rows)
+
+
+def codes_by_site(studies: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count studies by code and site, the most frequent code first.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        From `read_studies`, all or some of its rows.
+    columns : sequence of str
+        Columns of codes, several in one text separated by spaces.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for site, *texts in studies[["site", *columns]].to_numpy().tolist():
+        for code in {code for text in texts for code in text.split()}:
+            counts = found.setdefault(code, {})
+            counts[site] = counts.get(site, 0) + 1
+    return dict(sorted(found.items(), key=lambda entry: (-sum(entry[1].values()), entry[0])))

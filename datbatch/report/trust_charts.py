@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from datbatch.report.charts import GUIDE
-from datbatch.report.figures import TEXT, to_png
+from datbatch.report.figures import TEXT
 
 ORDERS = {
     "relevance": ("#D55E00", "-", "by relevance"),
@@ -24,7 +24,7 @@ LOSSES = (("biases", "#CC79A7", "////", "biases"), ("stabilisers", "#56B4E9", ".
 SHORT = {"fully connected": "FC", "convolution": "Conv"}
 
 
-def trust_plate(summary: Mapping[str, Any]) -> bytes:
+def trust_plate(summary: Mapping[str, Any]) -> Figure:
     """Draw what each layer keeps, how maps change when layers are redrawn, and the flipping curves.
 
     Parameters
@@ -33,12 +33,12 @@ def trust_plate(summary: Mapping[str, Any]) -> bytes:
         As `trust_summary.summarise` gives it.
     """
     with rc_context(TEXT):
-        figure = Figure(figsize=(10.4, 3.5), layout="constrained")
+        figure = Figure(figsize=(10.4, 3.7), layout="constrained")
         kept, randomised, flipped = figure.subplots(1, 3)
         draw_conservation(kept, summary["conservation"]["layers"])
         draw_randomisation(randomised, summary["randomisation"])
         draw_flipping(flipped, summary["flipping"])
-        return to_png(figure)
+        return figure
 
 
 def draw_conservation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -52,8 +52,8 @@ def draw_conservation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
         )  # fmt: skip
     axes.axhline(0, color=GUIDE, linewidth=0.8)
     axes.axhline(100, color=GUIDE, linewidth=0.8, linestyle="--")
-    axes.set_ylabel("% of the relevance at the outputs")
-    _finish(axes, layers, "conservation")
+    axes.set_ylabel("Relevance (% of that at the outputs)")
+    _finish(axes, layers, "a  Conservation")
 
 
 def draw_randomisation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -70,8 +70,8 @@ def draw_randomisation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
             axes.plot([place + 0.38 * (number - 0.5)] * 2, [max(low, -1), min(high, 1)], color="black", linewidth=1)
     axes.axhline(0, color=GUIDE, linewidth=0.8)
     axes.set_ylim(top=1.05)
-    axes.set_ylabel("rank correlation with the true map")
-    _finish(axes, layers, "redrawn down to this layer")
+    axes.set_ylabel("Rank correlation with the true map")
+    _finish(axes, layers, "b  Randomised down to this layer")
 
 
 def draw_flipping(axes: Axes, flipping: Mapping[str, Any]) -> None:
@@ -82,9 +82,9 @@ def draw_flipping(axes: Axes, flipping: Mapping[str, Any]) -> None:
         axes.plot(np.sqrt(shares), flipping["curves"][name], color=colour, linestyle=line, linewidth=1.8, label=label)
     ticks = (0, 1, 5, 10, 25, 50, 100)
     axes.set_xticks(np.sqrt(ticks), [str(tick) for tick in ticks])
-    axes.set_xlabel("% of the brain replaced")
-    axes.set_ylabel("log odds of the decision")
-    axes.set_title("region flipping", loc="left", pad=30)
+    axes.set_xlabel("Brain replaced (%)")
+    axes.set_ylabel("Log odds of the decision")
+    axes.set_title("c  Region flipping", loc="left", pad=30)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderpad=0)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from datbatch.cohort.query import json_attribute
 from datbatch.execution.trust_summary import FEW, sentences
 from datbatch.report.contents import Explained
-from datbatch.report.hypertext import Html, element, join, picture, table
+from datbatch.report.exhibits import Exhibits
+from datbatch.report.hypertext import Html, element
 from datbatch.report.trust_charts import trust_plate
-from datbatch.report.wording import Numbering
 
 
-def trust_section(explained: Explained, numbered: Numbering) -> Iterator[Html]:
+def trust_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show what `datbatch trust` found, or say that it was not called for these maps."""
     attributes = explained.model.attributes
     tried = json_attribute(attributes, "trust")
@@ -31,29 +33,30 @@ def trust_section(explained: Explained, numbered: Numbering) -> Iterator[Html]:
         + ", ".join(f"{count} {label}" for label, count in counts.items())
         + f"), chosen by chance.{few} No single figure proves a map right; each can show one to be wrong.",
     )
-    yield table(
-        join((numbered("Table"), "Whether the relevance maps can be trusted.")),
+    yield exhibits.table(
+        "trust",
+        "Whether the relevance maps can be trusted.",
         ("Figure", "Found", "What it means"),
         sentences(summary),
         text_columns=3,
     )
-    yield picture(
+    yield exhibits.figure(
+        "trust",
         trust_plate(summary),
         "Left: share of relevance left below each layer. Middle: similarity of maps after layers are redrawn. Right: "
         "log odds of the decision while the brain is replaced.",
-        join(
-            (
-                numbered("Figure"),
-                "From left to right. Relevance left below each layer, from the outputs to the image, and what biases "
-                "and stabilisers absorbed there, in % of the relevance at the outputs. Rank correlation with the true "
-                "map inside the brain after all layers down to the named one were redrawn as training starts "
-                "(cascading randomisation, Adebayo et al. 2018), with 95 % intervals; the flat rule of the first "
-                "convolutions does not look at weights, and alpha-beta rules are known to forget little (Sixt et al. "
-                "2020). Mean log odds of the predicted class while cubes of "
-                f"{parameters['block_mm']:g} mm are replaced by "
-                "the mean image of the training set, most relevant first (Samek et al. 2017); relevance is oriented "
-                "towards the predicted class. Mass and rank in the table: Arras et al. 2022; noise: standard deviation "
-                f"{100 * parameters['noise_share']:g} % at the reference level.",
-            )
-        ),
+        "a: Relevance left below each layer, from the outputs to the image, and what biases and stabilisers absorbed "
+        "there, in % of the relevance at the outputs. b: Rank correlation with the true map inside the brain after all "
+        "layers down to the named one were redrawn as training starts (cascading randomisation, Adebayo et al. 2018), "
+        "with 95 % intervals; the flat rule of the first convolutions does not look at weights, and alpha-beta rules "
+        "are known to forget little (Sixt et al. 2020). c: Mean log odds of the predicted class while cubes of "
+        f"{parameters['block_mm']:g} mm are replaced by the mean image of the training set, most relevant first (Samek "
+        "et al. 2017); relevance is oriented towards the predicted class. Mass and rank in the table: Arras et al. "
+        f"2022; noise: standard deviation {100 * parameters['noise_share']:g} % at the reference level. "
+        f"n = {sum(counts.values())} studies.",
+        data={
+            "conservation": pd.json_normalize(summary["conservation"]["layers"]),
+            "randomisation": pd.json_normalize(summary["randomisation"]),
+            "flipping": pd.DataFrame({"share": summary["flipping"]["shares"], **summary["flipping"]["curves"]}),
+        },
     )

@@ -1,23 +1,10 @@
-"""How numbers, shares and captions are written."""
+"""How numbers and shares are written."""
 
 from __future__ import annotations
 
 import math
 
 from datbatch.evaluation.estimates import Proportion
-from datbatch.report.hypertext import Html, element, join
-
-
-class Numbering:
-    """Numbers of tables and figures in the order in which they are written."""
-
-    def __init__(self) -> None:
-        self._next = {"Table": 0, "Figure": 0}
-
-    def __call__(self, kind: str) -> Html:
-        """Give "Table n." or "Figure n." in bold."""
-        self._next[kind] += 1
-        return join((element("b", f"{kind} {self._next[kind]}."), " "))
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -29,7 +29,7 @@ from datbatch.execution.model_run import newest_model
 from datbatch.report.classification import read_model
 from datbatch.report.contents import _is_stale
 from datbatch.report.evaluation_sections import evaluation_section
-from datbatch.report.wording import Numbering
+from datbatch.report.exhibits import Exhibits
 
 STUDIES = 240
 PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
@@ -236,10 +236,10 @@ def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(c
     row = {"metrics": found["network"], "area": found["area"]}
     sites = {"rows": [{"site": "A", **row}], "together": found["network"], "missing": [{"site": "B", "reason": "few"}]}
     shown = found | {"blur": {"rows": [{"fwhm_mm": 0.0, **row}, {"fwhm_mm": 4.0, **row}]}, "each_site": sites}
-    page = "".join(evaluation_section(SimpleNamespace(evaluation=shown, evaluation_stale=True), Numbering()))
+    page = "".join(evaluation_section(SimpleNamespace(evaluation=shown, evaluation_stale=True), Exhibits()))
     for words in ("Of earlier tables", "McNemar", "Reliability diagram", "ensemble of 2", "Extra Gaussian blur", "few"):
         assert words in page
-    nothing = "".join(evaluation_section(SimpleNamespace(evaluation={}, evaluation_stale=False), Numbering()))
+    nothing = "".join(evaluation_section(SimpleNamespace(evaluation={}, evaluation_stale=False), Exhibits()))
     assert "was not evaluated" in nothing
 
 

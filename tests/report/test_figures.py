@@ -7,13 +7,14 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from datbatch.cohort import schema
 from datbatch.imaging.volume import Volume
 from datbatch.report import plates
 from datbatch.report.averages import GroupImages, GroupMean
-from datbatch.report.figures import HOT_IRON
+from datbatch.report.figures import HOT_IRON, to_png, to_print_png, to_svg
 from datbatch.report.planes import (
     AVERAGE,
     patient_marks,
@@ -49,6 +50,14 @@ def centre_of_bright(image: np.ndarray) -> tuple[float, float]:
     )
 
 
+def pair(convention) -> Figure:
+    """Draw a tile: uptake with a blob left in front, and no relevance."""
+    plane = blob(LEFT_FRONT)[:, :, 23].astype(float)
+    tile = plates.Tile("one\ntwo", plane, 0 * plane, AVERAGE)
+    nothing = np.zeros(plane.shape, bool)
+    return plates.tiles_plate([tile], nothing, Scales((0.0, 1.0), (-1.0, 1.0)), convention)
+
+
 @pytest.mark.parametrize("flips", list(itertools.product((1, -1), repeat=3)))
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_a_left_front_blob_is_shown_left_front_however_the_volume_is_stored(order, flips) -> None:
@@ -70,6 +79,34 @@ def test_a_left_front_blob_is_shown_left_front_however_the_volume_is_stored(orde
         assert (x_mm, y_mm) == pytest.approx(LEFT_FRONT[:2], abs=1.01)
 
 
+def orange_side(image: np.ndarray, box: tuple[float, float, float, float]) -> float:
+    """Give where along a part of the picture the blob's bright middle lies, 0 left to 1 right."""
+    height, width = image.shape[:2]
+    top, bottom, left, right = box
+    return centre_of_bright(image[int(top * height) : int(bottom * height), int(left * width) : int(right * width)])[1]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_left_only_blob_is_on_its_side_in_the_means_of_figure_3(convention) -> None:
+    volume = blob(LEFT_FRONT).astype(float)
+    group = GroupMean(2, volume, volume)
+    nothing = np.zeros((len(schema.REGIONS), *schema.SHAPE), bool)
+    images = GroupImages(group, group, (), np.zeros(1), 0)
+    plate = plates.mean_plate(images, store_volume(volume), nothing, 23, convention)
+    image = pixels(to_png(plate))
+    radiological = convention == "radiological"
+    for column in range(3):
+        box = (0.03, 0.42, column / 3, (column + 1) / 3)
+        assert (orange_side(image, box) > 0.5) == radiological, ("negative", "positive", "template")[column]
+    # Relevance is red where positive: the lower row of both means.
+    lower = image[int(0.53 * image.shape[0]) : int(0.91 * image.shape[0])]
+    for column in range(2):
+        part = lower[:, column * lower.shape[1] // 3 : (column + 1) * lower.shape[1] // 3]
+        red = np.nonzero((part[..., 0] > 0.6) & (part[..., 1] < 0.35) & (part[..., 2] < 0.35))[1]
+        assert len(red) > 20
+        assert (red.mean() > part.shape[1] / 2) == radiological
+
+
 def test_an_oblique_volume_is_not_shown_as_if_it_were_straight() -> None:
     affine = schema.grid_affine()
     affine[0, 1] = 0.3
@@ -79,10 +116,9 @@ def test_an_oblique_volume_is_not_shown_as_if_it_were_straight() -> None:
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_a_left_front_blob_reaches_the_pixels_on_the_side_of_the_convention(convention) -> None:
-    plane = blob(LEFT_FRONT)[:, :, 23].astype(float)
-    png = plates.slice_pair(plane, 0 * plane, AVERAGE, Scales((0.0, 1.0), (-1.0, 1.0)), convention)
-    image = pixels(png)
-    uptake = image[:, : image.shape[1] // 2]
+    image = pixels(to_png(pair(convention)))
+    # The first tile's uptake: 1.34 of 8.4 inches; below it the colour bars.
+    uptake = image[int(0.16 * image.shape[0]) : int(0.7 * image.shape[0]), : int(0.163 * image.shape[1])]
     row, column = centre_of_bright(uptake)
     assert row < 0.5
     assert (column > 0.5) == (convention == "radiological")
@@ -100,8 +136,7 @@ def test_ipsilateral_is_written_on_the_side_where_low_x_is_shown(convention, mon
         return original(self, x, y, s, *args, **kwargs)
 
     monkeypatch.setattr(Axes, "text", note)
-    plane = blob(LEFT_FRONT)[:, :, 23].astype(float)
-    plates.slice_pair(plane, plane, AVERAGE, Scales((0.0, 1.0), (-1.0, 1.0)), convention)
+    pair(convention)
     assert set(written) == {"I", "C"}
     ipsilateral_right = written["I"][0] > 0.5
     assert ipsilateral_right == (convention == "radiological")
@@ -110,8 +145,8 @@ def test_ipsilateral_is_written_on_the_side_where_low_x_is_shown(convention, mon
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_all_slices_keep_left_and_right(convention) -> None:
-    png = plates.all_slices(blob(LEFT_FRONT), np.zeros(schema.SHAPE, bool), "uptake", convention)
-    image = pixels(png)
+    nothing = np.zeros(schema.SHAPE, bool)
+    image = pixels(to_png(plates.all_slices(blob(LEFT_FRONT), nothing, "uptake", convention, (0.0, 1.0))))
     image = image[: image.shape[1] * 7 * 109 // (9 * 91)]
     # z = 2 mm is slice 23 of 63: third row of seven, sixth column of nine.
     height, width = image.shape[0] / 7, image.shape[1] / 9
@@ -167,7 +202,7 @@ def test_the_putamen_outline_lies_where_the_region_is() -> None:
     with_line = plates.putamen_plate(
         images, region, 20, relevance=np.array([0.1]), outcomes=["TN"], threshold=0.0, convention="radiological"
     )
-    image = pixels(with_line)
+    image = pixels(to_png(with_line))
     blue = (image[..., 2] > 0.8) & (image[..., 0] < 0.5) & (image[..., 1] > 0.6)
     columns = np.nonzero(blue)[1]
     black = np.nonzero((image < 0.02).all(axis=2).sum(axis=0) > 100)[0]
@@ -177,11 +212,9 @@ def test_the_putamen_outline_lies_where_the_region_is() -> None:
     assert columns.min() > middle, "x < 0 is right of the middle"
 
 
-def test_the_same_slice_gives_the_same_bytes() -> None:
-    plane = blob(LEFT_FRONT)[:, :, 23].astype(float)
-    scales = Scales((0.0, 1.0), (-1.0, 1.0))
-    first = plates.slice_pair(plane, plane, AVERAGE, scales, "radiological")
-    assert first == plates.slice_pair(plane, plane, AVERAGE, scales, "radiological")
+def test_the_same_figure_gives_the_same_bytes_in_every_format() -> None:
+    for write in (to_png, to_print_png, to_svg):
+        assert write(pair("radiological")) == write(pair("radiological"))
 
 
 def test_a_store_slice_is_turned_like_a_volume() -> None:

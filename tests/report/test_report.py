@@ -9,14 +9,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
-from datbatch.errors import ModelError
-from datbatch.report import plates, write_report
-from datbatch.report.contents import SHOWN_CASES
+from datbatch.errors import ConfigurationError, ModelError
+from datbatch.report import contents, plates, relevance_sections, write_report
+from datbatch.report.contents import gather
 from datbatch.report.document import POLICY
-from datbatch.report.figures import to_png
+from datbatch.report.pages import RECORD_FILE, render
 from datbatch.report.wording import scientific
 from tests.report.parsed import Page
 from tests.report.synthetic import CARD, LEFT_OUT, TEST_SET, WHOLE, Synthetic, build_cohort
@@ -25,21 +29,14 @@ HOSTILE = "<script>alert('x')</script>\"><img src=https://example.org/p.png>"
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch):
-    """Write the report of a cohort and parse it; the slow sheets of all slices are left blank."""
-    blank = store_slice_png()
-    monkeypatch.setattr(plates, "all_slices", lambda *args: blank)
+def written(monkeypatch):
+    """Write the page of a cohort without files and parse it; the slow sheets of all slices are left blank."""
+    monkeypatch.setattr(plates, "all_slices", lambda *args: Figure(figsize=(1, 1)))
 
     def write(*args, **kwargs) -> Page:
-        path = write_report(build_cohort(*args, **kwargs), tmp_path / "report.html")
-        return Page(path.read_text(encoding="utf-8"))
+        return Page(render(gather(build_cohort(*args, **kwargs), None, "radiological")))
 
     return write
-
-
-def store_slice_png() -> bytes:
-    """Give any small picture."""
-    return to_png(Figure(figsize=(1, 1)))
 
 
 def test_the_headline_counts_the_studies(page: Page) -> None:
@@ -60,9 +57,10 @@ def test_the_diagram_shows_every_number_of_the_flow(page: Page) -> None:
     start = page.source.index("<svg")
     words = re.findall(r">([^<>]+)</text>", page.source[start : page.source.index("</svg>")])
     for line in (
-        "n = 40", "Files skipped: 5", "not-dicom: 3", "n = 17", "Excluded: 1", "I1 other indication: 1", "n = 16",
-        "Failed: 3", "truncated: 2", "views-missing: 1", "n = 13", "n = 4", "2 negative, 2 positive", "n = 2", "n = 7",
-        "4 negative, 3 positive",
+        "n = 40", "Files skipped: 5", "not dicom: 3", "wrong modality: 2", "n = 17", "Excluded: 1",
+        "I1 other indication: 1", "n = 16", "Failed: 3", "truncated: 2", "views missing: 1", "n = 13",
+        "n = 4", "2 negative, 2 positive", "n = 2", "n = 7", "4 negative, 3 positive", "Network: negative",
+        "3 true negative", "1 false negative", "2 true positive", "1 false positive",
     ):  # fmt: skip
         assert line in words, line
 
@@ -97,10 +95,15 @@ def test_classifiers_stand_beside_the_papers_figures(page: Page) -> None:
 
 
 def test_every_misclassified_study_has_its_picture(page: Page) -> None:
-    assert "sb06 false negative: label positive, probability of positive 0.12" in page.text
-    assert page.text.count("Inconsistent map.") == 1
-    assert "sb07 false positive" in page.text
-    assert "Mean true negative (n = 3), for comparison" in page.text
+    drawn = [
+        attributes["alt"] for tag, attributes in page.tags if tag == "img" and "misclassified" in attributes["alt"]
+    ]
+    assert len(drawn) == 1
+    assert drawn[0].endswith("true positive ones: sb06, sb07.")
+    rows = page.table_with("Map")
+    assert rows["sb06"] == ["north", "false negative", "–", "0.12", "0.60", "+0.1", "inconsistent"]
+    assert rows["sb07"][1] == "false positive"
+    assert rows["sb07"][-1].startswith("consistent"), "what follows the last table is counted in by the parser"
 
 
 def test_the_methods_have_the_runs_own_parameters(written, page: Page) -> None:
@@ -134,7 +137,7 @@ def test_the_notice_stands_at_top_and_bottom(written, page: Page) -> None:
     assert "Simulated studies." in written(TEST_SET, (), attributes={"archive_kind": "simulated"}).text
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(page: Page, report_file: Path) -> None:
     policies = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policies == [POLICY]
     assert policies[0].startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
@@ -144,7 +147,8 @@ def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
             assert not name.startswith("on"), f"{tag} has a handler"
             if name in ("src", "href", "srcset", "action", "data"):
                 assert value is not None
-                assert value.startswith(("data:", "#")), f"{tag} points to {value[:40]}"
+                beside = tag == "a" and (report_file.parent / value).exists() and value.startswith("report/")
+                assert beside or value.startswith(("data:", "#")), f"{tag} points to {value[:40]}"
     assert "url(" not in page.source
     assert "@import" not in page.source
 
@@ -173,10 +177,65 @@ def test_hostile_words_of_the_store_are_shown_not_obeyed(written) -> None:
     assert {tag for tag, _ in found.tags}.isdisjoint({"script"})
 
 
-def test_the_report_is_small_and_the_same_every_time(report_file: Path, tmp_path: Path) -> None:
-    again = write_report(build_cohort(), tmp_path / "again.html")
-    assert again.read_bytes() == report_file.read_bytes()
+def test_the_report_is_small_and_the_same_every_time(report_file: Path, tmp_path: Path, monkeypatch) -> None:
     assert report_file.stat().st_size < 8_000_000
+    # All slices take long to draw; one sheet stands for them.
+    monkeypatch.setattr(plates, "all_slices", lambda *args: Figure(figsize=(1, 1)))
+    write_report(build_cohort(), tmp_path / report_file.name)
+
+    def files(folder: Path) -> dict[str, bytes]:
+        found = (path for path in folder.rglob("*.*") if path.is_file() and "all_slices" not in path.name)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.suffix != ".html"}
+
+    assert files(tmp_path) == files(report_file.parent)
+
+
+def test_every_figure_has_its_picture_for_print_and_its_data(report_file: Path, page: Page) -> None:
+    folder = report_file.with_suffix("")
+    names = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
+    assert len(names) == page.source.count("<figure")
+    for name in names:
+        with Image.open(folder / "figures" / f"{name}.png") as image:
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        assert (folder / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
+        assert list((folder / "figures").glob(f"{name}*.csv")) or "all_slices" in name
+    tables = sorted((folder / "tables").glob("*.csv"))
+    assert len(tables) == page.source.count("<table>")
+    demographics = next(path for path in tables if "demographics" in path.name).read_text()
+    assert demographics.splitlines()[:2] == [
+        "set,label,sex,n,age_known,age_mean,age_sd",
+        "whole,negative,F,4,4,60.75,2.5",
+    ]
+    sites = next(path for path in tables if "sites" in path.name).read_text()
+    assert sites.splitlines()[1].startswith("north Acme SPECT 2,"), "words as they are shown, without markup"
+    assert "&lt;a" not in page.source
+    assert f'href="report/{tables[0].relative_to(folder)}"' in page.source
+
+
+def test_volumes_behind_figures_lie_in_space_with_the_ipsilateral_side_left(report_file: Path) -> None:
+    volumes = report_file.with_suffix("") / "volumes"
+    image = nibabel.load(volumes / "heat_map.nii.gz")
+    peak = np.unravel_index(np.argmax(image.get_fdata()), image.shape)
+    x_mm, y_mm, z_mm = nibabel.affines.apply_affine(image.affine, peak)
+    assert (x_mm, y_mm, z_mm) == pytest.approx((-26, 2, 0), abs=1.01), "positive less negative is highest there"
+    region = nibabel.load(volumes / "putamen_region_ipsilateral.nii.gz")
+    inside = nibabel.affines.apply_affine(region.affine, np.argwhere(np.asarray(region.dataobj) > 0))
+    assert inside[:, 0].max() < 0
+    drawn = pd.read_csv(next((report_file.with_suffix("") / "figures").glob("*mean_images.csv")))
+    assert drawn.loc[drawn["heat_map"].idxmax(), "x_mm"] == pytest.approx(-26, abs=1.01)
+
+
+def test_methods_go_into_a_manuscript_with_their_works(report_file: Path) -> None:
+    folder = report_file.with_suffix("")
+    text, works = (folder / "methods.md").read_text(), (folder / "references.bib").read_text()
+    named = set(re.findall(r"@([a-z]+[0-9]{4})", text))
+    assert "nazari2022" in named
+    assert set(re.findall(r"@[a-z]+\{(\w+),", works)) == named
+    assert "doi = {10.1007/s00259-021-05569-9}" in works
+    record = json.loads((folder / RECORD_FILE).read_text())
+    assert record["weights_sha256"] == CARD["weights_sha256"]
+    assert record["simulated"] is True
+    assert record["parameters"]["reconstruct"]["cutoff_per_cm"] == 1.25
 
 
 def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
@@ -192,7 +251,22 @@ def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch) -
         with pytest.raises(OSError, match="no space"):
             write_report(build_cohort(TEST_SET[:2], ()), target)
     assert target.read_bytes() == before
-    assert [path.name for path in target.parent.iterdir()] == ["report.html"]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["report", "report.html"]
+    record = (target.parent / "report" / RECORD_FILE).read_bytes()
+    write_report(build_cohort(TEST_SET[:2], ()), target)
+    assert target.read_bytes() != before
+    assert (target.parent / "report" / RECORD_FILE).read_bytes() == record
+    assert sorted(path.name for path in target.parent.iterdir()) == ["report", "report.html"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    kept = tmp_path / "mine" / "thesis.txt"
+    kept.parent.mkdir()
+    kept.write_text("years of work")
+    with pytest.raises(ConfigurationError, match="something else"):
+        write_report(build_cohort(TEST_SET[:1], ()), tmp_path / "mine.html")
+    assert kept.read_text() == "years of work"
+    assert not (tmp_path / "mine.html").exists()
 
 
 def test_a_store_without_models_is_reported_without_classification(written) -> None:
@@ -236,12 +310,14 @@ def test_a_card_without_history_or_orientation_is_reported(written) -> None:
     assert "learned cut (" not in found.text
 
 
-def test_too_many_misclassified_studies_are_cut_and_the_cut_is_told(written) -> None:
-    wrong = tuple(replace(TEST_SET[5], study=f"sw{number:02}") for number in range(SHOWN_CASES + 3))
-    found = written(wrong)
-    assert f"The first {SHOWN_CASES} are shown" in found.text
-    assert f"sw{SHOWN_CASES - 1:02} false negative" in found.text
-    assert f"sw{SHOWN_CASES:02} false negative" not in found.text
+def test_too_many_misclassified_studies_are_cut_and_the_cut_is_told(written, monkeypatch) -> None:
+    monkeypatch.setattr(contents, "SHOWN_CASES", 4)
+    monkeypatch.setattr(relevance_sections, "CASES_ON_A_PLATE", 3)
+    found = written(tuple(replace(TEST_SET[5], study=f"sw{number:02}") for number in range(6)))
+    assert "The first 4 are drawn" in found.text
+    plates_shown = [a["alt"] for tag, a in found.tags if tag == "img" and "misclassified" in (a.get("alt") or "")]
+    assert [words.split(": ")[1] for words in plates_shown] == ["sw00, sw01, sw02.", "sw03."]
+    assert "sw05" in found.table_with("Map"), "the table lists them all"
 
 
 def test_the_report_needs_neither_zarr_nor_dask_nor_torch_nor_a_display() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from datbatch.config import TrustConfig, canonical_json
 from datbatch.execution.trust_summary import summarise
+from datbatch.report.exhibits import Exhibits
 from datbatch.report.hypertext import element
 from datbatch.report.trust_sections import trust_section
-from datbatch.report.wording import Numbering
 from tests.execution.trust_figures import ALONE, CHANCE, figures
 from tests.report.parsed import Page
 
@@ -17,7 +17,7 @@ from tests.report.parsed import Page
 def section(**attributes: Any) -> Page:
     """Write the section for a model whose group has these attributes."""
     explained: Any = SimpleNamespace(model=SimpleNamespace(attributes=attributes))
-    return Page(element("section", trust_section(explained, Numbering())))
+    return Page(element("section", trust_section(explained, Exhibits())))
 
 
 def tried(explain_digest: str = "abc") -> str:
