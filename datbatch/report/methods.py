@@ -8,6 +8,7 @@ from typing import Any
 from datbatch.cohort import schema
 from datbatch.config import Config, SplitConfig, TrainConfig
 from datbatch.errors import ConfigurationError
+from datbatch.relevance.orientation import LEAST_OF_A_CLASS
 
 _FILTERS = {
     "ram-lak": "a ramp (Ram-Lak) filter",
@@ -93,8 +94,9 @@ def classifier_text(config: Config, card: Mapping[str, Any]) -> tuple[str, ...]:
     epochs = len(card.get("history") or ()) or train.epochs
     orientation = card.get("orientation") or {}
     meaning = (
-        f"The sign of relevance was oriented on the validation set (factor {orientation['sign']:+g}), so "
-        "that relevance in the ipsilateral putamen is higher in positive studies."
+        f"The sign of relevance was oriented (factor {orientation['sign']:+g}) on the validation studies, joined by "
+        f"the training studies where there were fewer than {LEAST_OF_A_CLASS} of a class, so that relevance in the "
+        "ipsilateral putamen is higher in positive studies."
         if "sign" in orientation
         else "The sign of relevance was not oriented, since the model's card has no orientation."
     )
