@@ -102,6 +102,10 @@ DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 
+AGE_CAP_YEARS = 89.0
+"""Ages above this are handed out as this: a higher age can point to a person (45 CFR 164.514(b)(2)(i)(C))."""
+
+
 @dataclass(frozen=True)
 class Variable:
     """One array of the store."""

@@ -8,9 +8,6 @@ from typing import Any
 
 from datbatch.cohort import schema
 
-AGE_CAP_YEARS = 89.0
-"""Ages above this are given as this: a higher age can point to a person (45 CFR 164.514(b)(2)(i)(C))."""
-
 LABELS = {
     "region": schema.REGIONS,
     "statistic": schema.STATISTICS,
@@ -44,7 +41,7 @@ OTHER_WORDS = {
     "value": "the figure, in the units of its variable",
     "model": "name of the trained model",
 }
-_AGE_WORDS = f"; ages above {AGE_CAP_YEARS:g} are given as {AGE_CAP_YEARS:g}"
+_AGE_WORDS = f"; ages above {schema.AGE_CAP_YEARS:g} are given as {schema.AGE_CAP_YEARS:g}"
 
 
 @dataclass(frozen=True)
