@@ -30,7 +30,7 @@ from datbatch.report.study_pictures import OPAQUE, VISIBLE, around_brain, region
 UPTAKE_STEP = 0.01
 """Uptake in the page is rounded to this; the files beside it are exact."""
 SEEN = (VISIBLE + OPAQUE) / 2
-"""Share of the scale from which the live view shows relevance: unlike the still pictures it knows no gradual opacity."""
+"""Share of the scale from which the live view shows relevance: it knows no gradual opacity as the pictures do."""
 RELEVANCE_STEPS = 1000
 """Relevance in the page is rounded to its largest magnitude over this."""
 CSS = """
