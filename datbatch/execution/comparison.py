@@ -38,7 +38,7 @@ class AgeCurve:
     """What is normal over age for one person's sex and site, each array (age, measure), float64."""
 
     age_years: npt.NDArray[np.float64]
-    """Shape (age,): the ages of the normal studies, and the person's."""
+    """Shape (age,): the ages of the normal studies, and the person's, capped at `schema.AGE_CAP_YEARS`."""
     expected: npt.NDArray[np.float64]
     lower: npt.NDArray[np.float64]
     upper: npt.NDArray[np.float64]
@@ -149,7 +149,8 @@ def compare_study(kept: KeptRange, binding: Binding, person: Person, facts: Stud
 
 def age_curve(kept: KeptRange, person: Person) -> AgeCurve | None:
     """Give what is normal at each age of the normal studies, for one person's sex and site."""
-    ends = [*kept.fitted.age_range, *([] if person.age_years is None else [person.age_years])]
+    own = [] if person.age_years is None else [min(person.age_years, schema.AGE_CAP_YEARS)]
+    ends = [*kept.fitted.age_range, *own]
     if AGE not in kept.fitted.covariates.terms or not np.isfinite(ends).all():
         return None
     ages = np.linspace(min(ends), max(ends), 41)

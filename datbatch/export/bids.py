@@ -22,7 +22,7 @@ from datbatch.cohort.query import choose_model, cohort_atlas, json_attribute
 from datbatch.cohort.results import StudyResults, positions
 from datbatch.export.frames import FRAME_WORDS, IPSILATERAL_LEFT, OWN_SPACE, Frame
 from datbatch.export.nifti import NOTICE, write_image
-from datbatch.export.table_contents import AGE_CAP_YEARS, describe
+from datbatch.export.table_contents import describe
 from datbatch.export.tables import to_csv
 from datbatch.files import write_whole
 from datbatch.imaging.nifti import write_nifti
@@ -140,7 +140,7 @@ def participants(root: xarray.Dataset) -> tuple[pd.DataFrame, dict[str, dict[str
     words: dict[str, dict[str, Any]] = {"participant_id": {"Description": "pseudonym: keyed hash"}}
     for name in (one for one in _COLUMNS if one in root.variables):
         values = root[name].values
-        columns[name] = np.minimum(values, AGE_CAP_YEARS) if name == "age" else [str(one) for one in values]
+        columns[name] = np.minimum(values, schema.AGE_CAP_YEARS) if name == "age" else [str(one) for one in values]
         told = describe(known[name])
         words[name] = {"Description": told["description"]} | ({"Units": told["units"]} if told["units"] else {})
     return pd.DataFrame(columns), words
@@ -191,7 +191,7 @@ def _write_atlas(cohort: xarray.DataTree, folder: Path, frame: Frame) -> list[Pa
 
 
 def _readme(frame: Frame) -> str:
-    cap = f"{AGE_CAP_YEARS:g}"
+    cap = f"{schema.AGE_CAP_YEARS:g}"
     return f"""DAT-SPECT volumes made by datbatch {__version__}: uptake over that of the reference region,
 and relevance for the decision of a neural network. {NOTICE}.
 

@@ -13,9 +13,9 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from datbatch.archive import inspect_file, pseudonym, study_identifier
+from datbatch.cohort import schema
 from datbatch.cohort.results import StudyResults
 from datbatch.errors import UnreadableDicomError
-from datbatch.export.table_contents import AGE_CAP_YEARS
 
 STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.128"
 """SOP class of the stand-in for what the maps derive from: single frames, as the writer of maps wants them."""
@@ -108,7 +108,7 @@ def pseudonymous(results: StudyResults) -> Subject:
         "StudyInstanceUID": uid(results.study, "study"),
     }
     if math.isfinite(results.age_years):
-        elements["PatientAge"] = f"{int(min(results.age_years, AGE_CAP_YEARS)):03d}Y"
+        elements["PatientAge"] = f"{int(min(results.age_years, schema.AGE_CAP_YEARS)):03d}Y"
     return Subject(results.study, elements, identified=False)
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from datbatch.cohort import schema
 
-AGE_CAP_YEARS = schema.AGE_CAP_YEARS
-
 LABELS = {
     "region": schema.REGIONS,
     "statistic": schema.STATISTICS,
@@ -43,7 +41,7 @@ OTHER_WORDS = {
     "value": "the figure, in the units of its variable",
     "model": "name of the trained model",
 }
-_AGE_WORDS = f"; ages above {AGE_CAP_YEARS:g} are given as {AGE_CAP_YEARS:g}"
+_AGE_WORDS = f"; ages above {schema.AGE_CAP_YEARS:g} are given as {schema.AGE_CAP_YEARS:g}"
 
 
 @dataclass(frozen=True)

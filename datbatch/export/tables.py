@@ -22,7 +22,6 @@ from datbatch.cohort.query import choose_model
 from datbatch.cohort.results import patient_side, positions
 from datbatch.errors import ConfigurationError
 from datbatch.export.table_contents import (
-    AGE_CAP_YEARS,
     LABELS,
     MODEL_TABLES,
     RANGE_TABLES,
@@ -191,7 +190,7 @@ def _column(
         return np.full(rows, "", dtype=object) if values is None else _texts_of(values)
     if variable.dtype.startswith("float"):
         found = np.full(rows, np.nan) if values is None else values
-        return np.minimum(found, AGE_CAP_YEARS) if variable.name == "age" else found
+        return np.minimum(found, schema.AGE_CAP_YEARS) if variable.name == "age" else found
     missing = np.ones(rows, dtype=bool)
     if values is not None:
         missing = np.zeros(rows, dtype=bool) if present is None else ~present

@@ -96,7 +96,15 @@ def _panel(words: str, comparison: Comparison, curve: AgeCurve, measure: str, li
         outside = np.isfinite(lower) and not lower <= value <= upper
         age = comparison.person.age_years
         assert age is not None
-        drawn.append(element("circle", cx=x(age), cy=y(value), r=6, class_="outside" if outside else "inside"))
+        drawn.append(
+            element(
+                "circle",
+                cx=x(min(age, schema.AGE_CAP_YEARS)),
+                cy=y(value),
+                r=6,
+                class_="outside" if outside else "inside",
+            )
+        )
         told += f": {value:.2f}"
         if np.isfinite(z):
             told += f", z = {z:+.1f}".replace("-", "−")

@@ -11,6 +11,7 @@ import numpy as np
 from datbatch import __version__
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
+from datbatch.execution.comparison import Person
 from datbatch.execution.explained import MEANINGS, StudyExplanation
 from datbatch.norms import WARNINGS
 from datbatch.report.document import document
@@ -79,7 +80,7 @@ def _whose(study: StudyExplanation) -> str:
     told = [study.study] if study.study else []
     person = study.comparison.person if study.comparison is not None else None
     if person is not None:
-        told.append("age not known" if person.age_years is None else f"{person.age_years:.0f} years")
+        told.append(_age(person))
         told.append({"F": "female", "M": "male"}.get(person.sex, "sex not known"))
         if person.site:
             told.append(f"site {person.site}")
@@ -88,6 +89,14 @@ def _whose(study: StudyExplanation) -> str:
     if study.simulated:
         told.append("SIMULATED")
     return " · ".join([*told, f"read by the network {study.model}"])
+
+
+def _age(person: Person) -> str:
+    if person.age_years is None:
+        return "age not known"
+    if person.age_years > schema.AGE_CAP_YEARS:
+        return f"age over {schema.AGE_CAP_YEARS:g}"
+    return f"age {person.age_years:.0f}"
 
 
 def _notice() -> Html:
@@ -226,12 +235,12 @@ def _binding(study: StudyExplanation) -> Iterator[Html]:
     )
     if study.comparison is not None:
         person = study.comparison.person
-        age = "age not known" if person.age_years is None else f"age {person.age_years:g}"
         sex = {"F": "female", "M": "male"}.get(person.sex, "sex not known")
         place = f"site {person.site}" if person.site else "site not stated"
         yield element(
             "p",
-            f"Compared with up to {study.comparison.normals} normal studies of the cohort at {age}, {sex}, {place}.",
+            f"Compared with up to {study.comparison.normals} normal studies of the cohort at {_age(person)}, {sex}, "
+            f"{place}.",
         )
         if study.comparison.warnings:
             limits = "; ".join(WARNINGS[code] for code in study.comparison.warnings)

@@ -29,6 +29,8 @@ from datbatch.report.study_pictures import OPAQUE, VISIBLE, around_brain, region
 
 UPTAKE_STEP = 0.01
 """Uptake in the page is rounded to this; the files beside it are exact."""
+SEEN = (VISIBLE + OPAQUE) / 2
+"""Share of the scale from which the live view shows relevance: it knows no gradual opacity as the pictures do."""
 RELEVANCE_STEPS = 1000
 """Relevance in the page is rounded to its largest magnitude over this."""
 CSS = """
@@ -68,14 +70,14 @@ def viewer(study: StudyExplanation, convention: Convention) -> Html:
         "grid": {"size": schema.SHAPE, "origin": schema.ORIGIN_MM, "spacing": schema.SPACING_MM},
         "radiological": convention == "radiological",
         "uptake": uptake_limits([uptake[labels > 0] if labels.any() else uptake]),
-        "relevance": [VISIBLE * limits[1], limits[1]],
+        "relevance": [SEEN * limits[1], limits[1]],
         "regions": ["", *(region_words(study, name) for name in schema.ATLAS_LABELS)],
         "start": places[0][1],
         "colours": {
             "grey-scale": _colour_map(GREY_COLOURS),
             "hot-iron": _colour_map(HOT_IRON_COLOURS),
-            "speaks-for": _colour_map(_half(1), fade=True),
-            "speaks-against": _colour_map(_half(-1), fade=True),
+            "speaks-for": _colour_map(_half(1), start=SEEN),
+            "speaks-against": _colour_map(_half(-1), start=SEEN),
         },
     }
     blocks = (
@@ -105,7 +107,8 @@ def viewer(study: StudyExplanation, convention: Convention) -> Html:
     caption = (
         f"Three planes through one place, in MNI space, {convention} convention; L, R: the patient’s sides. Click or "
         "drag to move, turn the wheel to go through the slices, drag with the right button to change the window. "
-        f"Uptake is rounded to {UPTAKE_STEP:g}, relevance to {1 / RELEVANCE_STEPS:.1%} of its largest value."
+        f"Relevance under {100 * SEEN:.0f} % of the scale's end is left clear. Uptake is rounded to {UPTAKE_STEP:g}, "
+        f"relevance to {100 / RELEVANCE_STEPS:g} % of its largest value."
     )
     return element(
         "figure",
@@ -132,7 +135,7 @@ def _controls(study: StudyExplanation, places: Sequence[tuple[str, list[float]]]
     return element(
         "div",
         element("label", element("input", type="checkbox", id="viewer-shown", checked=True), "Relevance"),
-        element("label", "Opacity", element("input", type="range", id="viewer-opacity", min=0, max=100, value=80)),
+        element("label", "Opacity", element("input", type="range", id="viewer-opacity", min=0, max=100, value=65)),
         element(
             "label", "Uptake in",
             element("select", element("option", "grey", value="grey-scale"),
@@ -159,15 +162,14 @@ def _volume(volume: Volume, step: float) -> bytes:
     return gzip.compress(content, compresslevel=9, mtime=0)
 
 
-def _colour_map(colours: Colours, *, fade: bool = False) -> dict[str, list[int]]:
-    """Give a table of 256 colours; one that fades lets the smallest values show what lies below."""
-    at = np.linspace(0.0, 1.0, 256)
+def _colour_map(colours: Colours, *, start: float = 0.0) -> dict[str, list[int]]:
+    """Give a table of 256 colours, the first of them clear; it begins at a share of the scale."""
+    at = np.linspace(start, 1.0, 256)
     places = [place for place, _ in colours]
     table = {
         name: np.interp(at, places, [255 * rgb[channel] for _, rgb in colours]) for channel, name in enumerate("RGB")
     }
-    table["A"] = np.clip(at * (1.0 - VISIBLE) / (OPAQUE - VISIBLE), 0.0, 1.0) * 255 if fade else np.full(256, 255.0)
-    table["A"][0] = 0.0
+    table["A"] = np.where(np.arange(256) == 0, 0.0, 255.0)
     return {name: np.rint(values).astype(int).tolist() for name, values in {**table, "I": np.arange(256.0)}.items()}
 
 

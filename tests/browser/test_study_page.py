@@ -165,8 +165,11 @@ def test_the_film_turns(opened: Opened) -> None:
     page.fill("#film-place", "12")
     assert page.inner_text("#film-angle") == "180°"
     assert (page.inner_text("#film-left"), page.inner_text("#film-right")) == ("R", "L")
-    strip, window = page.locator("#film-strip").bounding_box(), page.locator(".window").bounding_box()
-    assert strip["y"] == pytest.approx(window["y"] - 12 * window["height"], abs=1.5)
+    page.wait_for_function(
+        "() => { const strip = document.getElementById('film-strip').getBoundingClientRect();"
+        " const shown = document.querySelector('.window').getBoundingClientRect();"
+        " return Math.abs(shown.y - strip.y - 12 * shown.height) < 1.5; }"
+    )
     page.click("#film-play")
     page.wait_for_function("() => document.getElementById('film-place').value !== '12'")
     page.click("#film-play")

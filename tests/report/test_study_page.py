@@ -9,6 +9,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -126,6 +127,14 @@ def test_binding_stands_at_the_persons_age_over_the_normal_range(z: float, kind:
     ticks = {int(age): float(at) for at, age in re.findall(r'<text x="([\d.]+)" y="149"[^>]*>(\d+)<', panel)}
     assert ticks[60] < x < ticks[70]
     assert age_panels(explained_study(), "hottest_voxels") is None
+
+
+def test_an_age_that_points_to_a_person_is_not_given() -> None:
+    old = with_ages(comparison())
+    old = replace(old, person=replace(old.person, age_years=93.4))
+    text = study_page(explained_study(comparison=old))
+    assert "age over 89" in text
+    assert "93" not in Page(text.split("<script")[0]).text
 
 
 @pytest.mark.parametrize("orientation", [1, -1])

@@ -64,6 +64,9 @@
     // The library focuses its canvas: the page must not jump there.
     const focus = canvas.focus.bind(canvas);
     canvas.focus = () => focus({ preventScroll: true });
+    // While a page is laid out anew its canvas may have no size for a moment.
+    const draw = view.drawScene.bind(view);
+    view.drawScene = () => (canvas.clientWidth > 50 && canvas.clientHeight > 50 ? draw() : undefined);
     await view.attachToCanvas(canvas, false);
     for (const [name, colours] of Object.entries(settings.colours)) view.addColormap(name, colours);
     const [low, high] = settings.uptake, [seen, full] = settings.relevance;
@@ -72,7 +75,7 @@
       0, undefined, below ? -least : NaN, below ? -most : NaN,
     );
     view.addVolume(await image(uptakeFile, "uptake.nii", "grey-scale", 1, low, high, ""));
-    view.addVolume(await image(relevanceFile, "relevance.nii", "speaks-for", 0.8, seen, full, "speaks-against"));
+    view.addVolume(await image(relevanceFile, "relevance.nii", "speaks-for", 0.65, seen, full, "speaks-against"));
     view.setSliceType(view.sliceTypeMultiplanar);
 
     const say = (location) => {
