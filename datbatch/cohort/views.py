@@ -46,8 +46,8 @@ def volumes(values: xarray.DataArray, mirrored: xarray.DataArray, frame: str) ->
     if frame == "ipsilateral-left":
         return lazy(values)
     chunked = lazy(values)
-    # Block by block: `where` over the whole arrays makes a graph that costs fifteen times what it computes.
-    own = xarray.apply_ufunc(
+    # Block by block: `where` over the whole arrays takes twice the time.
+    own: xarray.DataArray = xarray.apply_ufunc(
         _unmirrored, chunked, mirrored.compute().chunk({"study": chunked.chunksizes["study"]}),
         input_core_dims=[["x"], []], output_core_dims=[["x"]], dask="parallelized", output_dtypes=[values.dtype],
     )  # fmt: skip
