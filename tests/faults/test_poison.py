@@ -1,4 +1,4 @@
-"""A study that crashes, eats all memory or never ends is named; the others of its granule are done, to the same bits."""
+"""A study that crashes, eats all memory or hangs is named; the others of its granule are done, to the same bits."""
 
 from __future__ import annotations
 
