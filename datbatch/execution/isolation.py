@@ -101,21 +101,22 @@ class LosableProcess:
     def _started(self) -> Connection[Any, Any]:
         if self._process is not None and self._process.poll() is None and self._pipe is not None:
             return self._pipe
-        self._end()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            number = theirs.fileno()
-            limits = [repr(self._limits.study_seconds), repr(self._limits.study_gb)]
-            # Libraries may print an argument, and arguments hold paths. -P: nothing is loaded from the current folder.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
-            )  # fmt: skip
-        self._pipe = Connection(ours.detach())
-        with contextlib.suppress(EOFError, OSError):
-            if self._pipe.poll(START_SECONDS):
-                self._pipe.recv()
-                return self._pipe
+        for _ in range(DEATHS):
+            self._end()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                number = theirs.fileno()
+                limits = [repr(self._limits.study_seconds), repr(self._limits.study_gb)]
+                # Libraries may print an argument, and arguments hold paths. -P: nothing is loaded from this folder.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
+                )  # fmt: skip
+            self._pipe = Connection(ours.detach())
+            with contextlib.suppress(EOFError, OSError):
+                if self._pipe.poll(START_SECONDS):
+                    self._pipe.recv()
+                    return self._pipe
         raise ClusterError(f"a process for the studies could not be started; it ended by {_name(self._end())}")
 
     def _end(self, patience_seconds: float = 1.0) -> int:

@@ -18,6 +18,7 @@ import pytest
 
 from datbatch.config import LimitsConfig
 from datbatch.errors import (
+    ClusterError,
     DatbatchError,
     InternalError,
     MemoryExceededError,
@@ -123,3 +124,8 @@ def test_an_error_of_the_project_passes() -> None:
     with pytest.raises(StoreError):
         process.call(Store, Path("/nowhere"))
     process.close()
+
+
+def test_a_process_that_cannot_start_is_an_error_of_the_machine_not_of_the_study() -> None:
+    with pytest.raises(ClusterError, match="exit status 1"):
+        LosableProcess("no_such_module", LimitsConfig()).call(operator.neg, 1)
