@@ -256,6 +256,16 @@ class StoreConfig:
     """Studies of one granule: one task, one shard, one ledger object."""
 
 
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What one study may take while it is read and imaged, in a process of its own; 0 for no limit."""
+
+    study_seconds: float = 600.0
+    """Time: a study that hangs is ended and named."""
+    study_gb: float = 8.0
+    """Writable memory beyond the loaded libraries."""
+
+
 PATH_KEYS = (("norms", "recovery"),)
 """Parameters that are paths; what is stored instead is the digest of the file."""
 
@@ -276,6 +286,7 @@ class Config:
     norms: NormsConfig = field(default_factory=NormsConfig)
     trust: TrustConfig = field(default_factory=TrustConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     @classmethod
     def from_toml(cls, path: Path) -> Config:

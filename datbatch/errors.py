@@ -340,10 +340,24 @@ class ExposedFileError(DatbatchError):
 
 
 class WorkerLostError(DatbatchError):
-    """A study ended its worker process again and again."""
+    """A study ended its process again and again."""
 
     code = "worker-lost"
-    remedy = "Look at the study alone; it exhausts memory or crashes a library."
+    remedy = "Look at the study alone; it crashes a library or exhausts the machine's memory."
+
+
+class TimeExceededError(DatbatchError):
+    """The study took longer than any study may."""
+
+    code = "time-exceeded"
+    remedy = "Look at the study alone, and at its disk; raise limits.study_seconds where the machine is that slow."
+
+
+class MemoryExceededError(DatbatchError):
+    """The study wanted more memory than any study may."""
+
+    code = "memory-exceeded"
+    remedy = "Look at the study alone; raise limits.study_gb where studies are that large."
 
 
 class InternalError(DatbatchError):

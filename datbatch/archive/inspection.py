@@ -15,7 +15,7 @@ from datbatch.archive.inclusion import System
 from datbatch.archive.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
 from datbatch.archive.study import read_study
 from datbatch.config import ArchiveConfig
-from datbatch.errors import DatbatchError, InternalError, NotDicomError
+from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def check_study(study: StudyFiles) -> StudyCheck:
         acquisition = read_study(study.paths, config=study.config)
     except DatbatchError as error:
         return StudyCheck(error.code, error.reason)
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+    except MemoryError:
+        return StudyCheck(MemoryExceededError.code, "reading needed more memory than a study may take")
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # An unforeseen header must not end a scan of thousands of studies; the type alone carries no identity.
         return StudyCheck(InternalError.code, f"reading ended with {type(error).__name__}")
     digest = hashlib.sha256(repr(acquisition.projections.shape).encode())

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import __version__
-from datbatch.archive import Manifest, load_or_create_key, scan_archive, write_linkage
+from datbatch.archive import Manifest, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import Columns, pending_outcomes
@@ -38,6 +38,7 @@ from datbatch.execution.origin import Origin, keep_vanished, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
+from datbatch.execution.scanning import scan_losable
 from datbatch.execution.space import configured_space, recorded, write_space
 
 ATTEMPTS = 3
@@ -78,9 +79,7 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
-    manifest = scan_archive(
-        archive, key=key, participants=participants, known=known, config=config.archive, progress=progress.reach
-    )
+    manifest = scan_losable(archive, config, key=key, participants=participants, known=known, progress=progress.reach)
     progress.close()
     if not manifest.entries:
         raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")

@@ -17,6 +17,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import WorkerLostError
+from datbatch.execution.isolation import LOST, call_losable
 from datbatch.execution.space import store_space
 from datbatch.execution.stages import ImagedStudy, image_study
 
@@ -46,6 +47,24 @@ class GranuleRecord:
     failed: int
     """Studies of the manifest's included ones that failed in a stage."""
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One study of a granule, for a process that can be lost. Paths stay out of its representation."""
+
+    study: str
+    """Pseudonym."""
+    files: tuple[Path, ...] = field(repr=False)
+    store: Path = field(repr=False)
+    config: Config = field(repr=False)
+    known: Mapping[str, Row] = field(repr=False)
+    """Rows of the stages that are done."""
+
+
+def image_one(task: StudyTask) -> ImagedStudy:
+    """Image one study with the template and the atlas of its store."""
+    return image_study(task.study, task.files, task.config, task.known, store_space(task.store, task.config))
 
 
 def image_granule(task: ImagingTask) -> GranuleRecord:
@@ -96,6 +115,11 @@ def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> I
         reason = "the study ended its worker process again and again"
         row = Row(entry.pseudonym, schema.FAILED, WorkerLostError.code, "worker", reason)
     else:
-        files = [task.archive / name for name in entry.files]
-        return image_study(entry.pseudonym, files, task.config, known, store_space(task.store, task.config))
+        files = tuple(task.archive / name for name in entry.files)
+        try:
+            return call_losable(
+                image_one, StudyTask(entry.pseudonym, files, task.store, task.config, known), task.config.limits
+            )
+        except LOST as error:
+            row = Row(entry.pseudonym, schema.FAILED, error.code, "worker", error.reason)
     return ImagedStudy(dict.fromkeys(task.keys, row))

@@ -19,7 +19,7 @@ from datbatch.archive import Acquisition, StudyFacts, read_study
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
-from datbatch.errors import DatbatchError, InternalError, NormalisationError
+from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
 from datbatch.execution.space import Space, atlas_digest, configured_space, template_digest
 from datbatch.imaging import (
     ProjectionQuality,
@@ -211,6 +211,9 @@ def image_study(
         uptake = result.uptake
     except DatbatchError as error:
         rows[stage] = Row(study, schema.FAILED, error.code, stage, error.reason, values)
+    except MemoryError:
+        reason = "the study needed more memory than it may take"
+        rows[stage] = Row(study, schema.FAILED, MemoryExceededError.code, stage, reason, values)
     except Exception as error:
         # Its message may hold a path; only its kind is kept. One bad study never stops a batch.
         reason = f"unforeseen {type(error).__name__}"

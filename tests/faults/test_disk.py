@@ -1,4 +1,4 @@
-"""A full disk stops a run with a clear error; with room again it ends with the same bits."""
+"""A disk that is full, has no inode left or turns read-only stops a run with a clear error; mended, it ends as ever."""
 
 from __future__ import annotations
 
@@ -11,33 +11,56 @@ from pathlib import Path
 import pytest
 
 from datbatch.cohort.store import key_path
-from tests.pipeline import assert_same_content, config_text, imaging_content, run_command
+from tests.pipeline import assert_same_content, imaging_content, run_command
 
-SMALL, LARGE = "12m", "200m"
+pytestmark = pytest.mark.usefixtures("cheap_imaging")
+
+
+def mount(place: Path, options: str) -> bool:
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+    )
+    return done.returncode == 0
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own, 12 MB and 300 inodes."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
+    if not mount(place, "size=200m,nr_inodes=100k"):
         pytest.skip("this machine allows no mount")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_loses_nothing(small_disk: Path, tmp_path: Path, archive: Path, cohort: Path) -> None:
-    own, config = small_disk / "cohort.zarr", tmp_path / "config.toml"
-    config.write_text(config_text())
-    shutil.copy(key_path(cohort), key_path(own))
-    refused = run_command("run", archive, own, "--config", config, expect=1)
-    assert refused["error"] == "store-unusable"
+@pytest.mark.parametrize("short", ["size=1200k", "nr_inodes=200"])
+def test_a_full_disk_and_a_quota_lose_nothing(
+    disk: Path, archive: Path, cheap_whole: Path, config: Path, short: str
+) -> None:
+    own = disk / "cohort.zarr"
+    assert mount(disk, f"remount,{short}")
+    shutil.copy(key_path(cheap_whole), key_path(own))
+    refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
+    assert refused["error"] in ("store-unusable", "system")
     assert "No space left" in refused["reason"]
-    subprocess.run(["mount", "-o", f"remount,size={LARGE}", str(small_disk)], check=True)
+    assert mount(disk, "remount,size=200m,nr_inodes=100k")
     run_command("run", archive, own, "--config", config, expect=3)
-    assert_same_content(imaging_content(own), imaging_content(cohort))
+    assert_same_content(imaging_content(own), imaging_content(cheap_whole))
+
+
+def test_a_store_that_turned_read_only_stays_as_it_is(
+    disk: Path, archive: Path, cheap_whole: Path, config: Path
+) -> None:
+    own = disk / "cohort.zarr"
+    shutil.copytree(cheap_whole.parent, disk, dirs_exist_ok=True)
+    config.write_text(config.read_text() + "[quantify]\nreference_percentile = 60.0\n")
+    assert mount(disk, "remount,ro")
+    refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
+    assert "Read-only" in refused["reason"]
+    assert run_command("status", own)["studies"]["done"] >= 8
+    assert_same_content(imaging_content(own), imaging_content(cheap_whole))
+    assert mount(disk, "remount,rw")
+    assert run_command("run", archive, own, "--config", config, expect=3)["processed"] >= 8

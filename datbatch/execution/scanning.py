@@ -1,0 +1,42 @@
+"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datbatch.archive import FileFacts, Manifest, inspect_file, scan_archive
+from datbatch.archive.inspection import StudyCheck
+from datbatch.config import Config
+from datbatch.errors import DatbatchError
+from datbatch.execution.isolation import LosableMap
+
+PROCESSES = 4
+"""Most processes that read at a time: login nodes and file servers are shared."""
+
+
+def scan_losable(
+    archive: Path,
+    config: Config,
+    *,
+    key: bytes,
+    participants: Path | None,
+    known: Sequence[str],
+    progress: Callable[[int, int], None],
+) -> Manifest:
+    """Scan an archive; see `datbatch.archive.scan_archive`."""
+    processes = min(PROCESSES, os.cpu_count() or 1)
+    with LosableMap(inspect_file.__module__, config.limits, processes, _unread) as mapper:
+        return scan_archive(
+            archive, key=key, participants=participants, known=known, config=config.archive,
+            mapper=mapper, progress=progress,
+        )  # fmt: skip
+
+
+def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:
+    """Say of a file, or of a study's files, what became of the process that read them."""
+    if function is inspect_file:
+        return FileFacts(0, has_mark=True, code=error.code, reason=error.reason)
+    return StudyCheck(error.code, error.reason)

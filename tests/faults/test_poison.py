@@ -1,0 +1,50 @@
+"""A study that crashes, eats all memory or hangs is named; the others of its granule are done, to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from datbatch.archive import read_linkage
+from datbatch.cohort import schema
+from datbatch.cohort.store import Store, key_path, linkage_path
+from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
+from tests.pipeline import PROGRAM, config_text, imaging_content, run_command
+
+STAND_IN = Path(__file__).parent / "stand_in"
+CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "hang": TimeExceededError.code}
+
+
+def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(
+    tmp_path: Path, archive: Path, cohort: Path
+) -> None:
+    own, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
+    # One granule for all; a limit that a busy machine does not reach with a sound study.
+    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 12.0, "study_gb": 1.0}))
+    shutil.copy(key_path(cohort), key_path(own))
+    expected, files = imaging_content(cohort), read_linkage(linkage_path(cohort))
+    done = [str(s) for s, state in zip(expected["study"], expected["status"], strict=True) if state == schema.DONE]
+    victims = dict(zip(CODES, done, strict=False))
+    poison = " ".join(f"{kind}={files[study][0]}" for kind, study in victims.items())
+    ran = subprocess.run(
+        [PROGRAM, "run", str(archive), str(own), "--config", str(config), "--workers", "1", "--json"],
+        env=os.environ | {"DATBATCH_STAND_IN": poison, "PYTHONPATH": str(STAND_IN)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 3, ran.stderr
+    assert "Traceback" not in ran.stderr
+    found = imaging_content(own)
+    codes = dict(zip(found["study"], found["error_code"], strict=True))
+    assert {kind: codes[study] for kind, study in victims.items()} == CODES
+    others = [index for index, study in enumerate(found["study"]) if study not in victims.values()]
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name][others], values[others], err_msg=name)
+    assert json.loads(ran.stdout)["failures"].keys() >= set(CODES.values())
+    # What was poisonous by chance is mended by `retry`.
+    run_command("retry", own, expect=3)
+    assert set(Store(own).read_table("error_code")) == set(expected["error_code"])
