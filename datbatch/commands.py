@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datbatch.config import Config
 from datbatch.errors import ConfigurationError
+from datbatch.location import output_beside
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
@@ -189,7 +190,7 @@ def report(options: argparse.Namespace) -> Answer:
     from datbatch.cohort.query import open_cohort
     from datbatch.report import write_report
 
-    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
+    output = options.output or output_beside(options.cohort, "report.html")
     page = write_report(open_cohort(options.cohort), output, model=options.model)
     return Answer(str(page), {"report": str(page)})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from datbatch.config import Config
 from datbatch.execution.planning import ImagingPlan
 from datbatch.execution.progress import duration
 from datbatch.execution.stages import image_study
+from datbatch.location import Location
 
 SAMPLE = 3
 BYTES_PER_STUDY = int(0.85 * 4 * np.prod(schema.SHAPE))
@@ -43,7 +43,7 @@ class Cost:
         )
 
 
-def estimate_cost(plan: ImagingPlan, archive: Path, config: Config) -> Cost:
+def estimate_cost(plan: ImagingPlan, archive: Location, config: Config) -> Cost:
     """Image a few of the pending studies in memory and scale up.
 
     The first one is not counted: it pays for what a process compiles and loads once.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from datbatch.imaging import (
     register_affine,
     resample,
 )
+from datbatch.location import Location
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class ImagedStudy:
 
 def image_study(
     study: str,
-    files: Sequence[Path],
+    files: Sequence[Location],
     config: Config,
     known: Mapping[str, Row] | None = None,
     space: Space | None = None,

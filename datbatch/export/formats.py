@@ -18,13 +18,14 @@ from datbatch.errors import ConfigurationError, MissingFilesError
 from datbatch.export import bids, nifti
 from datbatch.export.frames import AS_ACQUIRED, IPSILATERAL_LEFT, Frame
 from datbatch.export.run import Exported, Format, export_studies
+from datbatch.location import Location
 
 if TYPE_CHECKING:
     from datbatch.export.subject import Subject
 
 
 def export_nifti(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     *,
     frame: Frame = AS_ACQUIRED,
@@ -53,7 +54,7 @@ def export_nifti(
 
 
 def export_bids(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     *,
     frame: Frame = AS_ACQUIRED,
@@ -70,7 +71,7 @@ def export_bids(
 
 
 def export_dicom(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     draw: Callable[[StudyResults], npt.NDArray[np.uint8]],
     *,

@@ -14,7 +14,7 @@ import xarray
 
 from datbatch.cohort import schema
 from datbatch.cohort.query import as_acquired, open_cohort
-from datbatch.cohort.store import Store, sweep_partial_files, volume_sha256
+from datbatch.cohort.store import Store, volume_sha256
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 
 STUDIES = ["sa", "sb", "sc"]
@@ -186,9 +186,3 @@ def test_what_is_no_cohort_store_is_refused_by_name(tmp_path: Path, content: str
         (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
     with pytest.raises(StoreError):
         Store(path)
-
-
-def test_left_over_partial_files_are_swept(store: Store) -> None:
-    (store.path / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"x")
-    assert sweep_partial_files(store.path) == 1
-    assert not list(store.path.rglob("*.partial"))
