@@ -9,10 +9,10 @@ keeps it or knows. A holder of the same machine whose process is gone is not wai
 
 from __future__ import annotations
 
-import _thread
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 import uuid
@@ -59,6 +59,9 @@ class Lease:
                 self._refuse_the_living(found)
                 if self._renew(found.tag):
                     break
+                # Gone meanwhile: there is room. Else somebody was faster.
+                location.stamp(self.place)
+                raise StoreInUseError("another command is writing to the store")
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
@@ -74,8 +77,11 @@ class Lease:
     def _renew(self, instead_of: str | None) -> bool:
         self._count += 1
         content = json.dumps({"token": self._token, "count": self._count, "holder": _this_process()}).encode()
-        # Made again where only the answer was lost: the content is this process's own.
         written = location.create(self.place, content, instead_of=instead_of)
+        if not written:
+            # Perhaps only the answer was lost: no other process has this content.
+            with suppress(FileNotFoundError):
+                written = location.read(self.place)[0] == content
         if written:
             self._tag = location.stamp(self.place).tag
         return written
@@ -89,7 +95,9 @@ class Lease:
                 continue
             if not written:
                 self.lost = True
-                _thread.interrupt_main()
+                # A real signal, as an operator's Ctrl-C, also wakes a process that sleeps.
+                handled = callable(signal.getsignal(signal.SIGINT))
+                os.kill(os.getpid(), signal.SIGINT if handled else signal.SIGTERM)
                 return
 
     def _refuse_the_living(self, found: location.Stamp) -> None:
