@@ -65,6 +65,8 @@ def s3(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3L
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DATBATCH_PRIVATE", str(tmp_path / "private"))
     location._client.cache_clear()
+    # The server makes a bucket with its first object.
+    location.write(S3Location(BUCKET, "first"), b"x")
     return S3Location(BUCKET, uuid.uuid4().hex)
 
 
