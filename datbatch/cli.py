@@ -15,6 +15,7 @@ from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
 from datbatch.completion import SHELLS
 from datbatch.errors import ConfigurationError, DatbatchError, Terminated
+from datbatch.location import Location, failure_of_storage, parse_location
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but studies failed (see `datbatch failures`);
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        answer: Answer = options.command(options)
+        answer = _called(options)
     except DatbatchError as error:
         if options.json:
             print(json.dumps({"error": error.code, "reason": error.reason, "remedy": error.advice}))
@@ -93,9 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
         ("run", commands.run, "read, reconstruct, normalise, quantify, store"),
     ):
         command = _command(parsers, name, function, words, f"datbatch {name} archive cohort.zarr")
-        command.add_argument("archive", type=Path, help="folder of DICOM files, of any shape")
-        command.add_argument("cohort", type=Path, help="store, made where there is none")
-        command.add_argument("--participants", type=Path, help="table of labels, sites, ages (default: in the archive)")
+        command.add_argument("archive", type=_location, help="folder of DICOM files, of any shape")
+        command.add_argument("cohort", type=_location, help="store, made where there is none")
+        command.add_argument(
+            "--participants", type=_location, help="table of labels, sites, ages (default: in the archive)"
+        )
         if name == "plan":
             command.add_argument("--no-cost", action="store_true", help="measure nothing: only what would run, and why")
         _config_option(command)
@@ -108,13 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
         "normal range, corrected recovery, harmonised sites",
         "datbatch norms cohort.zarr",
     )
-    norms.add_argument("cohort", type=Path)
+    norms.add_argument("cohort", type=_location)
     _config_option(norms)
 
     train = _command(
         parsers, "train", commands.train, "split the cohort and train the network", "datbatch train cohort.zarr"
     )
-    train.add_argument("cohort", type=Path)
+    train.add_argument("cohort", type=_location)
     train.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
     train.add_argument("--epochs", type=_positive, help="passes over the training set")
     train.add_argument("--seed", type=_positive, help="seed of the initial weights: others make repeats of a model")
@@ -128,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         "inference and relevance for every study",
         "datbatch explain cohort.zarr",
     )
-    explain.add_argument("cohort", type=Path)
+    explain.add_argument("cohort", type=_location)
     explain.add_argument("--model", help="name of a trained model (default: the newest)")
     _config_option(explain)
     _cluster_options(explain)
@@ -140,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
         "figures of merit, comparators, calibration, repeats",
         "datbatch evaluate cohort.zarr",
     )
-    evaluate.add_argument("cohort", type=Path)
+    evaluate.add_argument("cohort", type=_location)
     evaluate.add_argument("--model", help="name of a trained model (default: the newest)")
     evaluate.add_argument("--blur", action="store_true", help="also with extra blur of 0 to 8 mm")
     evaluate.add_argument(
@@ -153,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "trust", commands.trust, "whether a model's relevance maps can be trusted",
         "datbatch trust cohort.zarr",
     )  # fmt: skip
-    trust.add_argument("cohort", type=Path)
+    trust.add_argument("cohort", type=_location)
     trust.add_argument("--model", help="name of an explained model (default: the newest)")
     trust.add_argument("--studies", type=_positive, help="test studies at most (default: of the parameters, 20)")
     _config_option(trust)
@@ -166,7 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
         "figures and tables: a page and a folder",
         "datbatch report cohort.zarr",
     )
-    report.add_argument("cohort", type=Path)
+    report.add_argument("cohort", type=_location)
     report.add_argument("--model", help="name of a model in the store (default: the newest)")
     report.add_argument("--output", type=Path, help="file to write (default: COHORT.report.html)")
 
@@ -174,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "explore", commands.explore, "the whole cohort in a browser, offline: a folder of static files",
         "datbatch explore cohort.zarr",
     )  # fmt: skip
-    explore.add_argument("cohort", type=Path)
+    explore.add_argument("cohort", type=_location)
     explore.add_argument("--model", help="name of a model in the store (default: the newest)")
     explore.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
     explore.add_argument(
@@ -198,12 +201,12 @@ def build_parser() -> argparse.ArgumentParser:
     study.add_argument("--picture", type=Path, help="write uptake and relevance as a PNG picture")
 
     status = _command(parsers, "status", commands.status, "what is done", "datbatch status cohort.zarr")
-    status.add_argument("cohort", type=Path)
+    status.add_argument("cohort", type=_location)
 
     failures = _command(
         parsers, "failures", commands.failures, "what failed, where and why", "datbatch failures cohort.zarr"
     )
-    failures.add_argument("cohort", type=Path)
+    failures.add_argument("cohort", type=_location)
     failures.add_argument(
         "--examples", type=_positive, default=5, metavar="N", help="studies to list for each code (default: 5)"
     )
@@ -212,14 +215,14 @@ def build_parser() -> argparse.ArgumentParser:
     retry = _command(
         parsers, "retry", commands.retry, "run failed studies again", "datbatch retry cohort.zarr --code internal"
     )
-    retry.add_argument("cohort", type=Path)
+    retry.add_argument("cohort", type=_location)
     retry.add_argument("--code", action="append", help="only this error code (can be given again)")
     _cluster_options(retry)
 
     verify = _command(
         parsers, "verify", commands.verify, "compare every byte with its record", "datbatch verify cohort.zarr"
     )
-    verify.add_argument("cohort", type=Path)
+    verify.add_argument("cohort", type=_location)
     verify.add_argument("--repair", action="store_true", help="compute damaged granules again")
     _cluster_options(verify)
 
@@ -227,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "template", commands.template,
         "build a template from a cohort's normal studies, and normalise with it", "datbatch template cohort.zarr",
     )  # fmt: skip
-    template.add_argument("cohort", type=Path, nargs="?", help="store, made by `run`")
+    template.add_argument("cohort", type=_location, nargs="?", help="store, made by `run`")
     template.add_argument(
         "--simulated", type=Path, metavar="FILE", help="build from simulated studies, without a store"
     )
@@ -274,7 +277,7 @@ def _export_commands(formats: Any) -> None:
     ):
         export = _command(formats, name, function, words, f"datbatch export {name} cohort.zarr --output {name}")
         export.set_defaults(format=name)
-        export.add_argument("cohort", type=Path)
+        export.add_argument("cohort", type=_location)
         export.add_argument("--output", type=Path, required=True, help="folder to write to; whole files are replaced")
         export.add_argument("--study", action="append", metavar="ID", help="only this pseudonym (can be given again)")
         export.add_argument("--model", help="name of a model in the store (default: the newest)")
@@ -329,6 +332,24 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         "--cluster", metavar="FILE", help="cluster file (TOML), or a running Dask scheduler's address or scheduler file"
     )
     parser.add_argument("--workers", type=_positive, help="processes of the local cluster (default: one per core)")
+
+
+def _called(options: argparse.Namespace) -> Answer:
+    try:
+        answer: Answer = options.command(options)
+    except Exception as error:
+        failure = failure_of_storage(error)
+        if failure is None:
+            raise
+        raise failure from None
+    return answer
+
+
+def _location(text: str) -> Location:
+    try:
+        return parse_location(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(f"{error.reason}: {text!r}. {error.advice}") from None
 
 
 def _positive(text: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datbatch.config import Config
 from datbatch.errors import ConfigurationError, by_code
+from datbatch.location import output_beside
 
 if TYPE_CHECKING:
     from datbatch.execution.imaging_run import RunSummary
@@ -192,7 +193,7 @@ def report(options: argparse.Namespace) -> Answer:
     from datbatch.report import write_report
     from datbatch.report.pages import report_folder
 
-    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.report.html")
+    output = options.output or output_beside(options.cohort, "report.html")
     page = write_report(open_cohort(options.cohort), output, model=options.model)
     folder = report_folder(page)
     text = f"{page}\n{folder}  figures (SVG, PNG, CSV), tables, volumes, methods.md, references.bib\n{NOTICE}"
@@ -207,7 +208,7 @@ def explore(options: argparse.Namespace) -> Answer:
     cohort = open_cohort(options.cohort)
     if not options.quiet:
         print(f"datbatch: {size_beforehand(cohort, options.volumes)}", file=sys.stderr)
-    output = options.output or options.cohort.with_name(f"{options.cohort.stem}.explorer")
+    output = options.output or output_beside(options.cohort, "explorer")
     written = write_explorer(cohort, output, model=options.model, volumes=options.volumes, quiet=options.quiet)
     text = f"{written.text()}\nOpen it in a browser; it needs no server and no network. {NOTICE}"
     return Answer(text, dataclasses.asdict(written), EXIT_FAILED_STUDIES if written.failed else EXIT_OK)

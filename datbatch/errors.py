@@ -252,6 +252,13 @@ class CorruptStoreError(StoreError):
     remedy = "Run `datbatch verify --repair` to compute the damaged granules again."
 
 
+class StorageError(DatbatchError):
+    """The object store refuses, cannot be reached, or is not set up."""
+
+    code = "storage-unusable"
+    remedy = "Check endpoint, region, bucket and credentials (AWS_... variables), then call again: it resumes."
+
+
 class ModelError(DatbatchError):
     """A model cannot be used: missing, damaged, pickled, or made for another grid."""
 

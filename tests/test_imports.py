@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "datbatch"
 LEVELS = [
     {"errors"},
     {"config", "files"},
+    {"location"},
     {"cohort.schema"},
     {"archive", "imaging", "simulation", "classifier", "relevance"},
     {"norms", "evaluation"},
@@ -26,7 +27,8 @@ LEVELS = [
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {
-    "zarr": {"cohort/store.py"},
+    "zarr": {"cohort/store.py", "cohort/layout.py"},
+    "obstore": {"location.py"},
     "distributed": {f"execution/{name}.py" for name in ("driver", "pools", "running_cluster", "worker_group")},
 }
 ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms", "evaluation"}

@@ -7,10 +7,10 @@ import re
 import stat
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from datbatch.archive.elements import Elements, Layout, PixelSpan, Walk
 from datbatch.errors import DatbatchError, NotDicomError, TruncatedError, UnreadableDicomError
+from datbatch.location import Location, S3Location, read
 
 MAX_FILE_BYTES = 1 << 29
 """Of a longer file only the beginning is looked at; its pixels are never read."""
@@ -49,7 +49,7 @@ class Header:
         return _ENCAPSULATED.fullmatch(self.transfer_syntax) is not None
 
 
-def read_bytes(path: Path) -> tuple[bytes, int]:
+def read_bytes(path: Location) -> tuple[bytes, int]:
     """Read a regular file, of a very long one the beginning only.
 
     Returns
@@ -64,7 +64,11 @@ def read_bytes(path: Path) -> tuple[bytes, int]:
         When the operating system refuses.
     NotDicomError
         When it isn't a regular file.
+    StorageError
+        When S3 doesn't give it.
     """
+    if isinstance(path, S3Location):
+        return _read_object(path)
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             status = os.fstat(stream.fileno())
@@ -74,6 +78,14 @@ def read_bytes(path: Path) -> tuple[bytes, int]:
             return stream.read(size if size <= MAX_FILE_BYTES else _LARGE_FILE_BEGINNING), size
     except OSError as error:
         raise UnreadableDicomError(f"the file cannot be read ({type(error).__name__})") from None
+
+
+def _read_object(place: S3Location) -> tuple[bytes, int]:
+    try:
+        data, size = read(place, limit=MAX_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise UnreadableDicomError(f"the file cannot be read ({type(error).__name__})") from None
+    return data if size <= MAX_FILE_BYTES else data[:_LARGE_FILE_BEGINNING], size
 
 
 def has_mark(data: bytes) -> bool:
@@ -118,7 +130,7 @@ def parse(data: bytes, size: int | None = None) -> Header:
     return Header(walk.found, syntax, walk.pixels, data, inflating or walk.problem)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Location) -> Header:
     """Open a file; see `read_bytes` and `parse` for what is refused and what is kept in `problem`."""
     return parse(*read_bytes(path))
 

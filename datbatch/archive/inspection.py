@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from datbatch.archive.facts import age_years, sex
 from datbatch.archive.frames import declared_detectors
@@ -16,6 +15,7 @@ from datbatch.archive.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
 from datbatch.archive.study import read_study
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
+from datbatch.location import Location
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FileFacts:
     is_media_directory: bool = False
 
 
-def inspect_file(path: Path) -> FileFacts:
+def inspect_file(path: Location) -> FileFacts:
     """Classify a file by its content, without decoding pixels; never raises for what the file holds."""
     try:
         data, size = read_bytes(path)
@@ -96,7 +96,7 @@ class StudyCheck:
 class StudyFiles:
     """The files of one study, to be checked."""
 
-    paths: tuple[Path, ...] = field(repr=False)
+    paths: tuple[Location, ...] = field(repr=False)
     config: ArchiveConfig
 
 

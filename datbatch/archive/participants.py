@@ -8,10 +8,10 @@ import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from datbatch.cohort.schema import READS
 from datbatch.errors import ParticipantsTableError
+from datbatch.location import Location, read
 
 DEFAULT_NAMES = ("participants.csv", "participants.tsv")
 KEYS = ("path", "study_instance_uid", "accession_number", "patient_id")
@@ -73,7 +73,7 @@ class ParticipantsTable:
         return tuple(sorted(set(found)))
 
 
-def read_participants(archive: Path, table: Path | None) -> ParticipantsTable:
+def read_participants(archive: Location, table: Location | None) -> ParticipantsTable:
     """Read the participants' table: the given one, else the archive's own, else none.
 
     Columns (in any order, others are ignored): one or more of `KEYS`; site, sex, age, label, indication and the reads
@@ -113,18 +113,20 @@ def read_participants(archive: Path, table: Path | None) -> ParticipantsTable:
     return ParticipantsTable(tuple(rows), by_key)
 
 
-def _text(table: Path) -> str:
+def _text(table: Location) -> str:
     try:
-        if table.stat().st_size > _MAX_BYTES:
+        content, size = read(table, limit=_MAX_BYTES)
+        if size > _MAX_BYTES:
             raise ParticipantsTableError(f"the table has more than {_MAX_BYTES} bytes")
-        return table.read_text(encoding="utf-8-sig")
+        # As when a text file is read: lines end with one character.
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ParticipantsTableError(f"the table cannot be read ({type(error).__name__})") from None
     except UnicodeDecodeError:
         raise ParticipantsTableError("the table is not UTF-8 text", "Save the table as UTF-8.") from None
 
 
-def _participant(cells: Mapping[str, str], archive: Path) -> Participant | None:
+def _participant(cells: Mapping[str, str], archive: Location) -> Participant | None:
     key = next(((column, cells[column]) for column in KEYS if cells.get(column)), None)
     if key is None:
         return None
@@ -141,9 +143,9 @@ def _participant(cells: Mapping[str, str], archive: Path) -> Participant | None:
     )
 
 
-def _relative(path: str, archive: Path) -> str:
+def _relative(path: str, archive: Location) -> str:
     path = path.replace("\\", "/")
-    root = archive.absolute().as_posix()
+    root = str(archive.absolute()).replace("\\", "/")
     if path == root or path.startswith(f"{root}/"):
         path = path[len(root) :]
     return posixpath.normpath(path.strip("/") or ".")

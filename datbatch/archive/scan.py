@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from datbatch.archive.inclusion import EXCLUSIONS, System, exclusion
@@ -32,11 +31,13 @@ from datbatch.errors import (
     MissingLabelError,
     NotDicomError,
     NotProjectionsError,
+    StorageError,
     TruncatedError,
     UnreadableDicomError,
     UnsupportedGeometryError,
     WrongModalityError,
 )
+from datbatch.location import Location
 
 _DEFAULT = ArchiveConfig()
 _SUFFIXES = (".dcm", ".ima", ".dicom")
@@ -89,10 +90,10 @@ class _Count:
 
 
 def scan_archive(
-    archive: Path,
+    archive: Location,
     *,
     key: bytes,
-    participants: Path | None = None,
+    participants: Location | None = None,
     known: Sequence[str] = (),
     config: ArchiveConfig = _DEFAULT,
     mapper: Mapper = map,
@@ -129,12 +130,14 @@ def scan_archive(
     ParticipantsTableError
         When the table cannot be read or joined.
     """
-    archive = Path(archive)
     table = read_participants(archive, participants)
     names, skipped = find_files(archive)
     count = _Count(len(names), progress)
     facts: dict[str, FileFacts] = {}
     for name, found in zip(names, mapper(inspect_file, [archive / name for name in names]), strict=True):
+        # Not the file's fault: a scan that goes on would drop studies.
+        if found.code == StorageError.code:
+            raise StorageError(found.reason)
         facts[name] = found
         count.add(1 if found.code else 0)
     groups, left_over = _group(facts, table)
@@ -209,11 +212,15 @@ def _without_strays(groups: list[_Group], skipped: Counter[str]) -> list[_Group]
     return kept
 
 
-def _check(groups: list[_Group], archive: Path, config: ArchiveConfig, mapper: Mapper, count: _Count) -> list[_Group]:
+def _check(
+    groups: list[_Group], archive: Location, config: ArchiveConfig, mapper: Mapper, count: _Count
+) -> list[_Group]:
     usable = [group for group in groups if group.usable]
     work = [StudyFiles(tuple(archive / name for name in group.files), config) for group in usable]
     checked = []
     for group, check in zip(usable, mapper(check_study, work), strict=True):
+        if check.code == StorageError.code:
+            raise StorageError(check.reason)
         checked.append(replace(group, check=check))
         count.add(len(group.files))
     refused = [

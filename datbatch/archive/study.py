@@ -18,6 +18,7 @@ from datbatch.archive.plan import StudyPlan, plan_study
 from datbatch.archive.views import START_ASSUMED
 from datbatch.config import ArchiveConfig
 from datbatch.errors import ArchiveError, NoCountsError
+from datbatch.location import Location, S3Location, parse_location
 
 _DEFAULT = ArchiveConfig()
 _HOT_TIMES = 8.0
@@ -25,7 +26,7 @@ _HOT_TIMES = 8.0
 sources on the head come out 15 to 45 times hotter than brain)."""
 
 
-def read_study(paths: Sequence[str | Path] | str | Path, *, config: ArchiveConfig = _DEFAULT) -> Acquisition:
+def read_study(paths: Sequence[str | Location] | str | Location, *, config: ArchiveConfig = _DEFAULT) -> Acquisition:
     """Read the raw projections of one study.
 
     The frames of the energy window that covers the photopeak are taken at the angle that the header's vectors give
@@ -48,7 +49,8 @@ def read_study(paths: Sequence[str | Path] | str | Path, *, config: ArchiveConfi
     DatbatchError
         The named kind that says why the files cannot be read safely as projections.
     """
-    files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    given = [paths] if isinstance(paths, (str, Path, S3Location)) else paths
+    files = [parse_location(path) if isinstance(path, str) else path for path in given]
     if not files:
         raise ArchiveError("no files are given for the study", "Give the study's DICOM files.")
     plan = plan_study([read_header(file) for file in files], config.photopeak_kev)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 
 from datbatch.errors import ArchiveError
+from datbatch.location import Location, S3Location, names
 
 _HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 
 
-def find_files(archive: Path) -> tuple[tuple[str, ...], Counter[str]]:
+def find_files(archive: Location) -> tuple[tuple[str, ...], Counter[str]]:
     """Walk a folder.
 
     Links are followed, but no folder is entered twice, so that loops end; real folders come before linked ones.
 
     Parameters
     ----------
-    archive : Path
-        The folder.
+    archive : Path or S3Location
+        The folder, or a prefix on S3.
 
     Returns
     -------
@@ -33,6 +33,8 @@ def find_files(archive: Path) -> tuple[tuple[str, ...], Counter[str]]:
     ArchiveError
         When the archive is no readable folder.
     """
+    if isinstance(archive, S3Location):
+        return _find_objects(archive)
     skipped: Counter[str] = Counter()
     files: list[str] = []
     entered: set[tuple[int, int]] = set()
@@ -62,6 +64,23 @@ def find_files(archive: Path) -> tuple[tuple[str, ...], Counter[str]]:
             else:
                 skipped["special"] += 1
     return tuple(sorted(files)), skipped
+
+
+def _find_objects(archive: S3Location) -> tuple[tuple[str, ...], Counter[str]]:
+    found = names(archive)
+    if not found:
+        raise ArchiveError("there is no object below the address of the archive")
+    hidden = {place for name in found if (place := _hidden_part(name))}
+    return tuple(name for name in found if not _hidden_part(name)), Counter(hidden=len(hidden))
+
+
+def _hidden_part(name: str) -> str:
+    """Give the outermost part of a name that is hidden, with what stands before it; empty where none is."""
+    parts = name.split("/")
+    for count, part in enumerate(parts, 1):
+        if part.startswith(".") or part.lower() in _HIDDEN:
+            return "/".join(parts[:count])
+    return ""
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort import schema
+from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
-from datbatch.cohort.store import empty_column
 
 OUTCOME = ("status", "error_code", "error_stage", "error_reason")
 """Columns of what became of a study."""

@@ -6,18 +6,26 @@ each study's outcome, its values for the tables, and the SHA-256 of its bytes in
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datbatch import location
 from datbatch.config import canonical_json
+from datbatch.location import Location, S3Location
 
 FOLDER = "ledger"
+_OBJECT = re.compile(r"\d[^/]*\.json")
+_READ_AHEAD = 16
+"""Objects that are read from S3 at a time: each takes a while, whatever its size."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +70,27 @@ class Ledger:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Path or S3Location
+        The store.
     """
 
-    def __init__(self, store: Path) -> None:
-        self._root = store / FOLDER
+    def __init__(self, store: Location) -> None:
+        self._root: Location = store / FOLDER
 
     def commit(self, key: GranuleKey, rows: Sequence[Row]) -> bool:
         """Record a granule as done, once.
 
-        The object appears whole or not at all (written aside, flushed to disk, then linked). Returns whether this
-        call created it; a duplicate task finds it there and leaves it.
+        The object appears whole or not at all (written aside, flushed to disk, then linked; on S3 by a conditional
+        PUT). Returns whether this call created it; a duplicate task finds it there and leaves it.
         """
-        folder = self._folder(key.stage, key.digest)
+        folder, content = self._folder(key.stage, key.digest), canonical_json([asdict(row) for row in rows])
+        if isinstance(folder, S3Location):
+            return location.create(folder / key.name, content.encode())
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".ledger-{uuid.uuid4().hex}"
         try:
             with aside.open("x", encoding="utf-8") as stream:
-                stream.write(canonical_json([asdict(row) for row in rows]))
+                stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             try:
@@ -97,13 +107,28 @@ class Ledger:
 
     def rows(self, keys: Iterable[GranuleKey]) -> Iterator[Row]:
         """Give the rows of those granules that are done."""
-        for key in keys:
-            yield from self.read(key) or ()
+        if isinstance(self._root, Path):
+            for key in keys:
+                yield from self.read(key) or ()
+            return
+        waiting = iter(keys)
+        with ThreadPoolExecutor(_READ_AHEAD) as pool:
+            while some := list(itertools.islice(waiting, _READ_AHEAD)):
+                for rows in pool.map(self.read, some):
+                    yield from rows or ()
 
     def names(self, stage: str, digest: str) -> set[str]:
         """List the names of the objects of a stage."""
         folder = self._folder(stage, digest)
-        return {p.name for p in folder.glob("[0-9]*.json")} if folder.is_dir() else set()
+        if isinstance(folder, Path):
+            return {p.name for p in folder.glob("[0-9]*.json")} if folder.is_dir() else set()
+        return {name for name in location.names(folder) if _OBJECT.fullmatch(name)}
+
+    def stages(self) -> list[tuple[str, str]]:
+        """List the stages that the ledger holds objects of, each with its digest."""
+        found = {name.rpartition("/")[0] for name in location.names(self._root) if _OBJECT.fullmatch(Path(name).name)}
+        parts = (folder.rpartition("/") for folder in sorted(found))
+        return [(stage, digest) for stage, _, digest in parts if stage and not digest.startswith(".")]
 
     def keys(self, stage: str, digest: str) -> list[GranuleKey]:
         """List the keys of a stage's objects."""
@@ -113,11 +138,19 @@ class Ledger:
     def remove(self, keys: Iterable[GranuleKey]) -> None:
         """Forget granules, so that they are computed again."""
         for key in keys:
-            (self._folder(key.stage, key.digest) / key.name).unlink(missing_ok=True)
+            location.remove(self._folder(key.stage, key.digest) / key.name)
 
     def retire(self, stage: str, digest: str, names: Container[str]) -> None:
         """Forget a stage's results other than `names` under `digest`: their arrays are about to be replaced."""
         folder = self._root / stage
+        if isinstance(folder, S3Location):
+            # There is no renaming. A kill in the middle leaves objects that are still true: no array is replaced
+            # before all are gone, and the next call removes the rest.
+            for path in location.names(folder):
+                made_with, _, name = path.partition("/")
+                if made_with != digest or name not in names:
+                    location.remove(folder / path)
+            return
         for other in folder.iterdir() if folder.is_dir() else ():
             if other.name != digest:
                 # Renamed first: a kill in the middle must not leave half a ledger under a valid name.
@@ -128,16 +161,16 @@ class Ledger:
             if name not in names:
                 (folder / digest / name).unlink()
 
-    def _folder(self, stage: str, digest: str) -> Path:
+    def _folder(self, stage: str, digest: str) -> Location:
         return self._root / stage / digest
 
 
-def _read(path: Path) -> list[Row] | None:
+def _read(place: Location) -> list[Row] | None:
     try:
-        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        return [Row(**row) for row in json.loads(location.read(place)[0])]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError):
         # A damaged object proves nothing: the granule is computed again, to the same bytes.
-        path.unlink(missing_ok=True)
+        location.remove(place)
         return None

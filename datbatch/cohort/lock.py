@@ -5,6 +5,8 @@ network file systems of today (NFS 4, Lustre with `flock`, GPFS) share it betwee
 machine, without saying so. Hence the file also names machine and process, and is touched every few seconds: whoever
 gets the kernel's lock and finds another machine's fresh name in the file is refused too, until it has been still for a
 minute.
+
+A store on S3 has a lock of another kind: `datbatch.cohort.lease`.
 """
 
 from __future__ import annotations
@@ -22,41 +24,66 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from datbatch.cohort.lease import Lease
 from datbatch.errors import StoreInUseError
+from datbatch.location import Location, S3Location
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-_held: set[Path] = set()
+_held: set[Location] = set()
 
 
-def lock_path(store: Path) -> Path:
-    """Give the path of a store's lock file; it stands only while somebody writes."""
+def lock_path(store: Location) -> Location:
+    """Give the place of a store's lock, beside it; it stands only while somebody writes."""
     return store.with_name(f"{store.stem}.lock")
 
 
 @contextmanager
-def sole_writer(store: Path) -> Iterator[None]:
+def sole_writer(store: Location) -> Iterator[None]:
     """Hold a store's lock; within the same process, whoever holds it may take it again.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store, which need not exist yet.
+    store : Path or S3Location
+        The store, which need not exist yet.
 
     Raises
     ------
     StoreInUseError
         When another process holds it.
     """
-    path = lock_path(store.absolute())
-    if path in _held:
+    place = lock_path(store.absolute())
+    if place in _held:
         yield
         return
+    with _on_s3(place) if isinstance(place, S3Location) else _on_disk(place):
+        _held.add(place)
+        try:
+            yield
+        finally:
+            _held.discard(place)
+
+
+@contextmanager
+def _on_s3(place: S3Location) -> Iterator[None]:
+    lease = Lease(place)
+    lease.acquire()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lease.lost:
+            raise StoreInUseError("another command took over the store while this one stood still") from None
+        raise
+    finally:
+        lease.release()
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
     handle = _acquire(path)
-    _held.add(path)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(handle, ended), name="lock", daemon=True)
     beat.start()
@@ -65,7 +92,6 @@ def sole_writer(store: Path) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        _held.discard(path)
         # Removed while it is still held: nobody can have taken the file that goes.
         path.unlink(missing_ok=True)
         os.close(handle)

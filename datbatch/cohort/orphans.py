@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from datbatch import location
 from datbatch.cohort import ledger, runs, schema
 from datbatch.cohort.store import Store
+from datbatch.location import Location
 
 _CHUNK = re.compile(r"c([./]\d+)+")
 _TEMPORARY = re.compile(r".*\.partial|\.ledger-[0-9a-f]+|\.\w+\.json\.\w+")
@@ -29,29 +31,30 @@ class Orphan:
         return self.kind != "unknown"
 
 
-def find_orphans(path: Path) -> list[Orphan]:
+def find_orphans(path: Location) -> list[Orphan]:
     """List what belongs to nothing; only while no writer is at work, whose unfinished files these may be."""
     store = Store(path)
     stages = {stage: identity["digest"] for stage, identity in store.attributes.get("stages", {}).items()}
     stages |= {f"explain/{m}": store.model_attributes(m).get("digest", "") for m in store.models}
     granules = -(-len(store.studies) // store.granule_studies)
     found = []
-    for file in sorted(one for one in path.rglob("*") if not one.is_dir()):
-        name = file.relative_to(path).as_posix()
-        kind = _kind(name, path, stages, store.models, granules)
+    names = location.names(path)
+    arrays = {name.removesuffix(f"/{_METADATA}") for name in names if name.endswith(f"/{_METADATA}")}
+    for name in names:
+        kind = _kind(name, arrays, stages, store.models, granules)
         found += [Orphan(name, kind)] if kind else []
     return found
 
 
-def remove_orphans(path: Path, orphans: list[Orphan]) -> int:
+def remove_orphans(path: Location, orphans: list[Orphan]) -> int:
     """Remove what datbatch itself left; gives how many files that were."""
     ours = [orphan for orphan in orphans if orphan.ours]
     for orphan in ours:
-        (path / orphan.name).unlink(missing_ok=True)
+        location.remove(path / orphan.name)
     return len(ours)
 
 
-def _kind(name: str, path: Path, stages: dict[str, str], models: list[str], granules: int) -> str:
+def _kind(name: str, arrays: set[str], stages: dict[str, str], models: list[str], granules: int) -> str:
     folder, _, file = name.rpartition("/")
     if _TEMPORARY.fullmatch(file) or "/.retired-" in name or ".partial/" in name:
         return "unfinished"
@@ -62,7 +65,7 @@ def _kind(name: str, path: Path, stages: dict[str, str], models: list[str], gran
         return "" if re.fullmatch(r"runs/\d{8}T\d{6}Z-[0-9a-f]{6}\.json", name) else "unknown"
     if file == _METADATA:
         return ""
-    array = next((str(p) for p in Path(name).parents if (path / p / _METADATA).is_file()), ".")
+    array = next((str(p) for p in PurePosixPath(name).parents if str(p) in arrays), ".")
     chunk = name.removeprefix(f"{array}/")
     if not _CHUNK.fullmatch(chunk):
         return "unknown"

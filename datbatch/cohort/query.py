@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,20 +11,21 @@ import xarray
 
 from datbatch.cohort import schema
 from datbatch.errors import ModelError, StoreError
+from datbatch.location import Location, parse_location
 
 if TYPE_CHECKING:
     from datbatch.imaging import Atlas, Volume
 
 
-def open_cohort(path: str | Path) -> xarray.DataTree:
+def open_cohort(path: str | Location) -> xarray.DataTree:
     """Open a cohort store, lazily.
 
-    The same as `xarray.open_datatree(path, engine="zarr")`, with a clear error where there is no store.
+    The same as `xarray.open_datatree(path, engine="zarr")`, also on S3, with a clear error where there is no store.
 
     Parameters
     ----------
-    path : str or Path
-        Folder of the store.
+    path : str, Path or S3Location
+        Folder of the store, or `s3://bucket/prefix`.
 
     Returns
     -------
@@ -40,7 +40,11 @@ def open_cohort(path: str | Path) -> xarray.DataTree:
         When there is no store at `path`.
     """
     try:
-        return xarray.open_datatree(path, engine="zarr")
+        # Loads zarr, as xarray does to open it.
+        from datbatch.cohort.store import zarr_store
+
+        place = parse_location(path) if isinstance(path, str) else path
+        return xarray.open_datatree(zarr_store(place, read_only=True), engine="zarr")
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise StoreError("there is no cohort store at the given path") from error
 

@@ -6,12 +6,13 @@ A record names no person, path or machine: what a command ran on, with which par
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from datbatch import location
 from datbatch.config import canonical_json
-from datbatch.files import write_whole
+from datbatch.location import Location
 
 FOLDER = "runs"
 
@@ -21,23 +22,25 @@ class Runs:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Path or S3Location
+        The store.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Location) -> None:
         self._folder = store / FOLDER
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write or replace a record, whole or not at all."""
-        write_whole(self._folder / f"{name}.json", canonical_json(content).encode())
+        location.write(self._folder / f"{name}.json", canonical_json(content).encode())
 
     def read(self) -> list[dict[str, Any]]:
         """Read all records, the oldest first; what is no record is left out."""
         found = []
-        for path in sorted(self._folder.glob("[0-9]*.json")):
+        for name in location.names(self._folder):
+            if not re.fullmatch(r"\d[^/]*\.json", name):
+                continue
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(location.read(self._folder / name)[0])
             except (OSError, ValueError):
                 continue
             if isinstance(content, dict):

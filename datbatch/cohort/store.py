@@ -1,11 +1,10 @@
-"""The arrays of one cohort on disk: plain Zarr v3 that xarray opens alone. The only module that imports zarr."""
+"""The arrays of one cohort, on disk or on S3: plain Zarr v3 that xarray opens alone. The only door to zarr."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,36 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore, ObjectStore
 
-from datbatch import __version__
-from datbatch.cohort import schema
+from datbatch import __version__, location
+from datbatch.cohort import layout, schema
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
+from datbatch.location import Location, beside
 
-TABLE_CHUNK_ROWS = 65_536
-_FILL: dict[str, Any] = {
-    "float32": np.nan,
-    "float64": np.nan,
-    "bool": False,
-    "uint8": 0,
-    "int32": 0,
-    "int64": 0,
-    "str": "",
-}
-_FIXED_SIZES = {
-    "x": schema.SHAPE[0],
-    "y": schema.SHAPE[1],
-    "z": schema.SHAPE[2],
-    "region": len(schema.REGIONS),
-    "statistic": len(schema.STATISTICS),
-    "read": len(schema.READS),
-    **{name: len(labels) for name, labels in schema.BINDING_LABELS.items()},
-    "measure": len(schema.MEASURES),
-    "angle": len(schema.ANGLES_DEG),
-    "to": 4,
-    "from": 4,
-}
+_ROOT = "zarr.json"
 
 
 class Store:
@@ -53,8 +30,8 @@ class Store:
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    path : Path or S3Location
+        The store.
 
     Raises
     ------
@@ -62,10 +39,10 @@ class Store:
         When there is no store of this layout at `path`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         try:
-            self._root = zarr.open_group(path, mode="r+", zarr_format=3, use_consolidated=False)
+            self._root = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError("there is no cohort store at the given path") from error
         if self._root.attrs.get("layout_version") != schema.LAYOUT_VERSION:
@@ -76,32 +53,18 @@ class Store:
         self.granule_studies = int(self._root.attrs["granule_studies"])  # type: ignore[arg-type]
 
     @classmethod
-    def create(cls, path: Path, *, granule_studies: int) -> Store:
+    def create(cls, path: Location, *, granule_studies: int) -> Store:
         """Make an empty store; it appears at `path` whole or not at all."""
-        if path.exists():
-            raise StoreError("something else stands at the path of the new store")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
-        try:
-            root = zarr.create_group(unfinished, zarr_format=3)
-            root.update_attributes(
-                {
-                    "title": "DAT-SPECT cohort: research software, not a medical device",
-                    "datbatch_version": __version__,
-                    "layout_version": schema.LAYOUT_VERSION,
-                    "granule_studies": granule_studies,
-                    "coordinates": _coordinates(schema.STUDY_TABLE),
-                }
-            )
-            _write_labels(root)
-            for variable in schema.STUDY_TABLE:
-                _create_table(root, variable, 0)
-            _create_volumes(root, schema.UPTAKE, 0, granule_studies)
-            _consolidate(root)
-            unfinished.rename(path)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(path, Path):
+            _create_in_folder(path, granule_studies)
+        else:
+            _create_on_s3(path, granule_studies)
         return cls(path)
+
+    @staticmethod
+    def exists(path: Location) -> bool:
+        """Tell whether anything stands in a folder's place, or a whole store on S3."""
+        return path.exists() if isinstance(path, Path) else (path / _ROOT).is_file()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -140,7 +103,7 @@ class Store:
             for variable in variables:
                 if variable in schema.STUDY_TABLE and variable.name not in self._root:
                     # A store that was made before there was this column.
-                    _create_table(self._root, variable, len(known))
+                    layout.create_table(self._root, variable, len(known))
                 array = self._array(f"{group}/{variable.name}")
                 array.resize((len(studies), *array.shape[1:]))
         self.write_table({"study": np.asarray(studies, dtype=object)})
@@ -149,12 +112,14 @@ class Store:
         """Make the group `relevance/<model>` where it is missing, sized like the root."""
         path = f"relevance/{model}"
         if path not in self._root:
-            group = self._root.create_group(path, attributes={"coordinates": _coordinates(schema.RELEVANCE_TABLE)})
+            group = self._root.create_group(
+                path, attributes={"coordinates": layout.coordinates(schema.RELEVANCE_TABLE)}
+            )
             for variable in schema.RELEVANCE_TABLE:
-                _create_table(group, variable, len(self.studies))
-            _create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
+                layout.create_table(group, variable, len(self.studies))
+            layout.create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
             statistic = np.asarray(schema.STATISTICS, dtype=object)
-            _write_coordinate(group, "statistic", statistic, "")
+            layout.write_coordinate(group, "statistic", statistic, "")
         self.set_attributes(attributes, path)
 
     @property
@@ -167,12 +132,12 @@ class Store:
         if not self.has_normal_range:
             group = self._root.create_group(
                 schema.NORMAL_RANGE,
-                attributes={"coordinates": _coordinates(schema.NORMAL_RANGE_TABLE)},
+                attributes={"coordinates": layout.coordinates(schema.NORMAL_RANGE_TABLE)},
                 overwrite=True,
             )
-            _write_coordinate(group, "measure", np.asarray(schema.MEASURES, dtype=object), "")
+            layout.write_coordinate(group, "measure", np.asarray(schema.MEASURES, dtype=object), "")
             for variable in schema.NORMAL_RANGE_TABLE:
-                _create_table(group, variable, len(self.studies))
+                layout.create_table(group, variable, len(self.studies))
 
     def group_attributes(self, group: str) -> dict[str, Any]:
         """Give the attributes of a group."""
@@ -240,7 +205,7 @@ class Store:
             if self._array(variable.name).attrs.get("digest") == attributes["digest"]:
                 return
         else:
-            _create_image(self._root, variable)
+            layout.create_image(self._root, variable)
         array = self._array(variable.name)
         # The digest is written last: after a kill in the middle the image is written again.
         array.attrs.pop("digest", None)
@@ -265,7 +230,7 @@ class Store:
 
     def consolidate(self) -> None:
         """Copy all metadata into the root, so that opening a store takes one read."""
-        _consolidate(self._root)
+        layout.consolidate(self._root)
 
     def _variables(self) -> dict[str, tuple[schema.Variable, ...]]:
         """List every array with a study axis by group; the root's names last: a study exists once its name stands."""
@@ -297,21 +262,21 @@ class VolumeReader:
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    path : Path or S3Location
+        The store.
     name : str
         Path of an array of dimensions (study, x, y, z).
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Location, name: str) -> None:
         self._path, self._name = path, name
         try:
-            self._array: Any = zarr.open_array(path, path=name, mode="r", zarr_format=3)
+            self._array: Any = zarr.open_array(zarr_store(path), path=name, mode="r", zarr_format=3)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError(f"the store has no array {name}") from error
         self.shape: tuple[int, ...] = tuple(self._array.shape[1:])
 
-    def __reduce__(self) -> tuple[type[VolumeReader], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[VolumeReader], tuple[Location, str]]:
         return type(self), (self._path, self._name)
 
     def __len__(self) -> int:
@@ -340,125 +305,64 @@ def volume_sha256(values: npt.NDArray[np.float32]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()
 
 
-def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:
-    """Make the column of a table variable, filled with its fill value."""
-    shape = (studies, *(_FIXED_SIZES[dim] for dim in variable.dims[1:]))
-    dtype = object if variable.dtype == "str" else variable.dtype
-    return np.full(shape, _FILL[variable.dtype], dtype=dtype)
+def zarr_store(path: Location, *, read_only: bool = False) -> Any:
+    """Give what zarr and xarray open as a store."""
+    return path if isinstance(path, Path) else ObjectStore(location.object_store(path), read_only=read_only)
 
 
-def linkage_path(store: Path) -> Path:
+def _create_in_folder(path: Path, granule_studies: int) -> None:
+    if path.exists():
+        raise StoreError("something else stands at the path of the new store")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
+    try:
+        _write_empty(unfinished, granule_studies)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _create_on_s3(path: location.S3Location, granule_studies: int) -> None:
+    """Upload a store made in memory, the root's metadata last: without them there is no store."""
+    content: dict[str, Any] = {}
+    _write_empty(MemoryStore(content), granule_studies)
+    # What a killed call left is made again; anything else is not ours.
+    if set(location.names(path)) - (content.keys() - {_ROOT}):
+        raise StoreError("something else stands at the address of the new store")
+    for name in sorted(content.keys() - {_ROOT}):
+        location.write(path / name, content[name].to_bytes())
+    if not location.create(path / _ROOT, content[_ROOT].to_bytes()):
+        raise StoreError("something else stands at the address of the new store")
+
+
+def _write_empty(place: Any, granule_studies: int) -> None:
+    root = zarr.create_group(place, zarr_format=3)
+    root.update_attributes(
+        {
+            "title": "DAT-SPECT cohort: research software, not a medical device",
+            "datbatch_version": __version__,
+            "layout_version": schema.LAYOUT_VERSION,
+            "granule_studies": granule_studies,
+            "coordinates": layout.coordinates(schema.STUDY_TABLE),
+        }
+    )
+    layout.write_labels(root)
+    for variable in schema.STUDY_TABLE:
+        layout.create_table(root, variable, 0)
+    layout.create_volumes(root, schema.UPTAKE, 0, granule_studies)
+    layout.consolidate(root)
+
+
+def linkage_path(store: Location) -> Path:
     """Give the path of the table from pseudonym to files, beside the store."""
-    return store.with_name(f"{store.stem}.linkage.csv")
+    return beside(store, "linkage.csv")
 
 
-def key_path(store: Path) -> Path:
+def key_path(store: Location) -> Path:
     """Give the path of the key that pseudonyms are made with, beside the store."""
-    return store.with_name(f"{store.stem}.key")
+    return beside(store, "key")
 
 
-def models_path(store: Path) -> Path:
+def models_path(store: Location) -> Path:
     """Give the folder of the trained models, beside the store."""
-    return store.with_name(f"{store.stem}.models")
-
-
-def _coordinates(variables: Sequence[schema.Variable]) -> str:
-    """List the coordinates of a group in the form that xarray looks for (a dimension's own name needs no listing)."""
-    return " ".join(v.name for v in variables if v.coordinate and v.dims != (v.name,))
-
-
-def _codecs() -> list[Any]:
-    return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
-
-
-def _create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, granule: int) -> None:
-    group.create_array(
-        variable.name,
-        shape=(studies, *schema.SHAPE),
-        dtype=variable.dtype,
-        chunks=(1, *schema.SHAPE),
-        shards=(granule, *schema.SHAPE),
-        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
-        fill_value=np.nan,
-        dimension_names=variable.dims,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
-    )
-
-
-def _create_image(group: zarr.Group, variable: schema.Variable) -> None:
-    group.create_array(
-        variable.name,
-        shape=schema.SHAPE,
-        dtype=variable.dtype,
-        chunks=schema.SHAPE,
-        compressors=_codecs(),
-        fill_value=_FILL[variable.dtype],
-        dimension_names=variable.dims,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
-    )
-
-
-def _create_table(group: zarr.Group, variable: schema.Variable, studies: int) -> None:
-    rest = tuple(_FIXED_SIZES[dim] for dim in variable.dims[1:])
-    group.create_array(
-        variable.name,
-        shape=(studies, *rest),
-        dtype=str if variable.dtype == "str" else variable.dtype,
-        chunks=(max(1, TABLE_CHUNK_ROWS // max(1, int(np.prod(rest)))), *rest),
-        compressors=_codecs(),
-        fill_value=_FILL[variable.dtype],
-        dimension_names=variable.dims,
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
-    )
-
-
-def _write_labels(root: zarr.Group) -> None:
-    for axis, name in enumerate("xyz"):
-        direction = ("right", "anterior", "superior")[axis]
-        _write_coordinate(root, name, schema.coordinates_mm(axis), f"MNI, growing to {direction}", units="mm")
-    _write_coordinate(root, "region", np.asarray(schema.REGIONS, dtype=object), "")
-    _write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
-    for name, labels in schema.BINDING_LABELS.items():
-        _write_coordinate(root, name, np.asarray(labels, dtype=object), "")
-    _write_coordinate(
-        root, "angle", np.asarray(schema.ANGLES_DEG), "of the detector, 0 at the back, growing to the left", "degrees"
-    )
-
-
-def _write_coordinate(
-    group: zarr.Group, name: str, values: npt.NDArray[Any], description: str, units: str = ""
-) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=str if values.dtype == object else values.dtype,
-        chunks=values.shape,
-        compressors=_codecs(),
-        dimension_names=(name,),
-        attributes={k: v for k, v in (("long_name", description), ("units", units)) if v},
-    )
-    array[...] = values
-
-
-def _attributes(variable: schema.Variable) -> dict[str, Any]:
-    described = {"long_name": variable.description}
-    return described | ({"units": variable.units} if variable.units else {})
-
-
-def _consolidate(root: zarr.Group) -> None:
-    with warnings.catch_warnings():
-        # xarray reads consolidated metadata of format 3; its missing specification concerns no reader that we name.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(root.store)
-
-
-def sweep_partial_files(path: Path) -> int:
-    """Remove what killed writers left behind; only while no writer is at work. Returns how many files."""
-    count = 0
-    for left in [*path.rglob("*.partial"), *path.rglob(".ledger-*")]:
-        left.unlink()
-        count += 1
-    return count
+    return beside(store, "models")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, VolumeReader, volume_sha256
 from datbatch.errors import CorruptStoreError, StoreError
+from datbatch.location import Location
 
 FINAL_STAGE = "quantify"
 
@@ -34,7 +34,7 @@ class Damage:
 
 
 def verify_store(
-    path: Path,
+    path: Location,
     *,
     expected: Mapping[str, npt.NDArray[Any]] | None = None,
     tables: bool = True,
@@ -44,8 +44,8 @@ def verify_store(
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    path : Path or S3Location
+        The store.
     expected : mapping of str to ndarray, optional
         Columns that follow from the manifest.
     tables : bool
@@ -86,7 +86,7 @@ def verify_store(
     return count, damages
 
 
-def recorded_volumes(path: Path) -> int:
+def recorded_volumes(path: Location) -> int:
     """Count the volumes that the ledger should record, one for each study of a granule, without reading it."""
     store, ledger = Store(path), Ledger(path)
     stages = [(FINAL_STAGE, store.attributes.get("stages", {}).get(FINAL_STAGE, {}).get("digest", ""))]
@@ -110,10 +110,10 @@ def _compare(store: Store, readers: dict[str, VolumeReader], array: str, index: 
     return "" if found == recorded else "changed"
 
 
-def _objects(path: Path) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
-    root, ledger = path / FOLDER, Ledger(path)
-    for folder in sorted({file.parent for file in root.rglob("[0-9]*.json")}):
-        for key in ledger.keys(folder.parent.relative_to(root).as_posix(), folder.name):
+def _objects(path: Location) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
+    ledger = Ledger(path)
+    for stage, digest in ledger.stages():
+        for key in ledger.keys(stage, digest):
             yield key, ledger.read(key)
 
 

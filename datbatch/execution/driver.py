@@ -27,6 +27,7 @@ from datbatch.execution.cluster_file import ACCELERATOR, IMAGING, ClusterFile, r
 from datbatch.execution.pools import started
 from datbatch.execution.progress import Progress
 from datbatch.execution.running_cluster import connect_running
+from datbatch.location import failure_of_storage
 
 TASKS_PER_WORKER = 2
 POLL_SECONDS = 2.0
@@ -232,7 +233,7 @@ def survives(client: Client, function: Callable[[Task], Any], task: Task) -> boo
 def named(error: BaseException) -> BaseException:
     """Name what a worker could not do to the store; its own message may hold a path."""
     if not isinstance(error, OSError):
-        return error
+        return failure_of_storage(error) or error
     return StoreError(
         f"a worker could not write to the store: {error.strerror or type(error).__name__}",
         "Make room or mend the disk, then call the same command again: it resumes.",

@@ -33,6 +33,7 @@ from datbatch.execution.imaging_task import ImagingTask, image_granule
 from datbatch.execution.planning import ImagingPlan, PlannedGranule, granule_keys
 from datbatch.execution.progress import duration
 from datbatch.execution.space import configured_space, recorded, write_space
+from datbatch.location import Location, beside
 
 SAMPLE = 4
 """Studies that each worker images for the estimate, after one that is not counted."""
@@ -95,8 +96,8 @@ class Cost:
 
 def estimate_cost(
     plan: ImagingPlan,
-    archive: Path,
-    cohort: Path,
+    archive: Location,
+    cohort: Location,
     config: Config,
     *,
     cluster: str | None = None,
@@ -108,7 +109,7 @@ def estimate_cost(
     ----------
     plan : ImagingPlan
         What would run.
-    archive, cohort : Path
+    archive, cohort : Path or S3Location
         As for the run; the few studies are written beside the store, and removed.
     config : Config
         All parameters.
@@ -202,12 +203,12 @@ class _Sampled:
     memory_bytes: int
 
 
-def _measure(plan: ImagingPlan, archive: Path, cohort: Path, config: Config, workers: int) -> Measured:
+def _measure(plan: ImagingPlan, archive: Location, cohort: Location, config: Config, workers: int) -> Measured:
     """Image a few studies on each of some workers, all at work at once, as in the run."""
     pending = [(entry, granule) for granule in plan.pending for entry in granule.entries if entry.status == INCLUDED]
     places = np.linspace(0, len(pending) - 1, workers * (SAMPLE + 1)).round().astype(int)
     chosen = [pending[place] for place in places]
-    folder = Path(tempfile.mkdtemp(prefix=".plan-", dir=cohort.absolute().parent))
+    folder = Path(tempfile.mkdtemp(prefix=".plan-", dir=beside(cohort, "plan").absolute().parent))
     records: list[_Sampled] = []
 
     def sample(client: Any, name: str, count: int) -> None:
@@ -250,9 +251,9 @@ def image_sample(task: ImagingTask) -> _Sampled:
 
 def _sample_task(
     path: Path,
-    cohort: Path,
+    cohort: Location,
     plan: ImagingPlan,
-    archive: Path,
+    archive: Location,
     config: Config,
     chosen: Sequence[tuple[Entry, PlannedGranule]],
 ) -> ImagingTask:

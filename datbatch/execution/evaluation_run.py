@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from datbatch.execution.progress import Progress
 from datbatch.execution.site_run import leave_one_site_out
 from datbatch.execution.training_set import known_persons, quantified
 from datbatch.files import write_whole
+from datbatch.location import Location
 
 BLURS_FWHM_MM = (0.0, 2.0, 4.0, 6.0, 8.0)
 """Extra blur of the resolution sweep."""
@@ -55,7 +55,7 @@ class EvaluationSummary:
 
 @writes
 def evaluate_cohort(
-    cohort: Path,
+    cohort: Location,
     config: Config,
     *,
     model: str | None = None,
@@ -173,7 +173,7 @@ def _columns(store: Store) -> Column:
     return column
 
 
-def _with_split(tables: Cases, cohort: Path, name: str) -> Cases:
+def _with_split(tables: Cases, cohort: Location, name: str) -> Cases:
     """Take the split from beside the model: the table of one that was not explained has none yet."""
     split = json.loads((models_path(cohort) / name / SPLIT_FILE).read_text(encoding="utf-8"))
     return replace(tables, split=np.asarray([split.get(study, "") for study in tables.study], dtype=np.str_))

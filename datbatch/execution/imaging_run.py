@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
-from datbatch.errors import ArchiveError, WorkerLostError
+from datbatch.errors import ArchiveError, StoreError, WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.imaging_task import (
     GranuleRecord,
@@ -40,6 +39,7 @@ from datbatch.execution.progress import Progress
 from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
 from datbatch.execution.scanning import scan_losable
 from datbatch.execution.space import configured_space, recorded, write_space
+from datbatch.location import Location
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
@@ -62,7 +62,9 @@ class RunSummary:
     """Wall time of the processed studies, summed, by step."""
 
 
-def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path | None, quiet: bool) -> Manifest:
+def prepare(
+    archive: Location, cohort: Location, config: Config, *, participants: Location | None, quiet: bool
+) -> Manifest:
     """Scan an archive into the manifest, in the order of the store where there is one.
 
     Raises
@@ -73,9 +75,14 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
         When the parameters name a template or an atlas that is of no use.
     """
     configured_space(config)
-    known = Store(cohort).studies if cohort.exists() else []
+    known = Store(cohort).studies if Store.exists(cohort) else []
     if not archive.is_dir():
         raise ArchiveError("there is no such folder")
+    if known and not key_path(cohort).exists():
+        raise StoreError(
+            "the key that the store's pseudonyms were made with is not here: every study would get another name",
+            "Bring back the private files that belong to the store, from the machine that it was made on.",
+        )
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
@@ -86,11 +93,11 @@ def prepare(archive: Path, cohort: Path, config: Config, *, participants: Path |
     return keep_vanished(manifest, cohort)
 
 
-def plan_run(manifest: Manifest, cohort: Path, config: Config) -> ImagingPlan:
+def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
     """Say what a run would do, without doing it."""
     recorded: Mapping[str, Any] = {}
     granule_studies = config.store.granule_studies
-    if cohort.exists():
+    if Store.exists(cohort):
         store = Store(cohort)
         recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
     return plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
@@ -98,11 +105,11 @@ def plan_run(manifest: Manifest, cohort: Path, config: Config) -> ImagingPlan:
 
 @writes
 def run_imaging(
-    archive: Path,
-    cohort: Path,
+    archive: Location,
+    cohort: Location,
     config: Config,
     *,
-    participants: Path | None = None,
+    participants: Location | None = None,
     cluster: str | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -134,7 +141,7 @@ def run_imaging(
     started = time.time()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
     space, kept = configured_space(config), recorded(config)
-    if not cohort.exists():
+    if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
     earlier = [one for one in Runs(cohort).read() if one.get("command") == COMMAND]
@@ -178,8 +185,8 @@ class _Sum:
 
 
 def _image(
-    archive: Path,
-    cohort: Path,
+    archive: Location,
+    cohort: Location,
     config: Config,
     plan: ImagingPlan,
     done: _Sum,
@@ -263,7 +270,7 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
 
 
 @writes
-def forget_failures(cohort: Path, codes: Collection[str] | None = None) -> int:
+def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> int:
     """Forget the granules that hold failed studies, so that the next run computes them again.
 
     Parameters

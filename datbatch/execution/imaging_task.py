@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,18 +15,19 @@ from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import WorkerLostError
+from datbatch.errors import StorageError, WorkerLostError
 from datbatch.execution.isolation import LOST, call_losable
 from datbatch.execution.space import store_space
 from datbatch.execution.stages import ImagedStudy, image_study
+from datbatch.location import Location
 
 
 @dataclass(frozen=True)
 class ImagingTask:
     """One granule of `datbatch run`. Paths stay out of its representation: a library may log it."""
 
-    store: Path = field(repr=False)
-    archive: Path = field(repr=False)
+    store: Location = field(repr=False)
+    archive: Location = field(repr=False)
     granule: int
     entries: tuple[Entry, ...] = field(repr=False)
     keys: Mapping[str, GranuleKey] = field(repr=False)
@@ -55,8 +55,8 @@ class StudyTask:
 
     study: str
     """Pseudonym."""
-    files: tuple[Path, ...] = field(repr=False)
-    store: Path = field(repr=False)
+    files: tuple[Location, ...] = field(repr=False)
+    store: Location = field(repr=False)
     config: Config = field(repr=False)
     known: Mapping[str, Row] = field(repr=False)
     """Rows of the stages that are done."""
@@ -81,6 +81,9 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     seconds: Counter[str] = Counter()
     for index, entry in enumerate(task.entries):
         imaged = _image_entry(entry, task, {s: r[entry.pseudonym] for s, r in known.items() if s != "quantify"})
+        if imaged.rows["quantify"].code == StorageError.code:
+            # Not the study's fault: the granule is left to be done again.
+            raise StorageError(imaged.rows["quantify"].reason)
         seconds.update(imaged.seconds)
         if imaged.uptake is not None:
             uptake[index] = imaged.uptake

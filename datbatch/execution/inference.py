@@ -20,6 +20,7 @@ from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds
 from datbatch.execution import driver
 from datbatch.files import write_whole
+from datbatch.location import Location
 
 INFERENCE_FILE = "inference.json"
 BATCH = 8
@@ -30,7 +31,7 @@ BATCH = 8
 class InferTask:
     """Studies that a model is to see, at one or more blurs."""
 
-    store: Path = field(repr=False)
+    store: Location = field(repr=False)
     folder: Path = field(repr=False)
     """Of the model."""
     weights_sha256: str
@@ -92,7 +93,7 @@ def blurred(volume: npt.NDArray[np.float32], fwhm_mm: float) -> npt.NDArray[np.f
 
 def infer(
     client: Callable[[], Any],
-    store: Path,
+    store: Location,
     folder: Path,
     weights_sha256: str,
     hashes: Mapping[int, str],

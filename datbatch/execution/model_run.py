@@ -42,6 +42,7 @@ from datbatch.execution.stages import EXPLAIN_VERSION, TRAIN_VERSION
 from datbatch.execution.training_set import positive_share, quantified, training_set
 from datbatch.execution.worker_group import run_group
 from datbatch.files import write_whole
+from datbatch.location import Location
 from datbatch.relevance import check_rules, inconsistent, learn_orientation, orienting_studies
 
 SPLIT_FILE = "split.json"
@@ -72,7 +73,7 @@ class ExplainSummary:
 
 @writes
 def train_model(
-    cohort: Path,
+    cohort: Location,
     config: Config,
     *,
     cluster: str | None = None,
@@ -157,11 +158,11 @@ def _wanted_model(store: Store, config: Config) -> _Wanted:
     return _Wanted(name, studies, encode_labels(labels), split, data, shares)
 
 
-def plan_models(cohort: Path, config: Config, imaging: Sequence[PlannedStage]) -> tuple[PlannedStage, PlannedStage]:
+def plan_models(cohort: Location, config: Config, imaging: Sequence[PlannedStage]) -> tuple[PlannedStage, PlannedStage]:
     """Say what `datbatch train` and `datbatch explain` would do after a run, and why."""
     changing = [stage.name for stage in imaging if stage.studies]
     included = max((stage.studies + stage.done for stage in imaging), default=0)
-    if changing or not cohort.exists():
+    if changing or not Store.exists(cohort):
         reason = f"{changing[-1] if changing else 'quantify'} changes"
         return PlannedStage("train", included, 0, reason), PlannedStage("explain", included, 0, "train changes")
     store = Store(cohort)
@@ -196,7 +197,7 @@ def _why_train(store: Store, config: Config) -> str:
 
 @writes
 def explain_cohort(
-    cohort: Path,
+    cohort: Location,
     config: Config,
     *,
     model: str | None = None,

@@ -43,6 +43,7 @@ from datbatch.execution.explaining import (
 from datbatch.execution.space import store_atlas
 from datbatch.execution.worker_group import Member
 from datbatch.files import write_whole
+from datbatch.location import Location
 from datbatch.relevance import learn_orientation, orienting_studies
 
 HISTORY_FILE = "history.json"
@@ -55,7 +56,7 @@ depend on those beside it."""
 class TrainTask:
     """What a worker needs to train one model."""
 
-    store: Path = field(repr=False)
+    store: Location = field(repr=False)
     folder: Path = field(repr=False)
     """Where the model goes."""
     workspace: Path = field(repr=False)
@@ -135,7 +136,7 @@ def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> 
 class ExplainTask:
     """One granule of `datbatch explain`."""
 
-    store: Path = field(repr=False)
+    store: Location = field(repr=False)
     model: str
     folder: Path = field(repr=False)
     weights_sha256: str

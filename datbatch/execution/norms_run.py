@@ -19,6 +19,7 @@ from datbatch.config import Config, canonical_json, digest
 from datbatch.execution.comparison import NORMAL_RANGE_FILE
 from datbatch.execution.training_set import training_set
 from datbatch.files import write_whole
+from datbatch.location import Location
 from datbatch.norms import (
     FAMILIES,
     WARNINGS,
@@ -117,7 +118,7 @@ class _Tables:
 
 
 @writes
-def fit_norms(cohort: Path, config: Config) -> NormsSummary:
+def fit_norms(cohort: Location, config: Config) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 
     Nothing is computed where the tables and parameters are those of the last call. The fit is kept beside the models,

@@ -10,28 +10,29 @@ from datbatch.archive import Manifest
 from datbatch.config import Config
 from datbatch.errors import MissingFilesError, StoreError
 from datbatch.files import read_private, write_whole
+from datbatch.location import Location, beside, parse_location
 
 
 @dataclass(frozen=True)
 class Origin:
     """What `datbatch run` was called with."""
 
-    archive: Path
-    participants: Path | None
+    archive: Location
+    participants: Location | None
     config: Config
 
 
-def origin_path(cohort: Path) -> Path:
+def origin_path(cohort: Location) -> Path:
     """Give the path of the record of a run's arguments: it holds paths, and paths may hold names."""
-    return cohort.with_name(f"{cohort.stem}.origin.json")
+    return beside(cohort, "origin.json")
 
 
-def manifest_path(cohort: Path) -> Path:
+def manifest_path(cohort: Location) -> Path:
     """Give the path of the manifest that the store was made from."""
-    return cohort.with_name(f"{cohort.stem}.manifest.json")
+    return beside(cohort, "manifest.json")
 
 
-def write_origin(cohort: Path, origin: Origin, manifest: Manifest) -> None:
+def write_origin(cohort: Location, origin: Origin, manifest: Manifest) -> None:
     """Record where the store comes from, replacing an earlier record whole."""
     content = {
         "archive": str(origin.archive.absolute()),
@@ -42,7 +43,7 @@ def write_origin(cohort: Path, origin: Origin, manifest: Manifest) -> None:
     write_whole(manifest_path(cohort), manifest.to_json(), private=True)
 
 
-def read_origin(cohort: Path) -> Origin:
+def read_origin(cohort: Location) -> Origin:
     """Read what the store was made with.
 
     Raises
@@ -60,13 +61,13 @@ def read_origin(cohort: Path) -> Origin:
         ) from error
     participants = content["participants"]
     return Origin(
-        Path(content["archive"]),
-        None if participants is None else Path(participants),
+        parse_location(content["archive"]),
+        None if participants is None else parse_location(participants),
         Config.from_dict(content["config"]),
     )
 
 
-def read_manifest(cohort: Path) -> Manifest:
+def read_manifest(cohort: Location) -> Manifest:
     """Read the manifest that the store was made from.
 
     Raises
@@ -84,7 +85,7 @@ def read_manifest(cohort: Path) -> Manifest:
         ) from error
 
 
-def keep_vanished(manifest: Manifest, cohort: Path) -> Manifest:
+def keep_vanished(manifest: Manifest, cohort: Location) -> Manifest:
     """Let studies whose files are gone stand as they were: their results are in the store and stay there."""
     if all(entry.code != MissingFilesError.code for entry in manifest.entries):
         return manifest

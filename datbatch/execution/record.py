@@ -24,6 +24,7 @@ from datbatch.cohort.runs import Runs
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.execution.progress import Progress, duration
+from datbatch.location import Location
 
 BEAT_SECONDS = 15.0
 SILENT_SECONDS = 90.0
@@ -57,7 +58,7 @@ class CommandRecord:
 
 @contextmanager
 def recorded_command(
-    store: Path, command: str, config: Config, *, started: float | None = None, **facts: Any
+    store: Location, command: str, config: Config, *, started: float | None = None, **facts: Any
 ) -> Iterator[CommandRecord]:
     """Keep a record of a command in its store while it runs and after it.
 

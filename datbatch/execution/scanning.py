@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from datbatch.archive import FileFacts, Manifest, inspect_file, scan_archive
@@ -12,17 +11,18 @@ from datbatch.archive.inspection import StudyCheck
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.execution.isolation import LosableMap
+from datbatch.location import Location
 
 PROCESSES = 4
 """Most processes that read at a time: login nodes and file servers are shared."""
 
 
 def scan_losable(
-    archive: Path,
+    archive: Location,
     config: Config,
     *,
     key: bytes,
-    participants: Path | None,
+    participants: Location | None,
     known: Sequence[str],
     progress: Callable[[int, int], None],
 ) -> Manifest:

@@ -28,6 +28,7 @@ from datbatch.imaging import (
     write_labels,
 )
 from datbatch.imaging.nifti import write_nifti
+from datbatch.location import Location
 
 if TYPE_CHECKING:
     # Zarr is loaded where a store is opened: a single study has none, and would wait for it.
@@ -79,7 +80,7 @@ def configured_space(config: Config) -> Space:
     return Space(_named_template(config.register.template), _named_atlas(config.quantify))
 
 
-def store_space(store: Path, config: Config) -> Space:
+def store_space(store: Location, config: Config) -> Space:
     """Give the template and the atlas that a store was made with.
 
     Parameters
@@ -100,7 +101,7 @@ def store_space(store: Path, config: Config) -> Space:
 
 
 @lru_cache(maxsize=2)
-def store_atlas(store: Path, wanted: str) -> Atlas:
+def store_atlas(store: Location, wanted: str) -> Atlas:
     """Give the atlas of a store by its digest.
 
     Raises
@@ -153,7 +154,7 @@ def as_imaged(store: Store, config: Config) -> Config:
     )
 
 
-def keep_in_model(folder: Path, store: Path, config: Config) -> None:
+def keep_in_model(folder: Path, store: Location, config: Config) -> None:
     """Put a user's own template and atlas beside a model's weights, so that it serves single studies without store."""
     space = store_space(store, config)
     if config.register.template:
@@ -196,7 +197,7 @@ def _require_model(same: bool) -> None:
 
 
 @lru_cache(maxsize=2)
-def _store_template(store: Path, wanted: str) -> Volume:
+def _store_template(store: Location, wanted: str) -> Volume:
     from datbatch.cohort.store import Store
 
     template = Volume(Store(store).read_image(schema.TEMPLATE), schema.grid_affine())

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from datbatch.imaging import (
     register_affine,
     resample,
 )
+from datbatch.location import Location
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class ImagedStudy:
 
 def image_study(
     study: str,
-    files: Sequence[Path],
+    files: Sequence[Location],
     config: Config,
     known: Mapping[str, Row] | None = None,
     space: Space | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datbatch.archive import read_linkage
@@ -22,6 +21,7 @@ from datbatch.execution.model_run import explain_cohort
 from datbatch.execution.origin import read_manifest, read_origin
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import RUNNING, outcome_of
+from datbatch.location import Location
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Failure:
     """For the operator's terminal only."""
 
 
-def cohort_state(cohort: Path) -> CohortState:
+def cohort_state(cohort: Location) -> CohortState:
     """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
     store, ledger = Store(cohort), Ledger(cohort)
     studies = len(store.studies)
@@ -85,7 +85,7 @@ def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, stu
     return sum(max(0, min(size, studies - size * granule)) for granule in granules)
 
 
-def cohort_failures(cohort: Path, *, with_files: bool = False) -> dict[str, list[Failure]]:
+def cohort_failures(cohort: Location, *, with_files: bool = False) -> dict[str, list[Failure]]:
     """List the studies without result by code.
 
     Parameters
@@ -119,7 +119,7 @@ class Verified:
     """Files that belong to nothing; not looked for while a command is at work."""
 
 
-def verify_cohort(cohort: Path, *, quiet: bool = False) -> Verified:
+def verify_cohort(cohort: Location, *, quiet: bool = False) -> Verified:
     """Compare everything with its record, and look for what belongs to nothing, with progress."""
     progress = Progress("verify", recorded_volumes(cohort), "volumes", quiet=quiet)
     at_work = any(outcome_of(one) == RUNNING for one in Runs(cohort).read())
@@ -137,7 +137,7 @@ def verify_cohort(cohort: Path, *, quiet: bool = False) -> Verified:
 
 @writes
 def repair_cohort(
-    cohort: Path,
+    cohort: Location,
     found: Verified,
     *,
     cluster: str | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from datbatch.execution.certainty import read_certainty
 from datbatch.execution.comparison import Comparison, Person, age_curve, find_normal_range
 from datbatch.execution.explained import StudyExplanation
 from datbatch.imaging import Binding
+from datbatch.location import Location
 from datbatch.norms import KeptRange, measures
 
 _NO_RANGE = "the store has no normal range, or one of earlier tables. Call `datbatch norms COHORT`."
@@ -33,11 +33,11 @@ class StoredStudies:
     ----------
     cohort : DataTree
         The opened store.
-    path : Path
+    path : Path or S3Location
         Its folder: models and the linkage table stand beside it.
     model : str, optional
         Name of the model; the one made last by default.
-    archive : Path, optional
+    archive : Path or S3Location, optional
         Archive that the store was made from, for the projections; without it, or where a study's files have gone, there
         are none.
 
@@ -48,7 +48,7 @@ class StoredStudies:
     """
 
     def __init__(
-        self, cohort: xarray.DataTree, path: Path, *, model: str | None = None, archive: Path | None = None
+        self, cohort: xarray.DataTree, path: Location, *, model: str | None = None, archive: Location | None = None
     ) -> None:
         chosen = choose_model(cohort, model)
         if chosen is None:

@@ -37,6 +37,7 @@ from datbatch.execution.template_task import (
 from datbatch.files import write_whole
 from datbatch.imaging import Volume, write_template
 from datbatch.imaging.template import GroupTemplate, Pose, PosedSum, Round, next_round, start_template
+from datbatch.location import Location, beside
 
 BUILD_VERSION = 1
 FEWEST_STUDIES = 3
@@ -63,14 +64,14 @@ class BuiltTemplate:
     """False when the same template was there already."""
 
 
-def template_path(cohort: Path) -> Path:
+def template_path(cohort: Location) -> Path:
     """Give the file of a cohort's own template, beside the store."""
-    return cohort.with_name(f"{cohort.stem}.template.nii.gz")
+    return beside(cohort, "template.nii.gz")
 
 
 @writes
 def build_cohort_template(
-    cohort: Path,
+    cohort: Location,
     *,
     output: Path,
     rounds: int,
@@ -146,7 +147,7 @@ def build_cohort_template(
 
 
 def normalise_with(
-    cohort: Path,
+    cohort: Location,
     template: Path,
     *,
     cluster: str | None = None,
@@ -191,7 +192,7 @@ class _Build:
     """Rounds on a cluster, with their state in a folder that driver and workers share."""
 
     workspace: Path
-    archive: Path
+    archive: Location
     entries: Mapping[int, Entry]
     config: Config
 

@@ -16,6 +16,7 @@ from datbatch.errors import DatbatchError
 from datbatch.execution.stages import register_study
 from datbatch.imaging import Volume, reconstruct
 from datbatch.imaging.template import Pose, PosedSum
+from datbatch.location import Location
 
 SHARD_STUDIES = 8
 """Studies of one task: its sum is one file, however many studies there are."""
@@ -25,7 +26,7 @@ SHARD_STUDIES = 8
 class TemplateTask:
     """A few normal studies in one round. Paths stay out of its representation: a library may log it."""
 
-    archive: Path = field(repr=False)
+    archive: Location = field(repr=False)
     workspace: Path = field(repr=False)
     """Folder that driver and workers share."""
     round: int

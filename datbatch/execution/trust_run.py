@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from datbatch.execution.space import store_atlas, used_atlas
 from datbatch.execution.training_set import quantified
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
 from datbatch.execution.trust_task import TrustTask, striatal_masks, try_study
+from datbatch.location import Location
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
 
 TRUST_VERSION = 1
@@ -68,7 +68,7 @@ class _Maps:
 
 @writes
 def try_maps(
-    cohort: Path,
+    cohort: Location,
     config: Config,
     *,
     model: str | None = None,

@@ -24,6 +24,7 @@ from datbatch.evaluation.outputs import log_odds, predicted_class
 from datbatch.execution.explaining import VOXEL_ML, load_model_once
 from datbatch.execution.space import store_atlas
 from datbatch.imaging import Atlas
+from datbatch.location import Location
 from datbatch.relevance import explain_batch
 from datbatch.relevance.conservation import Balance, relevance_balance
 from datbatch.relevance.flipping import block_regions, flip_counts, flipping_curve, relevance_order
@@ -40,7 +41,7 @@ Volume = npt.NDArray[np.float32]
 class TrustTask:
     """One study of `datbatch trust`."""
 
-    store: Path = field(repr=False)
+    store: Location = field(repr=False)
     folder: Path = field(repr=False)
     """Of the model."""
     weights_sha256: str
@@ -243,7 +244,7 @@ def drawn_network(name: str, shape: tuple[int, int, int], seed: int, device: tor
 
 
 @lru_cache(maxsize=1)
-def mean_image(store: Path, classes: tuple[tuple[int, ...], ...]) -> Volume:
+def mean_image(store: Location, classes: tuple[tuple[int, ...], ...]) -> Volume:
     """Give the mean image of training studies, in which each class counts the same.
 
     What a flipped region becomes should be nothing that the network never saw (Hooker et al. 2019, NeurIPS 32:9737):

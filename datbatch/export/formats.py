@@ -19,13 +19,14 @@ from datbatch.export import bids, nifti
 from datbatch.export.frames import AS_ACQUIRED, IPSILATERAL_LEFT, Frame
 from datbatch.export.run import Exported, Format, export_studies
 from datbatch.files import write_whole
+from datbatch.location import Location
 
 if TYPE_CHECKING:
     from datbatch.export.subject import Subject
 
 
 def export_nifti(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     *,
     frame: Frame = AS_ACQUIRED,
@@ -54,7 +55,7 @@ def export_nifti(
 
 
 def export_bids(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     *,
     frame: Frame = AS_ACQUIRED,
@@ -71,7 +72,7 @@ def export_bids(
 
 
 def export_pages(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     page: Callable[[StudyResults], str],
     *,
@@ -104,7 +105,7 @@ def export_pages(
 
 
 def export_dicom(
-    cohort: Path,
+    cohort: Location,
     folder: Path,
     draw: Callable[[StudyResults], npt.NDArray[np.uint8]],
     *,

@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from datbatch import location
 from datbatch.cohort import schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "m1")
 ROWS = [Row("sa", schema.DONE, values={"counts": 3.0}), Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")]
 
 
-def test_a_recorded_granule_reads_back(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_a_recorded_granule_reads_back(place: Location) -> None:
+    ledger = Ledger(place)
     assert ledger.read(KEY) is None
     assert ledger.commit(KEY, ROWS)
     assert ledger.read(KEY) == ROWS
     assert ledger.keys("quantify", "d1") == [KEY]
 
 
-def test_of_many_duplicate_tasks_one_counts(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_of_many_duplicate_tasks_one_counts(place: Location) -> None:
+    ledger = Ledger(place)
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(lambda _: ledger.commit(KEY, ROWS), range(64)))
     assert sum(won) == 1
     assert ledger.read(KEY) == ROWS
-    assert len(list(tmp_path.rglob("*.*"))) == 1, "no temporary file stays"
+    assert len(location.names(place)) == 1, "no temporary file stays"
 
 
-def test_a_damaged_object_counts_as_not_done(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_a_damaged_object_counts_as_not_done(place: Location) -> None:
+    ledger = Ledger(place)
     ledger.commit(KEY, ROWS)
-    file = next(tmp_path.rglob("*.json"))
-    file.write_text(file.read_text()[:-20])
+    (name,) = location.names(place)
+    location.write(place / name, location.read(place / name)[0][:-20])
     assert ledger.read(KEY) is None
     assert ledger.commit(KEY, ROWS)
 
 
-def test_retiring_keeps_only_the_named_objects(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+def test_retiring_keeps_only_the_named_objects(place: Location) -> None:
+    ledger = Ledger(place)
     other_digest = GranuleKey("quantify", "d0", 0, "m1")
     grown = GranuleKey("quantify", "d1", 0, "m2")
     other_stage = GranuleKey("register", "d0", 0, "m1")
     for key in (KEY, other_digest, grown, other_stage):
         ledger.commit(key, ROWS)
+    assert ledger.stages() == [("quantify", "d0"), ("quantify", "d1"), ("register", "d0")]
+    assert len(list(ledger.rows([KEY, grown]))) == 2 * len(ROWS)
     ledger.retire("quantify", "d1", {KEY.name})
     assert [ledger.read(key) is not None for key in (KEY, other_digest, grown, other_stage)] == [
         True,

@@ -1,0 +1,143 @@
+"""How each kind of array lies in the store: chunks, shards, codecs, names of dimensions. Imports zarr for the store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ZarrUserWarning
+
+from datbatch.cohort import schema
+
+TABLE_CHUNK_ROWS = 65_536
+_FILL: dict[str, Any] = {
+    "float32": np.nan,
+    "float64": np.nan,
+    "bool": False,
+    "uint8": 0,
+    "int32": 0,
+    "int64": 0,
+    "str": "",
+}
+_FIXED_SIZES = {
+    "x": schema.SHAPE[0],
+    "y": schema.SHAPE[1],
+    "z": schema.SHAPE[2],
+    "region": len(schema.REGIONS),
+    "statistic": len(schema.STATISTICS),
+    "read": len(schema.READS),
+    **{name: len(labels) for name, labels in schema.BINDING_LABELS.items()},
+    "measure": len(schema.MEASURES),
+    "angle": len(schema.ANGLES_DEG),
+    "to": 4,
+    "from": 4,
+}
+
+
+def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:
+    """Make the column of a table variable, filled with its fill value."""
+    shape = (studies, *(_FIXED_SIZES[dim] for dim in variable.dims[1:]))
+    dtype = object if variable.dtype == "str" else variable.dtype
+    return np.full(shape, _FILL[variable.dtype], dtype=dtype)
+
+
+def coordinates(variables: Sequence[schema.Variable]) -> str:
+    """List the coordinates of a group in the form that xarray looks for (a dimension's own name needs no listing)."""
+    return " ".join(v.name for v in variables if v.coordinate and v.dims != (v.name,))
+
+
+def _codecs() -> list[Any]:
+    return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+
+
+def create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, granule: int) -> None:
+    """Make an array of one volume a study: one chunk a study, one shard a granule."""
+    group.create_array(
+        variable.name,
+        shape=(studies, *schema.SHAPE),
+        dtype=variable.dtype,
+        chunks=(1, *schema.SHAPE),
+        shards=(granule, *schema.SHAPE),
+        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
+        fill_value=np.nan,
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def create_image(group: zarr.Group, variable: schema.Variable) -> None:
+    """Make an array of one image for the whole cohort."""
+    group.create_array(
+        variable.name,
+        shape=schema.SHAPE,
+        dtype=variable.dtype,
+        chunks=schema.SHAPE,
+        compressors=_codecs(),
+        fill_value=_FILL[variable.dtype],
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def create_table(group: zarr.Group, variable: schema.Variable, studies: int) -> None:
+    """Make a table column, of one row a study."""
+    rest = tuple(_FIXED_SIZES[dim] for dim in variable.dims[1:])
+    group.create_array(
+        variable.name,
+        shape=(studies, *rest),
+        dtype=str if variable.dtype == "str" else variable.dtype,
+        chunks=(max(1, TABLE_CHUNK_ROWS // max(1, int(np.prod(rest)))), *rest),
+        compressors=_codecs(),
+        fill_value=_FILL[variable.dtype],
+        dimension_names=variable.dims,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=_attributes(variable),
+    )
+
+
+def write_labels(root: zarr.Group) -> None:
+    """Make the coordinates of the root's dimensions."""
+    for axis, name in enumerate("xyz"):
+        direction = ("right", "anterior", "superior")[axis]
+        write_coordinate(root, name, schema.coordinates_mm(axis), f"MNI, growing to {direction}", units="mm")
+    write_coordinate(root, "region", np.asarray(schema.REGIONS, dtype=object), "")
+    write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
+    for name, labels in schema.BINDING_LABELS.items():
+        write_coordinate(root, name, np.asarray(labels, dtype=object), "")
+    write_coordinate(
+        root, "angle", np.asarray(schema.ANGLES_DEG), "of the detector, 0 at the back, growing to the left", "degrees"
+    )
+
+
+def write_coordinate(group: zarr.Group, name: str, values: npt.NDArray[Any], description: str, units: str = "") -> None:
+    """Make the coordinate of a dimension."""
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=str if values.dtype == object else values.dtype,
+        chunks=values.shape,
+        compressors=_codecs(),
+        dimension_names=(name,),
+        attributes={k: v for k, v in (("long_name", description), ("units", units)) if v},
+    )
+    array[...] = values
+
+
+def _attributes(variable: schema.Variable) -> dict[str, Any]:
+    described = {"long_name": variable.description}
+    return described | ({"units": variable.units} if variable.units else {})
+
+
+def consolidate(root: zarr.Group) -> None:
+    """Copy all metadata into the root."""
+    with warnings.catch_warnings():
+        # xarray reads consolidated metadata of format 3; its missing specification concerns no reader that we name.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(root.store)
