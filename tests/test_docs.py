@@ -167,7 +167,7 @@ def test_a_real_bash_completes_commands_formats_and_options(tmp_path: Path) -> N
     """
     done = subprocess.run(["bash", "-c", press_tab], cwd=tmp_path, capture_output=True, text=True, check=True)
     answers = [set(line.split()) for line in done.stdout.splitlines()]
-    assert answers == [{"explain", "export"}, {"dicom"}, {"--preset"}, {"fish"}]
+    assert answers == [{"explain", "explore", "export"}, {"dicom"}, {"--preset"}, {"fish"}]
 
 
 def test_a_reader_that_stops_early_hears_no_complaint() -> None:

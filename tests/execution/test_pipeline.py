@@ -16,7 +16,9 @@ from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
+from datbatch.config import QuantifyConfig
 from datbatch.execution.origin import manifest_path, origin_path
+from datbatch.imaging import normal_side_ratio
 from tests.pipeline import STUDIES, assert_same_content, config_text, imaging_content, run_command
 
 
@@ -48,7 +50,11 @@ def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort: Path) -> None:
     done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
     binding = done.specific_binding_ratio
     lower, higher = (binding.sel(region=f"putamen_{side}").values for side in schema.SIDES)
-    assert (lower <= higher).all()
+    # In proportion to what is normal for the sides that they are of.
+    right_over_left = normal_side_ratio(np.asarray(tree.template), QuantifyConfig())
+    normal = np.where(done.mirrored, 1 / right_over_left, right_over_left)
+    assert (higher >= normal * lower).all()
+    assert abs(right_over_left - 1) < 0.05
     assert np.abs(binding.sel(region="reference").values).max() < 0.5
     negative = (done.label == "negative").values
     assert lower[negative].mean() > lower[~negative].mean() + 0.3
