@@ -194,7 +194,7 @@ def report(options: argparse.Namespace) -> Answer:
     from datbatch.report.pages import report_folder
 
     output = options.output or output_beside(options.cohort, "report.html")
-    page = write_report(open_cohort(options.cohort), output, model=options.model)
+    page = write_report(open_cohort(options.cohort), output, model=options.model, quiet=options.quiet)
     folder = report_folder(page)
     text = f"{page}\n{folder}  figures (SVG, PNG, CSV), tables, volumes, methods.md, references.bib\n{NOTICE}"
     return Answer(text, {"report": str(page), "folder": str(folder)})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import xarray as xr
 
 from datbatch.config import digest
 from datbatch.errors import ConfigurationError
+from datbatch.execution.progress import Progress
 from datbatch.files import write_whole
 from datbatch.report import (
     binding_sections,
@@ -33,7 +34,12 @@ RECORD_FILE = "report.json"
 
 
 def write_report(
-    cohort: xr.DataTree, path: Path, *, model: str | None = None, convention: Convention = "radiological"
+    cohort: xr.DataTree,
+    path: Path,
+    *,
+    model: str | None = None,
+    convention: Convention = "radiological",
+    quiet: bool = True,
 ) -> Path:
     """Write the report of a cohort: one self-contained HTML file, and a folder of figures and tables beside it.
 
@@ -52,6 +58,8 @@ def write_report(
         classification.
     convention : {"radiological", "neurological"}
         Whether x < 0 is shown on the right or the left of pictures.
+    quiet : bool
+        Whether to show no progress.
 
     Returns
     -------
@@ -67,11 +75,13 @@ def write_report(
     """
     folder = report_folder(path)
     check_report_folder(folder)
+    progress = Progress("report", 0, "parts", quiet=quiet)
     contents = gather(cohort, model, convention)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=path.parent) as temporary:
         fresh = Path(temporary) / "fresh"
-        page = render(contents, Beside(fresh, folder.name)).encode()
+        page = render(contents, Beside(fresh, folder.name), on_section=progress.reach).encode()
+        progress.close()
         _write_texts(contents, fresh)
         if folder.exists():
             folder.replace(Path(temporary) / "old")
@@ -215,7 +225,9 @@ def _sections(contents: Contents, beside: Beside | None) -> list[tuple[str, str,
     return found
 
 
-def render(contents: Contents, beside: Beside | None = None) -> str:
+def render(
+    contents: Contents, beside: Beside | None = None, *, on_section: Callable[[int, int], object] | None = None
+) -> str:
     """Write the page.
 
     Parameters
@@ -224,6 +236,8 @@ def render(contents: Contents, beside: Beside | None = None) -> str:
         From `contents.gather`.
     beside : Beside, optional
         Where the files of figures and tables are written; without it the page stands alone.
+    on_section : callable, optional
+        Is told after each section how many are written, and of how many.
 
     Returns
     -------
@@ -232,20 +246,14 @@ def render(contents: Contents, beside: Beside | None = None) -> str:
     """
     title = "Dopamine-transporter SPECT: report of a cohort"
     # Sections are written in page order, so that tables and figures count up from the top.
-    sections = [
-        (
-            key,
-            name,
-            element(
-                "section",
-                element("h2", name, id=f"{key}-title"),
-                join(body),
-                id=key,
-                aria_labelledby=f"{key}-title",
-            ),
-        )
-        for key, name, body in _sections(contents, beside)
-    ]
+    sections = []
+    planned = _sections(contents, beside)
+    for key, name, body in planned:
+        heading = element("h2", name, id=f"{key}-title")
+        written = element("section", heading, join(body), id=key, aria_labelledby=f"{key}-title")
+        sections.append((key, name, written))
+        if on_section is not None:
+            on_section(len(sections), len(planned))
     explained = contents.explained
     subject = f"{contents.flow.studies} studies"
     if contents.simulated:
