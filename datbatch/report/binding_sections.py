@@ -117,7 +117,7 @@ def normal_range_section(contents: Contents, exhibits: Exhibits) -> Iterator[Htm
         return table.z_score[:, schema.MEASURES.index(measure)]
 
     ratio = table.value[:, schema.MEASURES.index(_PUTAMEN)]
-    age = studies["age"].to_numpy(dtype=float)
+    age = np.minimum(studies["age"].to_numpy(dtype=float), schema.AGE_CAP_YEARS)
     regions = [(r.replace("_", "\n").replace("lateral", "."), z(f"hottest_voxels {r}")) for r in schema.STRIATAL[:4]]
     definitions = [(_NAMES[d].replace(" ", "\n"), z(f"{d} striatum_ipsilateral")) for d in schema.DEFINITIONS]
     band = table.band(_PUTAMEN)

@@ -84,7 +84,7 @@ class BindingTable:
             return None
         coefficient = found["coefficient"]
         return Band(
-            age_range=tuple(fit["age_range"]),
+            age_range=(fit["age_range"][0], min(fit["age_range"][1], schema.AGE_CAP_YEARS)),
             level=coefficient[terms.index("intercept")],
             slope_per_year=coefficient[terms.index("age_per_decade")] / 10,
             age_zero=fit["zero"]["age_per_decade"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -12,7 +14,7 @@ from datbatch.cohort import schema
 from datbatch.report.binding_sections import normal_range_section
 from datbatch.report.binding_tables import BindingTable, definition_rows, read_binding
 from datbatch.report.contents import gather
-from datbatch.report.exhibits import Exhibits
+from datbatch.report.exhibits import Beside, Exhibits
 from datbatch.report.hypertext import element
 from datbatch.report.tables import codes_by_site, read_studies
 from tests.report.parsed import Page
@@ -102,6 +104,21 @@ def test_the_section_says_what_there_is(stale: bool, words: str) -> None:
     assert words in page.text
     if not stale:
         assert page.table_with("Meaning")["age-missing"][-1].startswith("1")
+
+
+def test_no_age_over_the_cap_is_drawn_or_written(tmp_path: Path) -> None:
+    cohort = cohort_with_range()
+    fit = json.loads(json.dumps(FIT)) | {"age_range": [50.0, 97.0]}
+    group = cohort[schema.NORMAL_RANGE]
+    group.attrs["fit"] = json.dumps(fit)
+    cohort.dataset = cohort.to_dataset().assign_coords(age=("study", np.full(len(TEST_SET), 97.0)))
+    section = normal_range_section(gather(cohort, None, "radiological"), Exhibits(Beside(tmp_path, "report")))
+    assert Page(element("section", section)).text
+    (written,) = tmp_path.rglob("figure_*normal_range.csv")
+    assert set(pd.read_csv(written)["age_years"]) == {schema.AGE_CAP_YEARS}
+    band = table_of(cohort).band("hottest_voxels putamen_ipsilateral")
+    assert band is not None
+    assert band.age_range == (50.0, schema.AGE_CAP_YEARS)
 
 
 def test_codes_are_counted_once_a_study_by_site() -> None:
