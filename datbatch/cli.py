@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     demo = _command(parsers, "demo", commands.demo, "everything, on a small simulated archive", "datbatch demo demo")
-    demo.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where to put it (default: demo)")
+    demo.add_argument("folder", type=_path, nargs="?", default=Path("demo"), help="where to put it (default: demo)")
     demo.add_argument("--studies", type=_positive, default=DEMO_STUDIES, help="studies to simulate (default: 64)")
     _cluster_options(demo)
 
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "simulate", commands.simulate, "an archive of raw DICOM studies with known truth",
         "datbatch simulate archive --studies 64",
     )  # fmt: skip
-    simulate.add_argument("archive", type=Path, help="folder to make")
+    simulate.add_argument("archive", type=_path, help="folder to make")
     simulate.add_argument("--studies", type=_positive, required=True, help="how many")
     simulate.add_argument("--seed", type=int, default=0, help="seed; study k depends on it and k alone")
     simulate.add_argument("--no-defects", action="store_true", help="leave out the studies that are broken on purpose")
@@ -171,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("cohort", type=_location)
     report.add_argument("--model", help="name of a model in the store (default: the newest)")
-    report.add_argument("--output", type=Path, help="file to write (default: COHORT.report.html)")
+    report.add_argument("--output", type=_path, help="file to write (default: COHORT.report.html)")
 
     explore = _command(
         parsers, "explore", commands.explore, "the whole cohort in a browser, offline: a folder of static files",
@@ -179,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     explore.add_argument("cohort", type=_location)
     explore.add_argument("--model", help="name of a model in the store (default: the newest)")
-    explore.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
+    explore.add_argument("--output", type=_path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
     explore.add_argument(
         "--volumes", type=_volumes, metavar="all|none|N",
         help="studies whose planes can be looked at, those most worth a look first; about 0.1 MB each "
@@ -190,15 +190,15 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "study", commands.study, "one study, explained, without store or cluster",
         "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d",
     )  # fmt: skip
-    study.add_argument("dicom", type=Path, nargs="+", help="the study's DICOM files")
-    study.add_argument("--model", type=Path, required=True, help="folder of a trained model")
+    study.add_argument("dicom", type=_path, nargs="+", help="the study's DICOM files")
+    study.add_argument("--model", type=_path, required=True, help="folder of a trained model")
     study.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="write page, volumes and figures into a new folder"
+        "--output", type=_path, metavar="FOLDER", help="write page, volumes and figures into a new folder"
     )
     study.add_argument("--age", type=_age, metavar="YEARS", help="for the normal range (default: the header's)")
     study.add_argument("--sex", choices=("F", "M"), help="for the normal range (default: the header's)")
     study.add_argument("--site", help="site of the cohort that the study comes from (default: another)")
-    study.add_argument("--picture", type=Path, help="write uptake and relevance as a PNG picture")
+    study.add_argument("--picture", type=_path, help="write uptake and relevance as a PNG picture")
 
     status = _command(parsers, "status", commands.status, "what is done", "datbatch status cohort.zarr")
     status.add_argument("cohort", type=_location)
@@ -232,9 +232,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     template.add_argument("cohort", type=_location, nargs="?", help="store, made by `run`")
     template.add_argument(
-        "--simulated", type=Path, metavar="FILE", help="build from simulated studies, without a store"
+        "--simulated", type=_path, metavar="FILE", help="build from simulated studies, without a store"
     )
-    template.add_argument("--output", type=Path, help="NIfTI file to write (default: COHORT.template.nii.gz)")
+    template.add_argument("--output", type=_path, help="NIfTI file to write (default: COHORT.template.nii.gz)")
     template.add_argument("--rounds", type=_positive, default=3, help="times that all are registered (default: 3)")
     template.add_argument(
         "--studies",
@@ -248,7 +248,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers, "atlas", commands.atlas, "write the atlas as an image of labels, and their names beside it",
         "datbatch atlas atlas.nii.gz",
     )  # fmt: skip
-    atlas.add_argument("output", type=Path, help="NIfTI file to write; the names go to a .tsv of the same name")
+    atlas.add_argument("output", type=_path, help="NIfTI file to write; the names go to a .tsv of the same name")
 
     completion = _command(
         parsers, "completion", commands.completion, "a script that completes commands with the tabulator",
@@ -278,7 +278,7 @@ def _export_commands(formats: Any) -> None:
         export = _command(formats, name, function, words, f"datbatch export {name} cohort.zarr --output {name}")
         export.set_defaults(format=name)
         export.add_argument("cohort", type=_location)
-        export.add_argument("--output", type=Path, required=True, help="folder to write to; whole files are replaced")
+        export.add_argument("--output", type=_path, required=True, help="folder to write to; whole files are replaced")
         export.add_argument("--study", action="append", metavar="ID", help="only this pseudonym (can be given again)")
         export.add_argument("--model", help="name of a model in the store (default: the newest)")
         if name == "tables":
@@ -304,7 +304,7 @@ def _export_commands(formats: Any) -> None:
             )  # fmt: skip
         else:
             export.add_argument(
-                "--dicom-source", type=Path, metavar="ARCHIVE",
+                "--dicom-source", type=_path, metavar="ARCHIVE",
                 help="take patient and study from the original files (or one file): the objects then NAME THE PATIENT",
             )  # fmt: skip
 
@@ -323,7 +323,7 @@ def _command(
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="TOML", help="parameter file; what it leaves out keeps its default"
+        "--config", type=_path, metavar="TOML", help="parameter file; what it leaves out keeps its default"
     )
 
 
@@ -350,6 +350,13 @@ def _location(text: str) -> Location:
         return parse_location(text)
     except ConfigurationError as error:
         raise argparse.ArgumentTypeError(f"{error.reason}: {text!r}. {error.advice}") from None
+
+
+def _path(text: str) -> Path:
+    # Else an address would become a folder of its name on this machine.
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a path, only archive and store may be on S3: {text!r}")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -69,3 +69,23 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, capsys:
     shown = capsys.readouterr()
     assert json.loads(shown.out)["error"] == "system"
     assert "Not a directory" in shown.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("simulate", "s3://bucket/archive", "--studies", "1"),
+        ("export", "nifti", "cohort.zarr", "--output", "s3://bucket/nifti"),
+        ("export", "dicom", "cohort.zarr", "--output", "dicom", "--dicom-source", "s3://bucket/archive"),
+        ("report", "cohort.zarr", "--output", "s3://bucket/report.html"),
+    ],
+)
+def test_an_address_where_only_a_path_will_do_is_refused_and_makes_no_folder_of_its_name(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 2
+    assert "only archive and store may be on S3" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,40 @@
+"""A run on a real S3 server, from archive to repaired store, as a user calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from datbatch import location
+from datbatch.cohort.query import open_cohort
+from datbatch.location import S3Location
+from tests.pipeline import config_text, run_command
+
+
+def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
+    s3: S3Location, archive: Path, cohort: Path, tmp_path: Path
+) -> None:
+    for name in location.names(archive):
+        location.write(s3 / "archive" / name, (archive / name).read_bytes())
+    store = s3 / "cohort.zarr"
+    (tmp_path / "config.toml").write_text(config_text())
+    ran = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    assert ran["processed"] > 0
+    again = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    assert again["processed"] == 0
+
+    # Another key gives other pseudonyms in another order: what is stored is compared as a set.
+    def sorted_uptake(tree: xr.DataTree) -> list[float]:
+        means = tree.uptake.mean(("x", "y", "z")).values
+        return sorted(float(mean) for mean in means if mean == mean)
+
+    expected = sorted_uptake(open_cohort(cohort))
+    assert sorted_uptake(open_cohort(store)) == expected
+
+    first = next(name for name in location.names(store) if name.startswith("uptake/c"))
+    location.remove(store / first)
+    assert run_command("verify", store, expect=1)["damages"]
+    run_command("verify", store, "--repair")
+    run_command("verify", store)
+    assert sorted_uptake(open_cohort(store)) == expected
