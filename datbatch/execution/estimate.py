@@ -53,7 +53,7 @@ class Measured:
     study_s: float
     """Of one worker, files to ledger, while as many others work as the run would have here."""
     memory_mb: float
-    """Peak of a worker with its first few studies."""
+    """Peak of a worker and the process of its studies, with its first few."""
     disk_mb: float
     """Bytes a study in the store, volumes and ledger."""
 
@@ -241,12 +241,21 @@ def _measure(plan: ImagingPlan, archive: Location, cohort: Location, config: Con
 
 
 def image_sample(task: ImagingTask) -> _Sampled:
-    """Do a granule's task and say how long it took, and how much memory its process has held at most."""
+    """Do a granule's task and say how long it took, and how much memory worker and study process held at most."""
     start = time.perf_counter()
     image_granule(task)
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    peak_kb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return _Sampled(len(task.entries), time.perf_counter() - start, 1024 * peak_kb)
+    seconds = time.perf_counter() - start
+    processes = [os.getpid(), *(child.pid for child in psutil.Process().children())]
+    return _Sampled(len(task.entries), seconds, sum(map(_peak_bytes, processes)))
+
+
+def _peak_bytes(process: int) -> int:
+    """Read the peak of a process's memory; 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _sample_task(

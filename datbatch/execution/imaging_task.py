@@ -63,8 +63,9 @@ class StudyTask:
 
 
 def image_one(task: StudyTask) -> ImagedStudy:
-    """Image one study with the template and the atlas of its store."""
-    return image_study(task.study, task.files, task.config, task.known, store_space(task.store, task.config))
+    """Image one study with the template and the atlas of its store; the projections, megabytes, are not handed on."""
+    imaged = image_study(task.study, task.files, task.config, task.known, store_space(task.store, task.config))
+    return replace(imaged, acquisition=None)
 
 
 def image_granule(task: ImagingTask) -> GranuleRecord:
