@@ -55,7 +55,7 @@ class CohortAccessor:
     def relevance(self, model: str | None = None, frame: str = "ipsilateral-left") -> xarray.DataArray:
         """Give relevance (study, x, y, z), lazily, oriented so that positive values speak for reduced uptake.
 
-        That holds as far as the model's validation set could tell: see `orientation`.
+        That holds as far as the studies that it was learned from could tell: see `orientation`.
 
         Parameters
         ----------

@@ -169,7 +169,11 @@ def test_a_cohort_larger_than_a_workers_memory_is_reduced_on_a_cluster(tmp_path:
     assert lazy.nbytes > memory_bytes
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=1, memory_limit=memory_bytes, dashboard_address=None, host="127.0.0.1"
+            n_workers=1,
+            threads_per_worker=1,
+            memory_limit=memory_bytes,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
         ) as cluster,
         Client(cluster) as client,
     ):

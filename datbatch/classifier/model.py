@@ -47,7 +47,7 @@ class ModelCard:
     metrics: dict[str, Any] | None = None
     """Figures of merit by set ("validation", "test")."""
     orientation: dict[str, Any] | None = None
-    """What the sign of relevance means: sign, threshold, auc (learned on the validation set)."""
+    """What the sign of relevance means: sign, threshold, auc; learned outside the test set."""
     parameters: int = 0
     """Trainable numbers; filled in by `save_model`."""
     weights_sha256: str = ""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray
 
 from datbatch.cohort import schema
@@ -111,5 +112,16 @@ def as_acquired(volumes: xarray.DataArray, mirrored: xarray.DataArray) -> xarray
     DataArray
         The same shape and coordinates; values of mirrored studies flipped along x (exact: the grid is symmetric).
     """
-    flipped = volumes.isel(x=slice(None, None, -1)).assign_coords(x=volumes.x)
-    return volumes.where(~mirrored, flipped)
+    if volumes.chunks is not None and "study" in volumes.dims:
+        mirrored = mirrored.compute().chunk({"study": volumes.chunksizes["study"]})
+    # Block by block: `where` over the whole arrays takes twice the time.
+    own: xarray.DataArray = xarray.apply_ufunc(
+        _unmirrored, volumes, mirrored,
+        input_core_dims=[["x"], []], output_core_dims=[["x"]], dask="parallelized", output_dtypes=[volumes.dtype],
+    )  # fmt: skip
+    return own.transpose(*volumes.dims).assign_attrs(volumes.attrs)
+
+
+def _unmirrored(values: npt.NDArray[Any], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Flip the last axis where studies were mirrored (exact: the grid is symmetric)."""
+    return np.where(np.asarray(mirrored)[..., np.newaxis], values[..., ::-1], values)

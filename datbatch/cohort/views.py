@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import xarray
 
 from datbatch.cohort import schema
-from datbatch.cohort.query import choose_model, json_attribute
+from datbatch.cohort.query import as_acquired, choose_model, json_attribute
 from datbatch.errors import ModelError
 
 PATIENT_SIDES = ("left", "right")
@@ -43,20 +40,7 @@ def volumes(values: xarray.DataArray, mirrored: xarray.DataArray, frame: str) ->
     """
     if frame not in FRAMES:
         raise ValueError(f"frame is {frame!r}; it must be one of {', '.join(FRAMES)}")
-    if frame == "ipsilateral-left":
-        return lazy(values)
-    chunked = lazy(values)
-    # Block by block: `where` over the whole arrays takes twice the time.
-    own: xarray.DataArray = xarray.apply_ufunc(
-        _unmirrored, chunked, mirrored.compute().chunk({"study": chunked.chunksizes["study"]}),
-        input_core_dims=[["x"], []], output_core_dims=[["x"]], dask="parallelized", output_dtypes=[values.dtype],
-    )  # fmt: skip
-    return own.transpose(*values.dims).assign_attrs(values.attrs)
-
-
-def _unmirrored(values: npt.NDArray[Any], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Flip the last axis where studies were mirrored (exact: the grid is symmetric)."""
-    return np.where(mirrored[..., np.newaxis], values[..., ::-1], values)
+    return lazy(values) if frame == "ipsilateral-left" else as_acquired(lazy(values), mirrored)
 
 
 def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
@@ -74,13 +58,14 @@ def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
 
 
 def orientation(group: xarray.Dataset) -> dict[str, float]:
-    """Give what a model's card says of the sign of its relevance, learned on the validation set.
+    """Give what a model's card says of the sign of its relevance; see `relevance.orienting_studies`.
 
     Returns
     -------
     dict
-        `sign` (+1 or -1), after which positive relevance speaks for reduced uptake; `auc`, how well it then tells the
-        validation studies apart (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing else known.
+        `sign` (+1 or -1), after which positive relevance speaks for reduced uptake; `auc`, how well it then tells apart
+        the studies that it was learned from (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing
+        else known.
     """
     card = json_attribute(group.attrs, "card")
     return {"sign": 1.0, **{name: float(value) for name, value in card.get("orientation", {}).items()}}

@@ -50,7 +50,7 @@ class Model:
     putamen_relevance : ndarray of float64, shape (study,)
         Oriented mean relevance of the hottest voxels of the ipsilateral putamen; NaN where not explained.
     sign, threshold : float
-        Orientation, and the cut of the oriented putamen relevance, learned on the validation set.
+        Orientation, and the cut of the oriented putamen relevance, learned outside the test set.
     """
 
     name: str

@@ -140,7 +140,7 @@ def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits
 
 
 def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
-    """Warn when the sign of relevance, fixed on the validation set, is the wrong one for the test set."""
+    """Warn when the sign of relevance, fixed without the test set, is the wrong one for the test set."""
     test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
     test &= np.isfinite(explained.model.putamen_relevance)
     labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)[test]
@@ -149,7 +149,7 @@ def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
     area = area_under_curve(labels, explained.model.putamen_relevance[test]).value
     if area < 0.5:
         words = (
-            "The sign of relevance was fixed on the validation set, but relevance of the ipsilateral putamen is lower, "
+            "The sign of relevance was fixed without the test set, but relevance of the ipsilateral putamen is lower, "
             f"not higher, in positive test studies (AUC {area:.3f}). Colours of maps and their cut have the wrong sign "
             "here; a larger validation set would tell it surely."
         )

@@ -166,7 +166,7 @@ def putamen_section(contents: Contents, explained: Explained, exhibits: Exhibits
     model, images = explained.model, explained.images
     words = outcome_words(explained.outcomes)
     cut = (
-        f"; dashed: the cut learned on the validation set, {scientific(model.threshold)}"
+        f"; dashed: the cut learned without the test set, {scientific(model.threshold)}"
         if np.isfinite(model.threshold)
         else ""
     )

@@ -79,7 +79,7 @@ def test_imaging_and_accelerated_tasks_of_one_cluster_go_to_workers_of_their_own
     from distributed import LocalCluster
 
     with (
-        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=50) as cluster,
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
         driver.Client(cluster) as client,
     ):
         from distributed import Nanny
