@@ -111,12 +111,19 @@ def cohort(shared_folder: Path, archive: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def some_study(cohort: Path, archive: Path) -> list[Path]:
-    """The files of one study of the archive that went well."""
+def studies_that_went_well(cohort: Path, archive: Path) -> list[list[Path]]:
+    """The files of each study of the archive that has a result, in the order of a key that no two sessions share."""
     from datbatch.archive import read_linkage
     from datbatch.cohort.query import open_cohort
     from datbatch.cohort.store import linkage_path
 
     tree = open_cohort(cohort)
-    done = str(tree.study[(tree.status == "done").values].values[0])
-    return [archive / name for name in read_linkage(linkage_path(cohort))[done]]
+    linkage = read_linkage(linkage_path(cohort))
+    done = tree.study[(tree.status == "done").values].values
+    return [[archive / name for name in linkage[str(study)]] for study in done]
+
+
+@pytest.fixture(scope="session")
+def some_study(studies_that_went_well: list[list[Path]]) -> list[Path]:
+    """The files of one of them."""
+    return studies_that_went_well[0]

@@ -166,7 +166,7 @@ def test_what_is_refused_writes_nothing(model: Path, some_study: list[Path], tmp
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
-def test_the_files_of_two_studies_are_refused(model: Path, archive: Path, some_study: list[Path]) -> None:
-    other = next(file for file in sorted(archive.rglob("NM_TOMO.dcm")) if file not in some_study)
-    refused = run_command("study", *some_study, other, "--model", model, expect=1)
+def test_the_files_of_two_studies_are_refused(model: Path, studies_that_went_well: list[list[Path]]) -> None:
+    one, other, *_ = studies_that_went_well
+    refused = run_command("study", *one, *other, "--model", model, expect=1)
     assert refused["reason"] == "the files belong to several studies"
