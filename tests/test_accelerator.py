@@ -97,7 +97,9 @@ def test_memory_is_that_of_the_device(device: torch.device) -> None:
 
 
 def test_each_worker_of_this_machine_sees_a_graphics_processor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(driver.VISIBLE_DEVICES, "3,GPU-5f")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv(driver.VISIBLE_DEVICES, raising=False)
+    assert driver._accelerators() == ["0", "1"]
+    monkeypatch.setenv(driver.VISIBLE_DEVICES, "3,GPU-5f")
     with driver.connect(workers=2, resource=ACCELERATOR) as client:
         assert sorted(client.run(os.getenv, driver.VISIBLE_DEVICES).values()) == ["3", "GPU-5f"]

@@ -71,6 +71,8 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
         # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        # Dask would look for its graphics processors by the numbers of the parent, and end where it finds others.
+        "distributed.diagnostics.nvml": False,
     }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
