@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -89,6 +90,17 @@ def test_the_process_leaves_no_image_of_its_memory_and_is_the_first_to_go(proces
     cores = next(line for line in (there / "limits").read_text().splitlines() if "core file" in line)
     assert cores.split()[4] == "0"
     assert int((there / "oom_score_adj").read_text()) >= 500
+
+
+def test_memory_of_one_study_serves_the_next_though_dask_tells_its_workers_to_give_it_back(monkeypatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    pages, process = 4000, LosableProcess("operator", LIMITS)
+    faults = []
+    for _ in range(6):
+        assert process.call(eval, f"len(bytearray({pages * resource.getpagesize()}))")
+        faults.append(process.call(resource.getrusage, resource.RUSAGE_SELF).ru_minflt)
+    process.close()
+    assert faults[-1] - faults[0] < pages
 
 
 def test_the_process_ends_with_whoever_started_it() -> None:
