@@ -73,6 +73,8 @@ BINDING_LABELS = {
     "side": SIDES,
 }
 """Names along the dimensions of the binding ratios, by dimension."""
+UNCERTAIN = "uncertain"
+"""Value of `lower_side` where neither left nor right can be told."""
 DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL = "definitions-disagree", "region-cut", "reference-unusual"
 QUANTIFICATION_FLAGS = (DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL)
 """Codes of `quantification_flags`."""
@@ -254,6 +256,14 @@ STUDY_TABLE = (
     ),
     Variable("reference_value", ("study",), "float64", "what intensities were divided by", source="quantify"),
     Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source="quantify"),
+    Variable(
+        "lower_side",
+        ("study",),
+        "str",
+        "patient's side of lower putamen binding: left, right, or uncertain where counting noise may be the difference",
+        coordinate=True,
+        source="quantify",
+    ),
     Variable(
         "specific_binding_ratio",
         ("study", "region"),

@@ -16,6 +16,7 @@ from datbatch.execution.comparison import Comparison
 from datbatch.imaging import Atlas, Binding
 from datbatch.norms import WARNINGS
 
+SIDE_UNCERTAIN = "which side is the lower one is not certain: counting noise explains the difference."
 MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 """The classes in words."""
 
@@ -46,6 +47,9 @@ class StudyExplanation(ExplainedVolume):
         Layer-wise relevance of each voxel, on the same grid.
     mirrored : bool
         Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
+    lower_side : str
+        The patient's side of lower putaminal binding, left or right; uncertain where counting noise explains the
+        difference.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
     binding : Binding
@@ -104,6 +108,7 @@ class StudyExplanation(ExplainedVolume):
 
     uptake: npt.NDArray[np.float32]
     mirrored: bool
+    lower_side: str
     specific_binding_ratio: npt.NDArray[np.float64]
     binding: Binding
     quantification_flags: tuple[str, ...]
@@ -149,6 +154,7 @@ class StudyExplanation(ExplainedVolume):
             "inconsistent": self.inconsistent,
             "orientation": self.orientation,
             "mirrored": self.mirrored,
+            "lower_side": self.lower_side,
             "counts": self.counts,
             "motion_mm": _number(self.motion_mm),
             "flags": list(self.flags),
@@ -193,6 +199,8 @@ class StudyExplanation(ExplainedVolume):
             binding = self.specific_binding_ratio[index]
             relevance = self.orientation * self.regional[index, hottest]
             lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
+        if self.lower_side == schema.UNCERTAIN:
+            lines.append(f"{SIDE_UNCERTAIN[0].upper()}{SIDE_UNCERTAIN[1:]}")
         lines += self._binding_lines() + self._normal_lines()
         lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
         motion = f"motion {self.motion_mm:.1f} mm" if np.isfinite(self.motion_mm) else "motion not known"

@@ -79,7 +79,7 @@ IMAGING = (
     ),
     Stage(
         "quantify",
-        version=3,
+        version=4,
         upstream=("register",),
         parameters=lambda c: _without(vars(c.quantify), "atlas_labels") | {"atlas": atlas_digest(c.quantify)},
     ),
@@ -206,7 +206,8 @@ def image_study(
         with clock("normalise"):
             normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
         with clock("quantify"):
-            result = quantify(normalised, config.quantify, space.atlas, _normal_side_ratio(space, config.quantify))
+            side_ratio = _normal_side_ratio(space, config.quantify)
+            result = quantify(normalised, config.quantify, space.atlas, side_ratio, acquisition.counts)
         rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
         uptake = result.uptake
     except DatbatchError as error:
@@ -269,6 +270,7 @@ def _quantification_values(result: Quantification) -> dict[str, Any]:
     return {
         "reference_value": result.reference_value,
         "mirrored": bool(result.mirrored),
+        "lower_side": result.lower_side,
         "specific_binding_ratio": _finite_list(result.specific_binding_ratio),
         "binding_ratio": _finite_list(result.binding.binding_ratio),
         "asymmetry_index": _finite_list(result.binding.asymmetry_index),

@@ -116,6 +116,7 @@ class StoredStudies:
             orientation=int(model.sign),
             uptake=results.uptake,
             mirrored=results.mirrored,
+            lower_side=str(self._value("lower_side", row, "")),
             specific_binding_ratio=results.specific_binding_ratio,
             binding=self._binding(row),
             quantification_flags=tuple(str(self._value("quantification_flags", row, "")).split()),

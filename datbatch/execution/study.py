@@ -108,6 +108,7 @@ def explain_study(
         **vars(explained),
         uptake=imaged.uptake,
         mirrored=quantified["mirrored"],
+        lower_side=quantified["lower_side"],
         specific_binding_ratio=np.array(quantified["specific_binding_ratio"], dtype=np.float64),
         binding=binding,
         quantification_flags=tuple(quantified["quantification_flags"].split()),

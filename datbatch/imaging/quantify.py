@@ -20,6 +20,15 @@ from datbatch.imaging.resample import mirror, require_image
 MOST_NORMAL_DIFFERENCE = 0.10
 """How much of a difference between a template's putamina is taken for anatomy, relative to their mean."""
 
+SIDE_NOISE = 68.0
+"""Standard deviation of right less left putaminal ratio from counting, times the square root of the study's counts: 49
+to 80 by site with the default reconstruction, much the same at any level of binding. It is half the difference between
+the two halves into which each count of a study falls by chance (`benchmarks/sides.py`)."""
+CERTAIN_SIDE = 1.96
+"""Standard deviations beyond which counting noise does not explain a difference (95 %)."""
+FEW_COUNTS = 1.0e6
+"""Taken where a study's counts are not known: the least that is usual."""
+
 
 @dataclass(frozen=True)
 class Quantification:
@@ -33,6 +42,9 @@ class Quantification:
         Counts that intensities were divided by.
     mirrored : bool
         Whether left and right were exchanged.
+    lower_side : str
+        The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
+        difference that counting noise explains.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
     binding : Binding
@@ -44,6 +56,7 @@ class Quantification:
     uptake: npt.NDArray[np.float32]
     reference_value: float
     mirrored: bool
+    lower_side: str
     specific_binding_ratio: npt.NDArray[np.float64]
     binding: Binding
     flags: tuple[str, ...]
@@ -180,7 +193,11 @@ def normal_side_ratio(template: npt.NDArray[np.float32], config: QuantifyConfig,
 
 
 def quantify(
-    normalised: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None, side_ratio: float = 1.0
+    normalised: npt.NDArray[np.float32],
+    config: QuantifyConfig,
+    atlas: Atlas | None = None,
+    side_ratio: float = 1.0,
+    counts: float | None = None,
 ) -> Quantification:
     """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
 
@@ -203,6 +220,8 @@ def quantify(
         Regions; the analytic atlas by default.
     side_ratio : float, optional
         Right over left putaminal ratio in normals, from `normal_side_ratio`.
+    counts : float, optional
+        Sum of the study's projections, from which the noise of the difference of the sides follows.
 
     Raises
     ------
@@ -223,12 +242,16 @@ def quantify(
     ratios = _binding_ratios(uptake, config, atlas)
     left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)
     mirrored = bool(right < side_ratio * left)
+    noise = SIDE_NOISE / np.sqrt(FEW_COUNTS if counts is None else max(counts, 1.0))
+    certain = abs(right - side_ratio * left) > CERTAIN_SIDE * noise
+    lower_side = schema.UNCERTAIN if not certain else "right" if mirrored else "left"
     if mirrored:
         uptake = mirror(uptake)
         ratios = _binding_ratios(uptake, config, atlas)
     regions = atlas_binding_regions(atlas)
     binding = measure_binding(uptake, config, regions)
-    return Quantification(uptake, level, mirrored, ratios, binding, binding_flags(uptake, binding, regions))
+    flags = binding_flags(uptake, binding, regions)
+    return Quantification(uptake, level, mirrored, lower_side, ratios, binding, flags)
 
 
 def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas) -> npt.NDArray[np.float64]:

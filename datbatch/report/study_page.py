@@ -12,7 +12,7 @@ from datbatch import __version__
 from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 from datbatch.execution.comparison import Person
-from datbatch.execution.explained import MEANINGS, StudyExplanation
+from datbatch.execution.explained import MEANINGS, SIDE_UNCERTAIN, StudyExplanation
 from datbatch.norms import WARNINGS
 from datbatch.report.document import document
 from datbatch.report.hypertext import Child, Html, element, join, table
@@ -208,6 +208,8 @@ def _pictures(study: StudyExplanation, convention: Convention) -> Iterator[Html]
         if study.mirrored
         else "The side of lower putamen binding is the left one, as the network expects it: nothing was mirrored."
     )
+    if study.lower_side == schema.UNCERTAIN:
+        turned += f" But {SIDE_UNCERTAIN}"
     yield element("p", f"MNI space; the patient's left is on the picture's {side}. {turned}", class_="mirroring")
     yield element(
         "p",

@@ -20,6 +20,7 @@ from datbatch.imaging import (
     scale_to_reference,
     specific_binding_ratio,
 )
+from datbatch.imaging.quantify import CERTAIN_SIDE, SIDE_NOISE
 
 CONFIG = QuantifyConfig()
 PUTAMINA = tuple(schema.REGIONS.index(f"putamen_{side}") for side in schema.SIDES)
@@ -174,3 +175,17 @@ def test_studies_that_cannot_be_quantified_are_named(asymmetric_head):
         hottest_voxels_mean(np.ones((2, 2, 2)), np.ones((2, 2, 2), bool), volume_ml=0.0, voxel_volume_ml=0.008)
     with pytest.raises(ReferenceRegionError):
         specific_binding_ratio(1.0, 0.0)
+
+
+def test_a_side_is_named_only_where_counting_noise_does_not_explain_the_difference(asymmetric_head):
+    for head, side in ((asymmetric_head, "right"), (mirror(asymmetric_head), "left")):
+        ipsilateral, contralateral = quantify(head, CONFIG).specific_binding_ratio[list(PUTAMINA)]
+        needed = (CERTAIN_SIDE * SIDE_NOISE / (contralateral - ipsilateral)) ** 2
+        assert quantify(head, CONFIG, counts=1.02 * needed).lower_side == side
+        unsure = quantify(head, CONFIG, counts=0.98 * needed)
+        assert (unsure.lower_side, unsure.mirrored) == (schema.UNCERTAIN, side == "right")
+
+
+def test_of_unknown_counts_the_fewest_are_taken(asymmetric_head):
+    assert quantify(asymmetric_head, CONFIG).lower_side == quantify(asymmetric_head, CONFIG, counts=1e6).lower_side
+    assert quantify(asymmetric_head, CONFIG, counts=0.0).lower_side == schema.UNCERTAIN

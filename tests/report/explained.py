@@ -44,7 +44,8 @@ def explained_study(**changes: Any) -> StudyExplanation:
     study = StudyExplanation(
         relevance=-1e-3 * blob, regional=np.full((len(schema.REGIONS), len(schema.STATISTICS)), 0.5),
         probability=0.9, log_odds=2.2, predicted=schema.POSITIVE, inconsistent=False, orientation=-1,
-        uptake=blob, mirrored=False, specific_binding_ratio=np.full(len(schema.REGIONS), 1.6), binding=binding,
+        uptake=blob, mirrored=False, lower_side="left",
+        specific_binding_ratio=np.full(len(schema.REGIONS), 1.6), binding=binding,
         quantification_flags=(schema.REFERENCE_UNUSUAL,), template_to_study=np.eye(4), quality={"correlation": 0.97},
         counts=2.5e6, motion_mm=np.nan, flags=("motion",), comparison=comparison(), not_compared="",
         calibrated_probability=0.8, certain=True, uncertain_share=0.05, model="compact-12345678",

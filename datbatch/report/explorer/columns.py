@@ -88,6 +88,7 @@ FIRST_COLOURS = ("label", "status")
 _GROUPS = {
     "Study": ("study", "person", "site", "scanner", "sex", "age", "label", "split"),
     "Result": ("status", "error_code", "error_stage", "error_reason", "flags", "quantification_flags"),
+    "Binding": ("lower_side",),
 }
 _TITLES = {
     "study": "Study",
@@ -149,12 +150,6 @@ def _study_columns(studies: pd.DataFrame) -> Iterator[Column]:
             values = np.minimum(values, schema.AGE_CAP_YEARS) if name == "age" else values
         description = "pseudonym: keyed hash" if name == "study" else variable.description
         yield Column(name, _title(name), group, kind, values, description, variable.units.replace("1", ""))
-    done = (studies["status"] == schema.DONE).to_numpy()
-    lower = np.where(studies["mirrored"].to_numpy(dtype=bool), "right", "left")
-    yield Column(
-        "lower_side", "Lower side", "Binding", "category", np.where(done, lower, ""),
-        "the patient's side of lower putamen binding (ipsilateral)",
-    )  # fmt: skip
     for name in schema.READS:
         yield Column(name, _title(name), "Reads", "category", studies[name].to_numpy(), "read of a human reader")
 
