@@ -18,6 +18,7 @@ from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.config import QuantifyConfig
 from datbatch.execution.origin import manifest_path, origin_path
+from datbatch.execution.scanning import scan_cache_path
 from datbatch.imaging import normal_side_ratio
 from tests.pipeline import STUDIES, assert_same_content, config_text, imaging_content, run_command
 
@@ -331,7 +332,13 @@ def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list
 
 
 def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort: Path) -> None:
-    for path in (key_path(cohort), linkage_path(cohort), origin_path(cohort), manifest_path(cohort)):
+    for path in (
+        key_path(cohort),
+        linkage_path(cohort),
+        origin_path(cohort),
+        manifest_path(cohort),
+        scan_cache_path(cohort),
+    ):
         assert path.stat().st_mode & 0o777 == 0o600
     with linkage_path(cohort).open(newline="") as stream:
         assert next(csv.reader(stream)) == ["study", "files"]
