@@ -89,19 +89,30 @@ def evaluation(**changes: object) -> str:
     member = {"model": "m", "weights_sha256": "ab", "temperature": changes.pop("temperature", 2.0)}
     alone = {"members": [member], "margin": 0.2, "uncertain_share": 0.05, "studies": 40, **changes}
     ensemble = {**alone, "members": [member, {**member, "weights_sha256": "cd"}], "margin": 0.4}
-    return json.dumps({"digest": "d", "certainty": [ensemble, alone]})
+    return json.dumps({"digest": "d", "weights_sha256": "ab", "certainty": [ensemble, alone], "too_few": ""})
 
 
 def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
-    assert read_certainty(tmp_path, "ab") is None
     (tmp_path / EVALUATION_FILE).write_text(evaluation())
-    assert read_certainty(tmp_path, "other weights") is None
-    found = read_certainty(tmp_path, "ab")
+    found, why_not = read_certainty(tmp_path, "ab")
     assert found is not None
+    assert not why_not
     assert found.call([3.0]).probability[0] == pytest.approx(1 / (1 + math.exp(-1.5)), rel=1e-12)
     assert found.call([-1e9]).probability[0] == 0.0
     edge = 2.0 * math.log(0.7 / 0.3)
     assert found.call([[edge + 1e-6, edge - 1e-6, -edge - 1e-6]]).certain.tolist() == [True, False, True]
+
+
+def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> None:
+    assert read_certainty(tmp_path, "ab") == (None, "the model was not evaluated. Call `datbatch evaluate COHORT`.")
+    (tmp_path / EVALUATION_FILE).write_text(evaluation())
+    assert "other weights" in read_certainty(tmp_path, "trained since")[1]
+    few = {"digest": "d", "weights_sha256": "ab", "certainty": [], "too_few": "8 validation studies are too few"}
+    (tmp_path / EVALUATION_FILE).write_text(json.dumps(few))
+    found, why_not = read_certainty(tmp_path, "ab")
+    assert found is None
+    assert why_not.startswith("8 validation studies are too few. Label more studies")
+    assert "other weights" in read_certainty(tmp_path, "trained since")[1]
 
 
 @pytest.mark.parametrize(
