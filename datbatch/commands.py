@@ -133,7 +133,7 @@ def norms(options: argparse.Namespace) -> Answer:
     """Fit the normal range."""
     from datbatch.execution.norms_run import fit_norms
 
-    norms = fit_norms(options.cohort, _config(options))
+    norms = fit_norms(options.cohort, _config(options), quiet=options.quiet)
     return Answer(f"{norms.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(norms))
 
 
