@@ -28,7 +28,7 @@ from datbatch.execution.stages import imaging_identities
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange
 from tests.norms.test_kept import kept
-from tests.pipeline import run_command
+from tests.pipeline import call_command
 
 HEAVY = ("torch", "zarr", "dask", "distributed", "xarray", "pandas", "matplotlib", "nibabel", "scipy.stats", "sklearn")
 
@@ -142,7 +142,7 @@ def model(cohort: Path, tmp_path: Path) -> Path:
 
 def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    answer = run_command("study", *some_study, "--model", model, "--output", out, "--age", 70, "--sex", "F")
+    answer = call_command("study", *some_study, "--model", model, "--output", out, "--age", 70, "--sex", "F")
     assert answer["certain"] in (True, False)
     assert answer["calibrated_probability_positive"] == pytest.approx(1 / (1 + math.exp(-answer["log_odds"] / 1.5)))
     assert answer["normal_range"]["age_years"] == 70.0
@@ -162,22 +162,22 @@ def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: 
 def test_what_is_refused_writes_nothing(model: Path, some_study: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "broken.dcm").write_bytes(b"no image")
-    refused = run_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
+    refused = call_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
     assert refused["error"] == "not-dicom"
     card = json.loads((model / "card.json").read_text())
     for changes, reason in (({"orientation": None}, "sign of its relevance"), ({"shape": [40, 40, 40]}, "parameters")):
         (model / "card.json").write_text(json.dumps(card | changes))
-        refused = run_command("study", *some_study, "--model", model, "--output", out, expect=1)
+        refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
         assert refused["error"] == "model-unusable"
         assert reason in refused["reason"]
         assert refused["remedy"]
     (model / "card.json").write_text("{")
-    refused = run_command("study", *some_study, "--model", model, "--output", out, expect=1)
+    refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
     assert refused["error"] == "model-unusable"
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
 def test_the_files_of_two_studies_are_refused(model: Path, studies_that_went_well: list[list[Path]]) -> None:
     one, other, *_ = studies_that_went_well
-    refused = run_command("study", *one, *other, "--model", model, expect=1)
+    refused = call_command("study", *one, *other, "--model", model, expect=1)
     assert refused["reason"] == "the files belong to several studies"
