@@ -40,7 +40,6 @@ _PASSING = frozenset(
     )
 )
 """What may be the machine's or the file system's fault, and not the files': another try may end otherwise."""
-
 _BELOW = ("config", "errors", "location")
 """Modules outside this package that reading depends on."""
 _Mapper = Callable[..., Iterable[Any]]
@@ -91,7 +90,8 @@ class ScanCache:
         self._files: dict[str, tuple[FileState, FileFacts]] = {}
         self._checks: dict[str, tuple[tuple[str, ...], StudyCheck]] = {}
         """By the first of the study's files; only of files that are in `_files`."""
-        self._is_current = False
+        self._is_current = True
+        """Whether the file holds what is known; it stays as it is where it could not even be looked at."""
 
     def __enter__(self) -> ScanCache:
         return self
@@ -151,6 +151,7 @@ class ScanCache:
         """Take over what is kept of unchanged files."""
         lines = self._lines()
         origin = next(lines, {})
+        self._is_current = False
         if any(origin.get(name) != self._origin[name] for name in ("archive", "code")):
             return
         is_whole = same_config = origin == self._origin

@@ -293,8 +293,9 @@ def test_a_cache_that_others_can_read_is_refused(scene: tuple[Path, Path]) -> No
     archive, cache = scene
     scanned(archive, cache)
     cache.chmod(0o644)
-    with pytest.raises(ExposedFileError):
-        scanned(archive, cache)
+    for _ in range(2):
+        with pytest.raises(ExposedFileError):
+            scanned(archive, cache)
 
 
 def test_objects_on_s3_are_told_apart_by_what_the_server_lists(
