@@ -155,9 +155,8 @@ def assess(
     if len(members) > 1:
         certainty.append(judge_certainty(cases, members, odds, uncertain_share))
     if certainty[0] is None:
-        reason = (
-            f"{int(watched.sum())} validation studies are too few to tell which {uncertain_share:.0%} are uncertain"
-        )
+        wanted = f"{100 * uncertain_share:g} %"
+        reason = f"{int(watched.sum())} validation studies are too few to tell which {wanted} are uncertain"
         missing.append(Missing(CERTAINTY, reason))
     return Evaluation(
         network=classification_metrics(truth, calls),

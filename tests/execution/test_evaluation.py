@@ -156,7 +156,7 @@ def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(coho
     assert "missing: certain or uncertain" in said
     found, why_not = read_certainty(models_path(cohort) / "compact-2", f"{2:064d}")
     assert found is None
-    assert why_not.startswith("0 validation studies are too few to tell which 5% are uncertain. Label more studies")
+    assert why_not.startswith("0 validation studies are too few to tell which 5 % are uncertain. Label more studies")
     assert "missing: figures of the negative class" in said
     assert "nan" not in said
     label[180:] = ""
