@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,16 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def copy_studies(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:
+    """Copy a part of an archive, with its table; give the folders of the studies."""
+    target.mkdir()
+    shutil.copy(archive / "participants.csv", target)
+    folders = [target / files[0].parent.relative_to(archive) for files in studies]
+    for files, folder in zip(studies, folders, strict=True):
+        shutil.copytree(files[0].parent, folder)
+    return folders
 
 
 def made_once(folder: Path, make: Callable[[], None]) -> Path:

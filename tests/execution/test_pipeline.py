@@ -20,7 +20,15 @@ from datbatch.config import QuantifyConfig
 from datbatch.execution.origin import manifest_path, origin_path
 from datbatch.execution.scanning import scan_cache_path
 from datbatch.imaging import normal_side_ratio
-from tests.pipeline import STUDIES, assert_same_content, call_command, config_text, imaging_content, run_command
+from tests.pipeline import (
+    STUDIES,
+    assert_same_content,
+    call_command,
+    config_text,
+    copy_studies,
+    imaging_content,
+    run_command,
+)
 
 
 @pytest.fixture
@@ -28,16 +36,6 @@ def own_cohort(tmp_path: Path, cohort: Path) -> Path:
     """A copy of the cohort, with all that stands beside it, that a test may change."""
     shutil.copytree(cohort.parent, tmp_path / "own")
     return tmp_path / "own" / cohort.name
-
-
-def copied(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:
-    """Copy a part of an archive, with its table; give the folders of the studies."""
-    target.mkdir()
-    shutil.copy(archive / "participants.csv", target)
-    folders = [target / files[0].parent.relative_to(archive) for files in studies]
-    for files, folder in zip(studies, folders, strict=True):
-        shutil.copytree(files[0].parent, folder)
-    return folders
 
 
 def ledger_times(cohort: Path) -> dict[str, int]:
@@ -214,7 +212,7 @@ def test_new_studies_append_and_the_others_keep_their_place(
     tmp_path: Path, archive: Path, cohort: Path, studies_that_went_well: list[list[Path]]
 ) -> None:
     small = tmp_path / "archive"
-    folders = copied(archive, sorted(studies_that_went_well)[:5], small)
+    folders = copy_studies(archive, sorted(studies_that_went_well)[:5], small)
     later = [folders[0], folders[-1]]
     for index, folder in enumerate(later):
         folder.rename(tmp_path / f"later{index}")
@@ -250,7 +248,7 @@ def test_an_archive_without_labels_is_imaged_and_cannot_train(
     tmp_path: Path, archive: Path, studies_that_went_well: list[list[Path]]
 ) -> None:
     bare, own = tmp_path / "archive", tmp_path / "cohort.zarr"
-    copied(archive, studies_that_went_well[:3], bare)
+    copy_studies(archive, studies_that_went_well[:3], bare)
     (bare / "participants.csv").unlink()
     assert run_command("run", bare, own)["done"] == 3
     assert set(Store(own).read_table("label")) == {""}
