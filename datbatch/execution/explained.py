@@ -190,6 +190,7 @@ class StudyExplanation(ExplainedVolume):
         lines = [
             f"{self.predicted} ({MEANINGS[self.predicted]}), {self.confidence()}"
             + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
+            *([f"not known whether certain: {self.not_judged}"] if self.certain is None else []),
             f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
         ]
         hottest = schema.STATISTICS.index("hottest_mean")
@@ -210,7 +211,7 @@ class StudyExplanation(ExplainedVolume):
         else:
             words = f"probability of positive {self.probability:.3f} (not calibrated)"
         if self.certain is None:
-            return f"{words}; whether that is certain is not known: {self.not_judged}"
+            return f"{words}, certain or not is not known"
         return f"{words}, {'certain' if self.certain else 'uncertain'}"
 
     def _normal_lines(self) -> list[str]:

@@ -205,6 +205,9 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
         calibrated_probability=np.nan,
         uncertain_share=np.nan,
     )
+    told = bare.text().splitlines()
+    assert told[0].endswith("(not calibrated), certain or not is not known")
+    assert told[1] == "not known whether certain: nobody asked"
     text = study_page(bare)
     assert "not calibrated" in text
     assert "Whether the reading is certain is not known: nobody asked" in text
