@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from datbatch.cli import main
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store
 
@@ -45,6 +48,16 @@ def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
     return found
 
 
+def call_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
+    """Do as `run_command`, but in this process, which has loaded the libraries: for commands that start no workers."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([*map(str, arguments), "--json"])
+    assert code == expect, f"{arguments}: exit {code}\n{out.getvalue()}\n{err.getvalue()}"
+    found: dict[str, Any] = json.loads(out.getvalue()) | {"stderr": err.getvalue()}
+    return found
+
+
 def start_command(*arguments: object) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a terminal would: a shell's background jobs ignore SIGINT."""
     return subprocess.Popen(
@@ -62,6 +75,16 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def copy_studies(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:
+    """Copy a part of an archive, with its table; give the folders of the studies."""
+    target.mkdir()
+    shutil.copy(archive / "participants.csv", target)
+    folders = [target / files[0].parent.relative_to(archive) for files in studies]
+    for files, folder in zip(studies, folders, strict=True):
+        shutil.copytree(files[0].parent, folder)
+    return folders
 
 
 def made_once(folder: Path, make: Callable[[], None]) -> Path:

@@ -63,9 +63,11 @@ class StudyExplanation(ExplainedVolume):
     calibrated_probability : float
         The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated.
     certain : bool or None
-        Whether the decision lies beyond the margin of a certain call; None where the model was not evaluated.
+        Whether the decision lies beyond the margin of a certain call; None where that is not known.
+    not_judged : str
+        Why it is not known, and what to do; empty where it is.
     uncertain_share : float
-        Share of validation studies that the model calls uncertain; NaN where it was not evaluated.
+        Share of validation studies that the model calls uncertain; NaN where that is not known.
     predicted : str
         negative or positive.
     inconsistent : bool
@@ -121,6 +123,7 @@ class StudyExplanation(ExplainedVolume):
     not_compared: str
     calibrated_probability: float
     certain: bool | None
+    not_judged: str
     uncertain_share: float
     model: str
     weights_sha256: str
@@ -148,6 +151,7 @@ class StudyExplanation(ExplainedVolume):
             "log_odds": self.log_odds,
             "calibrated_probability_positive": _number(self.calibrated_probability),
             "certain": self.certain,
+            "not_judged": self.not_judged,
             "uncertain_share": _number(self.uncertain_share),
             "model": self.model,
             "weights_sha256": self.weights_sha256,
@@ -192,6 +196,7 @@ class StudyExplanation(ExplainedVolume):
         lines = [
             f"{self.predicted} ({MEANINGS[self.predicted]}), {self.confidence()}"
             + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
+            *([f"not known whether certain: {self.not_judged}"] if self.certain is None else []),
             f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
         ]
         hottest = schema.STATISTICS.index("hottest_mean")
@@ -214,7 +219,7 @@ class StudyExplanation(ExplainedVolume):
         else:
             words = f"probability of positive {self.probability:.3f} (not calibrated)"
         if self.certain is None:
-            return f"{words}, certain or not: not known (call `datbatch evaluate`)"
+            return f"{words}, certain or not is not known"
         return f"{words}, {'certain' if self.certain else 'uncertain'}"
 
     def _normal_lines(self) -> list[str]:

@@ -86,7 +86,9 @@ def prepare(
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
-    manifest = scan_losable(archive, config, key=key, participants=participants, known=known, progress=progress.reach)
+    manifest = scan_losable(
+        archive, cohort, config, key=key, participants=participants, known=known, progress=progress.reach
+    )
     progress.close()
     if not manifest.entries:
         raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")

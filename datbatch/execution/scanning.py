@@ -1,17 +1,22 @@
-"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else."""
+"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else.
+
+What earlier scans read is kept beside the store, so that only new and changed files are opened.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from datbatch.archive import FileFacts, Manifest, inspect_file, scan_archive
 from datbatch.archive.inspection import StudyCheck
+from datbatch.archive.scan_cache import ScanCache
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.execution.isolation import LosableMap
-from datbatch.location import Location
+from datbatch.location import Location, beside
 
 PROCESSES = 4
 """Most processes that read at a time: login nodes and file servers are shared."""
@@ -19,6 +24,7 @@ PROCESSES = 4
 
 def scan_losable(
     archive: Location,
+    cohort: Location,
     config: Config,
     *,
     key: bytes,
@@ -28,11 +34,20 @@ def scan_losable(
 ) -> Manifest:
     """Scan an archive; see `datbatch.archive.scan_archive`."""
     processes = min(PROCESSES, os.cpu_count() or 1)
-    with LosableMap(inspect_file.__module__, config.limits, processes, _unread) as mapper:
+    archive = archive.absolute()
+    with (
+        LosableMap(inspect_file.__module__, config.limits, processes, _unread) as reading,
+        ScanCache(scan_cache_path(cohort), archive, reading, key=key, config=config.archive) as mapper,
+    ):
         return scan_archive(
             archive, key=key, participants=participants, known=known, config=config.archive,
             mapper=mapper, progress=progress,
         )  # fmt: skip
+
+
+def scan_cache_path(cohort: Location) -> Path:
+    """Give the path of what is kept of the scans of a store's archive: it holds paths, and paths may hold names."""
+    return beside(cohort, "scan")
 
 
 def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:

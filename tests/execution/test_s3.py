@@ -9,19 +9,23 @@ import xarray as xr
 from datbatch import location
 from datbatch.cohort.query import open_cohort
 from datbatch.location import S3Location
-from tests.pipeline import config_text, run_command
+from tests.pipeline import call_command, config_text, copy_studies, run_command
 
 
 def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
-    s3: S3Location, archive: Path, cohort: Path, tmp_path: Path
+    s3: S3Location, archive: Path, cohort: Path, studies_that_went_well: list[list[Path]], tmp_path: Path
 ) -> None:
-    for name in location.names(archive):
-        location.write(s3 / "archive" / name, (archive / name).read_bytes())
+    part = tmp_path / "part"
+    copy_studies(archive, studies_that_went_well[:5], part)
+    # Another one is broken: it must fail there, too.
+    location.write(s3 / "archive" / "broken.dcm", b"no image")
+    for name in location.names(part):
+        location.write(s3 / "archive" / name, (part / name).read_bytes())
     store = s3 / "cohort.zarr"
     (tmp_path / "config.toml").write_text(config_text())
     ran = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
     assert ran["processed"] > 0
-    again = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    again = call_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
     assert again["processed"] == 0
 
     # Another key gives other pseudonyms in another order: what is stored is compared as a set.
@@ -29,12 +33,13 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
         means = tree.uptake.mean(("x", "y", "z")).values
         return sorted(float(mean) for mean in means if mean == mean)
 
-    expected = sorted_uptake(open_cohort(cohort))
-    assert sorted_uptake(open_cohort(store)) == expected
+    expected = sorted_uptake(open_cohort(store))
+    assert len(expected) == 5
+    assert set(expected) <= set(sorted_uptake(open_cohort(cohort)))
 
     first = next(name for name in location.names(store) if name.startswith("uptake/c"))
     location.remove(store / first)
-    assert run_command("verify", store, expect=1)["damages"]
+    assert call_command("verify", store, expect=1)["damages"]
     run_command("verify", store, "--repair")
-    run_command("verify", store)
+    call_command("verify", store)
     assert sorted_uptake(open_cohort(store)) == expected
