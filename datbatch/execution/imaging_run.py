@@ -33,7 +33,7 @@ from datbatch.execution.imaging_task import (
     single_studies,
 )
 from datbatch.execution.norms_run import mark_norms
-from datbatch.execution.origin import Origin, keep_vanished, write_origin
+from datbatch.execution.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
@@ -43,7 +43,8 @@ from datbatch.location import Location
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
-COMMAND = "run"
+COMMANDS = {schema.PROJECTIONS: "run", schema.TOMOGRAM: "import"}
+"""Name of the command by what it reads."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,17 @@ class RunSummary:
 
 
 def prepare(
-    archive: Location, cohort: Location, config: Config, *, participants: Location | None, quiet: bool
+    archive: Location,
+    cohort: Location,
+    config: Config,
+    *,
+    participants: Location | None,
+    quiet: bool,
+    source: str = schema.PROJECTIONS,
 ) -> Manifest:
     """Scan an archive into the manifest, in the order of the store where there is one.
+
+    Studies of the store that this archive does not have, or not from this source, stay as they are.
 
     Raises
     ------
@@ -86,11 +95,13 @@ def prepare(
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
-    manifest = scan_losable(archive, config, key=key, participants=participants, known=known, progress=progress.reach)
+    manifest = scan_losable(
+        archive, config, key=key, participants=participants, known=known, source=source, progress=progress.reach
+    )
     progress.close()
     if not manifest.entries:
-        raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")
-    return keep_vanished(manifest, cohort)
+        raise ArchiveError("the archive holds no study", "Give the folder that holds the studies' files.")
+    return keep_others(manifest, cohort, source)
 
 
 def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
@@ -114,15 +125,18 @@ def run_imaging(
     workers: int | None = None,
     quiet: bool = False,
     fold: bool = False,
+    source: str = schema.PROJECTIONS,
 ) -> RunSummary:
     """Read, reconstruct, normalise, scale, quantify and mirror every study of an archive into a cohort store.
+
+    Tomograms that were reconstructed elsewhere enter at their normalisation.
 
     Ends early and safely on `KeyboardInterrupt`: what is done stays, and the tables say so.
 
     Parameters
     ----------
     archive : Path
-        Folder of DICOM files.
+        Folder of the studies' files.
     cohort : Path
         Folder of the store; made where there is none.
     config : Config
@@ -137,18 +151,22 @@ def run_imaging(
         Whether to show no progress.
     fold : bool
         Whether to write the tables again even where nothing changed.
+    source : str
+        What to read: projections, or tomograms.
     """
     started = time.time()
-    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
+    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet, source=source)
+    folders = {**earlier_folders(cohort), source: Given(archive, participants)}
     space, kept = configured_space(config), recorded(config)
     if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    earlier = [one for one in Runs(cohort).read() if one.get("command") == COMMAND]
+    earlier = [one for one in Runs(cohort).read() if one.get("command") in COMMANDS.values()]
     called = {"cluster": cluster is not None, "workers": workers}
-    with recorded_command(cohort, COMMAND, kept, started=started, **called) as record:
+    with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
         plan = plan_run(manifest, cohort, kept)
-        write_origin(cohort, Origin(archive, participants, config), manifest)
+        origin = Origin(folders, config)
+        write_origin(cohort, origin, manifest)
         stamp = _stamp(manifest, plan)
         record.note(
             manifest_sha256=stamp,
@@ -163,7 +181,7 @@ def run_imaging(
             write_space(store, space)
             try:
                 if plan.pending:
-                    _image(archive, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+                    _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
             finally:
                 fold_imaging(store, ledger, plan, manifest)
                 record.note(processed=done.processed)
@@ -185,7 +203,7 @@ class _Sum:
 
 
 def _image(
-    archive: Location,
+    origin: Origin,
     cohort: Location,
     config: Config,
     plan: ImagingPlan,
@@ -198,8 +216,11 @@ def _image(
 ) -> None:
     """Run the pending granules on a cluster."""
     # Made one by one as the window moves on: a task holds its studies' files and hashes.
+    folder = origin.tomograms
+    archive, tomograms = origin.archive.absolute(), None if folder is None else folder.absolute()
     tasks = (
-        ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config) for g in plan.pending
+        ImagingTask(cohort.absolute(), archive, g.number, g.entries, g.keys, config, tomograms=tomograms)
+        for g in plan.pending
     )
     included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
     if not quiet:
@@ -263,10 +284,18 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
         if e.status != INCLUDED:
             outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
     store.write_table(outcomes.arrays)
-    scanners = {str(name) for name in store.read_table("scanner") if name}
-    store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
+    store.set_attributes({"simulated": _is_simulated(store)})
     mark_norms(store)
     store.consolidate()
+
+
+def _is_simulated(store: Store) -> bool:
+    """Tell whether all studies are simulated, as far as they name their scanner; a tomogram without one may be real."""
+    named = zip(*(store.read_table(name) for name in ("scanner", "source", "status")), strict=True)
+    scanners = {
+        scanner for scanner, source, status in named if scanner or (source == schema.TOMOGRAM and status == schema.DONE)
+    }
+    return bool(scanners) and all(schema.SIMULATED in scanner for scanner in scanners)
 
 
 @writes
@@ -324,6 +353,7 @@ def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
     """Give the columns of the table that follow from the manifest."""
     entries = manifest.entries
     return {
+        "source": np.asarray([e.source for e in entries], dtype=object),
         "person": np.asarray([e.person for e in entries], dtype=object),
         "site": np.asarray([e.site for e in entries], dtype=object),
         "sex": np.asarray([e.sex for e in entries], dtype=object),
@@ -331,6 +361,36 @@ def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
         "label": np.asarray([e.label for e in entries], dtype=object),
         "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
     }
+
+
+def run_again(
+    origin: Origin, cohort: Location, *, config: Config | None = None, fold: bool = False, **where: Any
+) -> RunSummary:
+    """Run everything that a store was made from again; what is done stays.
+
+    Parameters
+    ----------
+    origin : Origin
+        Folders and parameters.
+    cohort : Path
+        Folder of the store.
+    config : Config, optional
+        Other parameters.
+    fold : bool
+        As for `run_imaging`.
+    **where
+        `cluster`, `workers` and `quiet` of `run_imaging`.
+    """
+    config = origin.config if config is None else config
+    ran = [
+        run_imaging(given.folder, cohort, config, participants=given.participants, fold=fold, source=source, **where)
+        for source, given in origin.folders.items()
+    ]
+    # Each leaves the studies of the others as they are: the last one counts them all.
+    seconds: Counter[str] = Counter()
+    for one in ran:
+        seconds.update(one.seconds)
+    return replace(ran[-1], processed=sum(one.processed for one in ran), seconds=dict(seconds))
 
 
 def triage(client: Any, task: ImagingTask) -> ImagingTask:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from datbatch.archive import FileFacts, Manifest, inspect_file, scan_archive
+from datbatch.archive import SOURCES, FileFacts, Manifest, scan_archive
 from datbatch.archive.inspection import StudyCheck
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
@@ -24,19 +24,20 @@ def scan_losable(
     key: bytes,
     participants: Location | None,
     known: Sequence[str],
+    source: str,
     progress: Callable[[int, int], None],
 ) -> Manifest:
     """Scan an archive; see `datbatch.archive.scan_archive`."""
     processes = min(PROCESSES, os.cpu_count() or 1)
-    with LosableMap(inspect_file.__module__, config.limits, processes, _unread) as mapper:
+    with LosableMap(SOURCES[source].inspect.__module__, config.limits, processes, _unread) as mapper:
         return scan_archive(
-            archive, key=key, participants=participants, known=known, config=config.archive,
+            archive, key=key, participants=participants, known=known, config=config.archive, source=source,
             mapper=mapper, progress=progress,
         )  # fmt: skip
 
 
 def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:
     """Say of a file, or of a study's files, what became of the process that read them."""
-    if function is inspect_file:
+    if any(function is source.inspect for source in SOURCES.values()):
         return FileFacts(0, has_mark=True, code=error.code, reason=error.reason)
     return StudyCheck(error.code, error.reason)

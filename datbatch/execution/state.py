@@ -16,7 +16,7 @@ from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
 from datbatch.errors import StoreError
-from datbatch.execution.imaging_run import manifest_columns, run_imaging
+from datbatch.execution.imaging_run import manifest_columns, run_again
 from datbatch.execution.model_run import explain_cohort
 from datbatch.execution.origin import read_manifest, read_origin
 from datbatch.execution.progress import Progress
@@ -151,10 +151,7 @@ def repair_cohort(
     if found.damages:
         origin = read_origin(cohort)
         # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
-        run_imaging(
-            origin.archive, cohort, origin.config, participants=origin.participants,
-            cluster=cluster, workers=workers, quiet=quiet, fold=True,
-        )  # fmt: skip
+        run_again(origin, cohort, fold=True, cluster=cluster, workers=workers, quiet=quiet)
         for model in sorted({model for damage in found.damages if (model := _model_of(damage))}):
             explain_cohort(cohort, origin.config, model=model, cluster=cluster, workers=workers, quiet=quiet)
     return swept
