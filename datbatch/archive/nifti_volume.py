@@ -60,7 +60,9 @@ class NiftiVolume:
         UnreadableNiftiError
             When they are no numbers.
         """
-        return _affine(self.header)
+        # Absurd numbers become infinite, and are refused as such.
+        with np.errstate(all="ignore"):
+            return _affine(self.header)
 
 
 def is_nifti(data: bytes) -> bool:
@@ -104,7 +106,7 @@ def read_volume(data: bytes) -> NiftiVolume:
     dtype = _dtype(header)
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     start = float(header["vox_offset"])
-    if not (start >= length and start == int(start)):
+    if not (length <= start <= _MAX_BYTES and start == int(start)):
         raise UnreadableNiftiError(f"vox_offset is {start:g}")
     count = int(np.prod(shape))
     if len(data) < start + count * dtype.itemsize:
@@ -115,7 +117,7 @@ def read_volume(data: bytes) -> NiftiVolume:
         slope, intercept = 1.0, 0.0
     if not np.isfinite(intercept):
         raise UnreadableNiftiError("scl_inter is not finite")
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         values = (stored * np.float64(slope) + intercept).astype(np.float32)
     return NiftiVolume(values, header)
 
@@ -190,24 +192,29 @@ def _affine(header: Any) -> _Array:
     s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
     if s_code <= 0 and q_code <= 0:
         raise MissingOrientationError("the header has neither sform nor qform")
-    s_form = _checked(header.get_sform()) if s_code > 0 else None
-    q_form = None
-    signed = float(header["pixdim"][0]) in (1.0, -1.0)
-    if s_form is None and not signed:
+    pixdim = np.asarray(header["pixdim"][:4], dtype=np.float64)
+    if not (np.isfinite(pixdim).all() and pixdim[1:].min() > 0.0):
+        raise InvalidTomogramError("the size of a voxel (pixdim) is missing")
+    forms = [_checked(header.get_sform())] if s_code > 0 else []
+    if q_code > 0 and abs(pixdim[0]) == 1.0:
+        forms.append(_checked(_rotation(header)))
+    if not forms:
         raise MissingOrientationError("the qform lacks the sign (pixdim[0]) that tells left from right")
-    if q_code > 0 and signed:
-        try:
-            q_form = _checked(header.get_qform())
-        except ValueError:
-            raise UnreadableNiftiError("the qform is no rotation") from None
-    found = q_form if s_form is None else s_form
-    assert found is not None
-    _check_sizes(found, np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    if s_form is not None and q_form is not None:
-        _compare(s_form, q_form, _SAME_SPACE_DEG if s_code == q_code else _OTHER_SPACE_DEG)
-    scaled = found.copy()
+    if len(forms) == 2:
+        _compare(*forms, _SAME_SPACE_DEG if s_code == q_code else _OTHER_SPACE_DEG)
+    _check_sizes(forms[0], pixdim[1:])
+    scaled = forms[0].copy()
     scaled[:3] *= _UNITS_MM[units]
     return scaled
+
+
+def _rotation(header: Any) -> Any:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return header.get_qform()
+    except (ValueError, HeaderDataError):
+        raise UnreadableNiftiError("the qform is no rotation") from None
 
 
 def _checked(affine: Any) -> _Array:
@@ -221,8 +228,6 @@ def _checked(affine: Any) -> _Array:
 
 def _check_sizes(affine: _Array, pixdim: _Array) -> None:
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(pixdim).all() or pixdim.min() <= 0.0:
-        raise InvalidTomogramError("the size of a voxel (pixdim) is missing")
     ratio = sizes / pixdim
     if ratio.max() > _SAME_SIZE or ratio.min() < 1.0 / _SAME_SIZE:
         raise ContradictoryGeometryError(f"pixdim says voxels of {_by(pixdim)} mm, the matrix says {_by(sizes)}")

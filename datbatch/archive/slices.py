@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.archive.anatomical import MAX_OBLIQUE_DEG
 from datbatch.archive.elements import Elements
 from datbatch.archive.frames import frame_count
 from datbatch.archive.header import Header
@@ -31,6 +33,7 @@ PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
 _MODALITIES = {NM_IMAGE_STORAGE: ("NM", "ST", "OT", ""), PET_IMAGE_STORAGE: ("PT", "NM", "ST", "")}
 _LEAST_SLICES = 8
 _SAME_DIRECTION = 1e-3
+_TRANSAXIAL = math.cos(math.radians(MAX_OBLIQUE_DEG))
 _SAME_STEP = 0.02
 """As a share of the distance of slices."""
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -121,12 +124,21 @@ def plan_stack(headers: Sequence[Header]) -> Stack:
 
 
 def _stack_frames(header: Header, flags: tuple[str, ...]) -> Stack:
-    """Stack the frames of one file: the sign of SpacingBetweenSlices says which way (PS3.3 C.8.4.15)."""
+    """Stack the frames of one file: the sign of SpacingBetweenSlices says which way (PS3.3 C.8.4.15).
+
+    Stations have written that sign wrong. It turns transaxial slices upside down, which normalisation refuses, but
+    coronal and sagittal ones into an image in a mirror, which nothing can tell from the true one.
+    """
     elements = header.elements
     right, down = _plane(elements)
     spacing = elements.number("SpacingBetweenSlices")
     if not spacing:
         raise MissingOrientationError("SpacingBetweenSlices is missing: nothing says which way slices are stacked")
+    if abs(np.cross(right, down)[2]) < _TRANSAXIAL:
+        raise MissingOrientationError(
+            "coronal or sagittal slices in one file: nothing but a sign says which way they are stacked",
+            "Export transaxial slices, or one file a slice.",
+        )
     form = pixel_format(header)
     numbers = elements.integers("SliceVector") or tuple(range(1, form.frames + 1))
     if sorted(numbers) != list(range(1, form.frames + 1)):
