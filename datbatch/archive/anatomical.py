@@ -17,6 +17,7 @@ EXTENT_MM = ((100.0, 800.0), (100.0, 800.0), (50.0, 800.0))
 """Least and greatest extent along right, anterior and superior: from a cut-out brain to a whole gantry."""
 MAX_OBLIQUE_DEG = 30.0
 """Beyond, which axis is which would soon be a guess; normalisation finds heads turned by twice as much."""
+_FARTHEST_MM = 10_000.0
 _PERPENDICULAR = 0.02
 """Greatest cosine between two axes."""
 _RECHECK = "Check the file; the image itself is of no use."
@@ -87,8 +88,8 @@ def placed_digest(data: npt.NDArray[np.float32], affine: _Array) -> str:
 
 def _axes(affine: _Array) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Give the file's axis that runs along right, anterior and superior, and its sign."""
-    if not np.isfinite(affine).all():
-        raise InvalidTomogramError("the place of the image in space is not finite")
+    if not (np.isfinite(affine).all() and np.abs(affine).max() <= _FARTHEST_MM):
+        raise InvalidTomogramError("the image lies nowhere near a scanner")
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if sizes.min() <= 0.0:
         raise InvalidTomogramError("the size of a voxel is missing")

@@ -201,7 +201,7 @@ def _affine(header: Any) -> _Array:
     if not forms:
         raise MissingOrientationError("the qform lacks the sign (pixdim[0]) that tells left from right")
     if len(forms) == 2:
-        _compare(*forms, _SAME_SPACE_DEG if s_code == q_code else _OTHER_SPACE_DEG)
+        _compare(forms[0], forms[1], _SAME_SPACE_DEG if s_code == q_code else _OTHER_SPACE_DEG)
     _check_sizes(forms[0], pixdim[1:])
     scaled = forms[0].copy()
     scaled[:3] *= _UNITS_MM[units]
