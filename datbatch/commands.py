@@ -263,6 +263,8 @@ def status(options: argparse.Namespace) -> Answer:
     state = cohort_state(options.cohort)
     lines = command_lines(state.commands[-1]) if state.commands else []
     lines += ["tables: " + ", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    if state.imported:
+        lines.append(f"{state.imported} of them imported: reconstructed elsewhere")
     lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
     if state.normal_range:
         lines.append(

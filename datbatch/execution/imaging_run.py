@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections import Counter
@@ -177,7 +178,7 @@ def run_imaging(
         done = _Sum()
         # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
         if fold or plan.pending or not _is_folded(earlier, stamp):
-            _start(store, ledger, manifest, plan, kept)
+            _start(store, ledger, manifest, plan, kept, source)
             write_space(store, space)
             try:
                 if plan.pending:
@@ -329,7 +330,7 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     return count
 
 
-def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
+def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
     store.grow([entry.pseudonym for entry in manifest.entries])
     write_linkage(linkage_path(store.path), manifest)
     store.write_table(manifest_columns(manifest))
@@ -339,7 +340,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         {
             "config": canonical_json(config.to_stored_dict()),
             "datbatch_version": __version__,
-            "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
+            "files": canonical_json(_files(store, manifest, source)),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
         }
     )
@@ -347,6 +348,19 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         # Its relevance explains uptake that is about to be replaced.
         stale = store.model_attributes(model)["quantify"] != plan.identities["quantify"].digest
         store.set_attributes({"stale": stale}, f"relevance/{model}")
+
+
+def _files(store: Store, manifest: Manifest, source: str) -> dict[str, Any]:
+    """Count the files that were found for each source, and all of them."""
+    before = json.loads(store.attributes.get("files", "{}"))
+    by_source = before.pop("by_source", {schema.PROJECTIONS: before} if before else {})
+    by_source |= {source: {"found": manifest.files_found, "skipped": manifest.files_skipped}}
+    skipped: Counter[str] = Counter()
+    for one in by_source.values():
+        skipped.update(one["skipped"])
+    found = sum(one["found"] for one in by_source.values())
+    only_projections = by_source.keys() == {schema.PROJECTIONS}
+    return {"found": found, "skipped": dict(skipped)} | ({} if only_projections else {"by_source": by_source})
 
 
 def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
@@ -37,6 +39,8 @@ class CohortState:
     """Whether `datbatch norms` was called."""
     normal_range_stale: bool
     """Whether it was before the tables became what they are."""
+    imported: int
+    """Studies that were reconstructed elsewhere, whatever their status."""
     commands: list[dict[str, Any]]
     """Records of the commands that wrote to the store, the last one last; `outcome` is `running` for one at work."""
 
@@ -75,7 +79,9 @@ def cohort_state(cohort: Location) -> CohortState:
     stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
     commands = [{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()]
     status = dict(Counter(store.read_table("status")))
-    return CohortState(status, stages, models, normal_range, stale, commands)
+    sources = store.read_table("source") if store.has_table("source") else np.array([], dtype=object)
+    imported = int((sources == schema.TOMOGRAM).sum())
+    return CohortState(status, stages, models, normal_range, stale, imported, commands)
 
 
 def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, studies: int) -> int:
