@@ -81,7 +81,7 @@ def values_digest(values: npt.NDArray[np.float32]) -> str:
 
 def placed_digest(data: npt.NDArray[np.float32], affine: _Array) -> str:
     """Give a SHA-256 of a volume and its place in space, of what `to_anatomical` gave."""
-    content = hashlib.sha256(repr((data.shape, np.round(affine, 3).tolist())).encode())
+    content = hashlib.sha256(repr((data.shape, (np.round(affine, 2) + 0.0).tolist())).encode())
     content.update(data.astype("<f4").tobytes())
     return content.hexdigest()
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.archive.acquisition import StudyFacts
-from datbatch.archive.anatomical import placed_digest, to_anatomical, values_digest
+from datbatch.archive.anatomical import to_anatomical, values_digest
 from datbatch.archive.facts import age_years, scanner_name, sex
 from datbatch.archive.header import has_mark, parse, read_bytes
 from datbatch.archive.nifti_volume import read_volume
@@ -17,6 +17,8 @@ from datbatch.archive.slices import plan_stack
 from datbatch.errors import ArchiveError, ContradictoryGeometryError, InvalidTomogramError, SeveralTomogramsError
 from datbatch.location import Location
 
+_SAME_PLACE_MM = 0.01
+"""What rounding of a header's numbers may do to the place of a voxel."""
 VERSION = 1
 """Raised when the same files give other volumes."""
 
@@ -68,10 +70,14 @@ def read_tomogram(files: Sequence[Location]) -> Tomogram:
     found = [_read_nifti(data, size) for data, size in contents]
     if len({values_digest(one.data) for one in found}) > 1:
         raise SeveralTomogramsError(f"{len(found)} NIfTI files of one study")
-    if len({placed_digest(one.data, one.affine) for one in found}) > 1:
+    if any(not _same(found[0], other) for other in found[1:]):
         # Grouped because their values are the same: one of the headers is wrong, and nothing says which.
         raise ContradictoryGeometryError("two files hold the same values and lay them differently into space")
     return found[0]
+
+
+def _same(one: Tomogram, other: Tomogram) -> bool:
+    return np.array_equal(one.data, other.data) and np.allclose(one.affine, other.affine, atol=_SAME_PLACE_MM)
 
 
 def _read_slices(contents: Sequence[tuple[bytes, int]]) -> Tomogram:
