@@ -300,8 +300,9 @@ def failures(options: argparse.Namespace) -> Answer:
 
 def retry(options: argparse.Namespace) -> Answer:
     """Run failed studies again."""
-    from datbatch.execution.imaging_run import forget_failures, run_again
+    from datbatch.execution.imaging_run import forget_failures
     from datbatch.execution.origin import read_origin
+    from datbatch.execution.rerun import run_again
 
     unknown = sorted(set(options.code or ()) - by_code().keys())
     if unknown:

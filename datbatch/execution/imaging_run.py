@@ -167,6 +167,7 @@ def run_imaging(
     with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
         plan = plan_run(manifest, cohort, kept)
         origin = Origin(folders, config)
+        _require_folders(plan, origin)
         write_origin(cohort, origin, manifest)
         stamp = _stamp(manifest, plan)
         record.note(
@@ -189,6 +190,18 @@ def run_imaging(
         summary = _summary(store, done)
         record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
     return summary
+
+
+def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
+    """Refuse to compute studies again whose folder is not there: good results would be replaced by failures."""
+    for source in {entry.source for g in plan.pending for entry in g.entries if entry.status == INCLUDED}:
+        given = origin.folders.get(source)
+        if given is None or not given.folder.is_dir():
+            raise ArchiveError(
+                f"some studies must be computed again, and the folder that `datbatch {COMMANDS[source]}` took them "
+                "from is not there",
+                "Bring it back, or put the new studies into a store of their own.",
+            )
 
 
 @dataclass
@@ -375,36 +388,6 @@ def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
         "label": np.asarray([e.label for e in entries], dtype=object),
         "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
     }
-
-
-def run_again(
-    origin: Origin, cohort: Location, *, config: Config | None = None, fold: bool = False, **where: Any
-) -> RunSummary:
-    """Run everything that a store was made from again; what is done stays.
-
-    Parameters
-    ----------
-    origin : Origin
-        Folders and parameters.
-    cohort : Path
-        Folder of the store.
-    config : Config, optional
-        Other parameters.
-    fold : bool
-        As for `run_imaging`.
-    **where
-        `cluster`, `workers` and `quiet` of `run_imaging`.
-    """
-    config = origin.config if config is None else config
-    ran = [
-        run_imaging(given.folder, cohort, config, participants=given.participants, fold=fold, source=source, **where)
-        for source, given in origin.folders.items()
-    ]
-    # Each leaves the studies of the others as they are: the last one counts them all.
-    seconds: Counter[str] = Counter()
-    for one in ran:
-        seconds.update(one.seconds)
-    return replace(ran[-1], processed=sum(one.processed for one in ran), seconds=dict(seconds))
 
 
 def triage(client: Any, task: ImagingTask) -> ImagingTask:

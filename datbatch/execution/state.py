@@ -18,11 +18,12 @@ from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
 from datbatch.errors import StoreError
-from datbatch.execution.imaging_run import manifest_columns, run_again
+from datbatch.execution.imaging_run import manifest_columns
 from datbatch.execution.model_run import explain_cohort
 from datbatch.execution.origin import read_manifest, read_origin
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import RUNNING, outcome_of
+from datbatch.execution.rerun import run_again
 from datbatch.location import Location
 
 

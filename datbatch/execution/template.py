@@ -20,9 +20,10 @@ from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import DatbatchError, TrainingDataError
 from datbatch.execution import driver
-from datbatch.execution.imaging_run import RunSummary, run_again
+from datbatch.execution.imaging_run import RunSummary
 from datbatch.execution.origin import Origin, read_manifest, read_origin
 from datbatch.execution.progress import Progress
+from datbatch.execution.rerun import run_again
 from datbatch.execution.space import configured_space, template_digest
 from datbatch.execution.stages import imaging_identities
 from datbatch.execution.template_task import (

@@ -18,8 +18,8 @@ from datbatch.cohort.query import open_cohort
 from datbatch.cohort.results import ResultsReader, positions
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config
-from datbatch.errors import MissingLabelError, NotProjectionsError, NotTomogramError
-from datbatch.execution import imaging_run
+from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
+from datbatch.execution import imaging_run, rerun
 from datbatch.execution.origin import Given, Origin, keep_others, manifest_path, origin_path, read_origin, write_origin
 from datbatch.execution.stages import ImagedStudy, image_study
 from datbatch.execution.state import cohort_state
@@ -199,9 +199,9 @@ def test_what_runs_again_runs_from_where_each_source_came(tmp_path: Path, monkey
         called.append((folder, rest["participants"], rest["source"], rest["workers"]))
         return imaging_run.RunSummary(5, 4, 1, 0, len(called), {}, {"read": 1.0})
 
-    monkeypatch.setattr(imaging_run, "run_imaging", record)
+    monkeypatch.setattr(rerun, "run_imaging", record)
     folders = {"projections": Given(tmp_path / "a", None), "tomogram": Given(tmp_path / "b", tmp_path / "b.csv")}
-    ran = imaging_run.run_again(Origin(folders, Config()), tmp_path, workers=2)
+    ran = rerun.run_again(Origin(folders, Config()), tmp_path, workers=2)
     assert called == [(tmp_path / "a", None, "projections", 2), (tmp_path / "b", tmp_path / "b.csv", "tomogram", 2)]
     assert (ran.studies, ran.processed, ran.seconds) == (5, 3, {"read": 2.0})
 
@@ -248,6 +248,16 @@ def test_a_study_with_projections_and_tomogram_is_one_study_of_its_projections(
     ]
     origin = read_origin(store)
     assert (origin.archive, origin.tomograms) == (archive, tomograms)
+
+
+def test_results_of_studies_that_cannot_be_read_any_more_are_not_put_at_risk(mixed: tuple[Path, Path, Path]) -> None:
+    archive, tomograms, store = mixed
+    before = scanned(archive, store, schema.PROJECTIONS)
+    archive.rename(archive.with_name("lost"))
+    # The granule of the projections' study would be computed again, with the tomograms.
+    with pytest.raises(ArchiveError, match="datbatch run"):
+        imaging_run.run_imaging(tomograms, store, Config(), source=schema.TOMOGRAM, quiet=True)
+    assert Store(store).studies == [one.pseudonym for one in before.entries]
 
 
 def entry(source: str, status: str, code: str = "") -> Entry:
