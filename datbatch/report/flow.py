@@ -62,7 +62,7 @@ def levels(flow: Flow) -> list[tuple[Box, Box | None]]:
         skipped = _coded("Files skipped", flow.files_skipped) if flow.files_skipped else None
         found.append((Box(("Files in the archive", f"n = {flow.files_found}")), skipped))
     excluded = _coded("Excluded", flow.excluded) if flow.excluded else Box(("Excluded: 0",), "side")
-    elsewhere = (f"{flow.imported} reconstructed elsewhere",) if flow.imported else ()
+    elsewhere = (f"{flow.imported} imported",) if flow.imported else ()
     found.append((Box(("Studies found", f"n = {flow.studies}", *elsewhere)), excluded))
     failed = _coded("Failed", flow.failed) if flow.failed else Box(("Failed: 0",), "side")
     found.append((Box(("Eligible studies", f"n = {flow.eligible}")), failed))

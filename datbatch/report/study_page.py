@@ -318,7 +318,8 @@ def _quality(study: StudyExplanation) -> Iterator[Html]:
     yield element("p", _facts(study), class_="facts")
     codes = (*study.flags, *study.quantification_flags)
     if not codes:
-        yield element("p", "Nothing was unusual about projections, header and binding ratios.")
+        projections = "projections, " if study.source == schema.PROJECTIONS else ""
+        yield element("p", f"Nothing was unusual about {projections}header and binding ratios.")
         return
     yield element("p", element("b", "Unusual: "), "; ".join(explain_code(code)[0].rstrip(".") for code in codes) + ".")
     yield _on_screen(
