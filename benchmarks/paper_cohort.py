@@ -59,9 +59,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=STUDIES)
     parser.add_argument("--repeats", type=int, default=3, help="networks that differ in their initial weights")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--preset", choices=["paper", "compact"], default="compact", help="paper: on an accelerator")
     options = parser.parse_args()
     archive, store = options.folder / "archive", options.folder / "cohort.zarr"
-    config = Config(train=TrainConfig(preset="compact", schedule="cosine", epochs=options.epochs))
+    config = Config(train=TrainConfig(preset=options.preset, schedule="cosine", epochs=options.epochs))
     simulate_archive(archive, options.studies, seed=SEED, defects=False, workers=os.cpu_count() or 1)
     ran = run_imaging(archive, store, config)
     fit_norms(store, config)
@@ -73,9 +74,11 @@ def main() -> None:
     evaluated = evaluate_cohort(store, config, model=models[0], blur=True)
     tried = try_maps(store, config, model=models[0])
     page = write_report(open_cohort(store), options.folder / "report.html", model=models[0])
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
     print(
         f"datbatch {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} "
-        f"cores, {time.strftime('%Y-%m-%d')}; {options.repeats} repeats of {options.epochs} epochs; {page}\n"
+        f"cores, {accelerator}, {time.strftime('%Y-%m-%d')}; {options.repeats} repeats of {options.epochs} epochs of "
+        f"{options.preset}; {page}\n"
     )
     print("| figure | simulated | paper |\n|---|---|---|")
     found = evaluated.values

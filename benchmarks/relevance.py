@@ -6,7 +6,8 @@
 prints Markdown tables. Needs zennit (`pip install zennit`; torchvision is not needed); without it only our own figures
 are printed. Networks have seeded initial weights and biases drawn at random, images are blobs. Both sides get two
 threads, zennit the memory order that suits it best; seconds are medians of interleaved calls. Memory is the highest
-resident set of a fresh process that explains a batch, less what it holds before: imports, weights and images.
+resident set of a fresh process that explains a batch, less what it holds before: imports, weights and images; on a
+graphics processor (`--device cuda`) the most that was allocated there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datbatch.classifier.network import PRESETS, arrange, build_network, parameter_count
+from datbatch.precision import products
 from datbatch.relevance import explain_batch, propagate
 from datbatch.relevance.tables import read_rule
 
@@ -46,23 +48,25 @@ def main() -> None:
     parser.add_argument("--batch-repeats", type=int, default=2, help="timings of each side, batch of eight")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--without-double", action="store_true", help="leave float64 on the full grid out (7 GB)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both sides compute")
     parser.add_argument("--memory-of", choices=["ours", "zennit"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        print(peak_mib(options.preset, options.memory_of))
+        print(peak_mib(options.preset, options.memory_of, options.device))
         return
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}")
     count = parameter_count(network(options.preset))
-    print(f"Network `{options.preset}`: {count:,} parameters, {options.threads} threads\n")
-    conserved = conservation_rows(options.preset)
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads"
+    print(f"Network `{options.preset}`: {count:,} parameters, {where}\n")
+    conserved = conservation_rows(options.preset, options.device)
     table(("without biases: relevance over its start", "largest deviation at any layer"), conserved)
     if not zennit_peer.available():
         print("zennit is not installed: nothing to compare with (`pip install zennit`)")
         return
     table(("largest difference to zennit / maximum", "predicted"), agreement_rows(options))
     head = ("seconds a study", "ours", "zennit", "zennit / ours")
-    table(head, time_rows(options.preset, options.repeats, options.batch_repeats))
+    table(head, time_rows(options))
     table((f"peak memory, batch of {BATCH}, MiB", "ours", "zennit", "ours / zennit"), memory_rows(options))
 
 
@@ -95,11 +99,17 @@ def blobs(count: int, shape: tuple[int, int, int] = SHAPE) -> Tensor:
     return (2 * smooth + 0.1 * torch.rand(smooth.shape, generator=generator)) * inside
 
 
-def conservation_rows(preset: str) -> Iterator[Row]:
+def wait(device: str) -> None:
+    """Let an accelerator end what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def conservation_rows(preset: str, device: str) -> Iterator[Row]:
     for kind in (torch.float32, torch.float64):
         # In double precision on a smaller grid: it is the arithmetic that is asked for.
         shape = SHAPE if kind == torch.float32 else SMALL
-        built = network(preset, shape, biases=False).to(kind)
+        built = network(preset, shape, biases=False).to(device=device, dtype=kind)
         convolutions = sum(isinstance(layer, nn.Conv3d) for layer in built)
         # Epsilon takes its share of small outputs by design; a tiny one shows what else is lost.
         exact = [*(["flat"] * 2), *(["alpha-beta(2)"] * (convolutions - 2)), *(["epsilon(1e-12)"] * 3)]
@@ -111,7 +121,7 @@ def conservation_rows(preset: str) -> Iterator[Row]:
             return relevance
 
         rules = [partial(noted, read_rule(rule)) for rule in exact]
-        found = explain_batch(built, 100 * blobs(1, shape).to(kind), rules=rules)
+        found = explain_batch(built, 100 * blobs(1, shape).to(device=device, dtype=kind), rules=rules)
         start = float(found.logits.max())
         worst = max(abs(value / start - 1) for value in sums)
         yield f"{kind}, {shape}".removeprefix("torch."), f"{worst:.1e}"
@@ -123,32 +133,35 @@ def agreement_rows(options: argparse.Namespace) -> Iterator[Row]:
         cases.append((torch.float64, SHAPE))
     for kind, shape in cases:
         for bias in (True, False):
-            built = network(options.preset, shape).to(kind)
-            images = blobs(1, shape).to(kind)
+            built = network(options.preset, shape).to(device=options.device, dtype=kind)
+            images = blobs(1, shape).to(device=options.device, dtype=kind)
             name = "paper" if bias else "paper_without_bias"
-            theirs = zennit_peer.explainer(built, zennit_peer.paper_hooks(built, bias=bias))(images)
+            with products():
+                theirs = zennit_peer.explainer(built, zennit_peer.paper_hooks(built, bias=bias))(images)
             ours = propagate(built, images, rules=name)
             difference = float((ours - theirs).abs().max() / theirs.abs().max())
             yield f"{kind}, {shape}, {name}".removeprefix("torch."), f"{difference:.1e}"
 
 
-def time_rows(preset: str, repeats: int, batch_repeats: int) -> Iterator[Row]:
-    built = network(preset)
-    plain = build_network(SHAPE, pool=PRESETS[preset].pool).eval()
+def time_rows(options: argparse.Namespace) -> Iterator[Row]:
+    built = network(options.preset).to(options.device)
+    plain = build_network(SHAPE, pool=PRESETS[options.preset].pool).eval().to(options.device)
     plain.load_state_dict(built.state_dict())
     sides: dict[str, Callable[[Tensor], Tensor]] = {
         "ours": partial(propagate, built),
         "channels last": zennit_peer.explainer(built, zennit_peer.paper_hooks(built)),
         "plain": zennit_peer.explainer(plain, zennit_peer.paper_hooks(plain)),
     }
-    for count, times in ((1, repeats), (BATCH, batch_repeats)):
-        images = blobs(count)
+    for count, times in ((1, options.repeats), (BATCH, options.batch_repeats)):
+        images = blobs(count).to(options.device)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         # With one study the first call is not counted; with a batch all is warm.
         for turn in range(-1 if count == 1 else 0, times):
             for name, explain in sides.items():
                 start = time.perf_counter()
-                explain(images)
+                with products():
+                    explain(images)
+                    wait(options.device)
                 if turn >= 0:
                     seconds[name].append((time.perf_counter() - start) / count)
         medians = {name: statistics.median(measured) for name, measured in seconds.items()}
@@ -156,13 +169,14 @@ def time_rows(preset: str, repeats: int, batch_repeats: int) -> Iterator[Row]:
         order = min(medians, key=medians.__getitem__)
         sides = {name: sides[name] for name in ("ours", order)}
         name = "one study" if count == 1 else f"batch of {count}"
-        yield f"{name} (zennit: {order})", f"{ours:.2f}", f"{medians[order]:.2f}", f"{medians[order] / ours:.1f}"
+        yield f"{name} (zennit: {order})", f"{ours:.3g}", f"{medians[order]:.3g}", f"{medians[order] / ours:.1f}"
 
 
 def memory_rows(options: argparse.Namespace) -> Iterator[Row]:
     found = []
     for side in ("ours", "zennit"):
-        command = [sys.executable, __file__, "--preset", options.preset, "--threads", str(options.threads)]
+        command = [sys.executable, __file__, "--preset", options.preset, "--threads", str(options.threads),
+                   "--device", options.device]  # fmt: skip
         done = subprocess.run([*command, "--memory-of", side], check=True, capture_output=True, text=True)
         found.append([float(number) for number in done.stdout.split()])
     (ours, ours_whole), (theirs, theirs_whole) = found
@@ -171,15 +185,21 @@ def memory_rows(options: argparse.Namespace) -> Iterator[Row]:
     yield "whole process", f"{ours_whole:.0f}", f"{theirs_whole:.0f}", f"{100 * whole:.0f} %"
 
 
-def peak_mib(preset: str, side: str) -> str:
-    built = network(preset)
-    images = blobs(BATCH)
+def peak_mib(preset: str, side: str, device: str) -> str:
+    built = network(preset).to(device)
+    images = blobs(BATCH).to(device)
     explain: Callable[[Tensor], Tensor] = partial(propagate, built)
     if side == "zennit":
         explain = zennit_peer.explainer(built, zennit_peer.paper_hooks(built))
-    before = resident_mib()
-    explain(images)
-    peak = peak_resident_mib()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats()
+        explain(images)
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        before = resident_mib()
+        explain(images)
+        peak = peak_resident_mib()
     return f"{peak - before:.0f} {peak:.0f}"
 
 

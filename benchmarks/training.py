@@ -30,11 +30,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from datbatch import __version__
 from datbatch.classifier.group import ALONE, joined
 from datbatch.classifier.memory import plan_memory
-from datbatch.classifier.network import arrange, build_network, preset
+from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.train import Epoch, TrainedModel, train_network
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import TrainConfig
+from datbatch.precision import products
 
 SMALL = (14, 15, 13)
 SMALL_CONFIG = TrainConfig(epochs=3, checkpoint_minutes=0.0, learning_rate=3e-4)
@@ -51,12 +52,12 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     options = parser.parse_args()
     config = TrainConfig(preset=options.preset, epochs=options.epochs + 1, precision=options.precision)
     print(f"datbatch {__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-          f"{time.strftime('%Y-%m-%d')}, {options.threads} threads\n")  # fmt: skip
+          f"{time.strftime('%Y-%m-%d')}, {options.threads} threads, {device_name()}\n")  # fmt: skip
     print("| figure | value |\n|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -71,6 +72,10 @@ def main() -> None:
         for count in options.processes:
             row(f"weights after {count} process(es)", processes_digest(folder, count))
         row("weights after an interruption within an epoch", interrupted_digest(folder))
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
 
 
 def row(name: str, value: str) -> None:
@@ -97,8 +102,11 @@ def throughput(path: Path, config: TrainConfig, studies: int, threads: int) -> t
     tensors = TensorDataset(
         torch.from_numpy(np.stack([images[n] for n in range(studies)]))[:, None], torch.from_numpy(labels)
     )
-    pool = preset(config.preset).pool
-    network = arrange(build_network(schema.SHAPE, pool=pool, seed=1), torch.device("cpu")).train()
+    pool, device = preset(config.preset).pool, choose_device()
+    network = arrange(build_network(schema.SHAPE, pool=pool, seed=1), device).train()
+    # Readers and pinned memory, as a careful user of an accelerator would have them.
+    beside = {"num_workers": 4, "pin_memory": True, "persistent_workers": True} if device.type == "cuda" else {}
+    loader = DataLoader(tensors, batch_size=config.batch_size, shuffle=True, **beside)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
     ours: list[float] = []
     plain: list[float] = []
@@ -107,12 +115,16 @@ def throughput(path: Path, config: TrainConfig, studies: int, threads: int) -> t
     def take_turns(epoch: Epoch, _: int) -> None:
         ours.append(time.perf_counter() - started[0])
         begin = time.perf_counter()
-        for batch, truth in DataLoader(tensors, batch_size=config.batch_size, shuffle=True):
+        for batch, truth in loader:
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", **autocast):
-                logits = network(batch.contiguous(memory_format=torch.channels_last_3d))
-            cross_entropy(logits.float(), truth).backward()
+            batch, truth = batch.to(device, non_blocking=True), truth.to(device, non_blocking=True)
+            with products(config.precision):
+                with torch.autocast(device.type, **autocast):
+                    logits = network(batch.contiguous(memory_format=torch.channels_last_3d))
+                cross_entropy(logits.float(), truth).backward()
             optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         plain.append(time.perf_counter() - begin)
         started[0] = time.perf_counter()
 
@@ -167,7 +179,7 @@ def start(function, *arguments):  # type: ignore[no-untyped-def]
 def weights_digest(trained: TrainedModel) -> str:
     content = hashlib.sha256()
     for value in trained.network.state_dict().values():
-        content.update(value.contiguous().numpy().tobytes())
+        content.update(value.cpu().contiguous().numpy().tobytes())
     return content.hexdigest()[:16]
 
 

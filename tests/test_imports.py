@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "datbatch"
 LEVELS = [
     {"errors"},
-    {"config", "files"},
+    {"config", "files", "precision"},
     {"location"},
     {"cohort.schema"},
     {"archive", "imaging", "simulation", "classifier", "relevance"},

@@ -15,6 +15,7 @@ from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.loader import Batch, Images, load_groups
 from datbatch.classifier.threads import Threads
 from datbatch.cohort.schema import LABELS
+from datbatch.precision import products
 
 Item = TypeVar("Item")
 
@@ -67,7 +68,7 @@ def predict(
         images, unknown, [[int(studies[i]) for i in part] for part in own], shape=shape, device=device
     )
     try:
-        with Threads(device) as threads:
+        with Threads(device) as threads, products():
             for jobs in _batched(zip(own, batches, strict=True), torch.get_num_threads()):
                 threads.each(infer, jobs)
     finally:

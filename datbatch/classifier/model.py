@@ -90,7 +90,7 @@ class Model:
     """A trained network and its card."""
 
     network: nn.Module
-    """In evaluation mode, on the processor."""
+    """In evaluation mode; `load_model` gives it on the processor."""
     card: ModelCard
     """What is known of it."""
 

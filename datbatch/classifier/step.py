@@ -39,7 +39,9 @@ class Step:
     threads : Threads
         Each computes a micro-batch or a block.
     autocast : dtype, optional
-        Type in which products are computed; that of the weights by default.
+        Type in which the products of the convolutions are computed; that of the weights by default. Those of the
+        fully connected layers are always of the weights' type: at the start of training the sums of two studies differ
+        by a thousandth, which is all that tells them apart, and less than a step of bfloat16.
     """
 
     def __init__(
@@ -134,39 +136,28 @@ class Step:
         allocated, filled and added by autograd: it is as large as the weights.
         """
         weight = self._first.weight
-        kind = self._autocast or weight.dtype
         at_features = torch.empty_like(features)
         if weight.grad is None:
             weight.grad = torch.empty_like(weight)
         at_weight = weight.grad
 
-        def narrow(block: slice) -> tuple[Tensor, Tensor]:
-            return features[:, block].to(kind), weight.detach()[:, block].to(kind)
-
         def forward(block: slice) -> Tensor:
-            values, weights = narrow(block)
-            return linear(values, weights).to(features.dtype)
+            return linear(features[:, block], weight.detach()[:, block])
 
         def backward(block: slice) -> None:
-            values, weights = narrow(block)
-            if kind == weight.dtype:
-                torch.mm(at_sum.t(), values, out=at_weight[:, block])
-            else:
-                at_weight[:, block] = at_sum.t() @ values
-            at_features[:, block] = at_sum @ weights
+            torch.mm(at_summed.t(), features[:, block], out=at_weight[:, block])
+            at_features[:, block] = at_summed @ weight.detach()[:, block]
 
         summed, *others = self._threads.each(forward, self._blocks)
         for other in others:
             summed += other
         summed.requires_grad_()
-        with torch.autocast(features.device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            hidden = summed + self._first.bias
-            for layer in self._connected:
-                hidden = layer(hidden)
-        value = loss(hidden.float())
+        hidden = summed + self._first.bias
+        for layer in self._connected:
+            hidden = layer(hidden)
+        value = loss(hidden)
         at_summed, *at_rest = torch.autograd.grad(value, [summed, *self._rest])
         for parameter, gradient in zip(self._rest, at_rest, strict=True):
             parameter.grad = gradient
-        at_sum = at_summed.to(kind)
         self._threads.each(backward, self._blocks)
         return value.detach(), at_features

@@ -30,6 +30,7 @@ from datbatch.classifier.threads import Threads
 from datbatch.cohort.schema import LABELS
 from datbatch.config import TrainConfig, digest
 from datbatch.errors import ConfigurationError, DivergedError, TrainingDataError
+from datbatch.precision import products
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def train_network(
     images = Kept(images, spare_memory(plan, device, processes=group.size, limit=memory_bytes))
     if checkpoint is not None:
         require_disk(plan, checkpoint.parent)
-    with _thread_count(threads), _products(config.precision), Threads(device) as pieces:
+    with _thread_count(threads), products(config.precision), _repeatable(), Threads(device) as pieces:
         pool = preset(config.preset).pool
         network = arrange(build_network(shape, pool=pool, dropout=config.dropout, seed=config.seed), device)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
@@ -279,15 +280,14 @@ def _thread_count(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _products(precision: str) -> Iterator[None]:
-    """Let an accelerator round the factors of its products to TF32 only where that is asked for."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
+def _repeatable() -> Iterator[None]:
+    """Let an accelerator take only algorithms that give the same bits each time: a resumed run ends as any other."""
+    before = torch.backends.cudnn.deterministic
     try:
-        products.allow_tf32 = convolutions.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.deterministic = True
         yield
     finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
+        torch.backends.cudnn.deterministic = before
 
 
 @contextmanager

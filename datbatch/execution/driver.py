@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from datbatch.errors import (
@@ -30,6 +30,9 @@ from datbatch.execution.running_cluster import connect_running
 from datbatch.location import failure_of_storage
 
 TASKS_PER_WORKER = 2
+WORKERS_PER_DEVICE = 4
+"""On one graphics processor: reading, statistics and compression of a map take a core longer than it takes the map."""
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 2.0
 DRAIN_SECONDS = 20.0
 """How long tasks under way may still take after SIGTERM; batch systems send SIGKILL 30 s after it."""
@@ -50,7 +53,8 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
         A cluster file (`.toml`); or the address of a running scheduler, such as `tls://10.0.0.1:8786`, or its
         scheduler file. Without one a local cluster is started that listens on the loopback interface only.
     workers : int, optional
-        Worker processes of the local cluster; one per core by default.
+        Worker processes of the local cluster; by default one per core, or four per graphics processor where the
+        accelerator is wanted and this machine has any.
     resource : str
         What the workers are wanted for, `imaging` or `accelerator`: of a cluster file the pools that serve it.
 
@@ -67,13 +71,17 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
         # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        # Dask would look for its graphics processors by the numbers of the parent, and end where it finds others.
+        "distributed.diagnostics.nvml": False,
     }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     described = None if place is None else _described(place)
     with dask.config.set(settings):
         if described is None:
-            count = workers or os.cpu_count() or 1
+            devices = _accelerators() if resource == ACCELERATOR else []
+            cores = os.cpu_count() or 1
+            count = workers or (min(cores, WORKERS_PER_DEVICE * len(devices)) if devices else cores)
             with (
                 LocalCluster(
                     n_workers=count,
@@ -87,6 +95,8 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
                 ) as cluster,
                 Client(cluster) as client,
             ):
+                if devices:
+                    client.register_plugin(_OwnDevice(devices))
                 yield client
         elif described.kind == "running":
             with connect_running(described) as client:
@@ -94,6 +104,28 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
         else:
             with started(described, resource) as pools, Client(pools) as client:
                 yield client
+
+
+class _OwnDevice(WorkerPlugin):
+    """Shares the graphics processors of this machine out among its workers, in turn.
+
+    A worker sees nothing but its own, which is so the first one to all code; as many workers as devices that train
+    together have one each, as NCCL wants it.
+    """
+
+    def __init__(self, devices: list[str]) -> None:
+        self._devices = devices
+
+    def setup(self, worker: Any) -> None:
+        os.environ[VISIBLE_DEVICES] = self._devices[int(worker.name) % len(self._devices)]
+
+
+def _accelerators() -> list[str]:
+    """List the graphics processors that this process may use, as CUDA names them."""
+    import torch
+
+    count, given = torch.cuda.device_count(), os.environ.get(VISIBLE_DEVICES)
+    return given.split(",")[:count] if given else [str(index) for index in range(count)]
 
 
 def _described(place: str) -> ClusterFile:

@@ -25,6 +25,7 @@ from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import as_json
 from datbatch.execution import driver
 from datbatch.execution.certainty import EVALUATION_FILE
+from datbatch.execution.cluster_file import ACCELERATOR
 from datbatch.execution.evaluation_cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.execution.inference import infer
 from datbatch.execution.model_run import SPLIT_FILE, newest_model
@@ -193,7 +194,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
 
         def client() -> Any:
             if not clients:
-                clients.append(stack.enter_context(driver.connect(address, workers=workers)))
+                clients.append(stack.enter_context(driver.connect(address, workers=workers, resource=ACCELERATOR)))
             return clients[0]
 
         yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from datbatch.classifier.model import CARD_FILE, Model, load_model
+from datbatch.classifier.network import choose_device
 from datbatch.cohort import schema
 from datbatch.config import ExplainConfig
 from datbatch.errors import ModelError
@@ -62,14 +64,15 @@ def explain_volumes(
 
 
 def load_model_once(folder: Path) -> Model:
-    """Read a model, kept for what follows in this process until its card is replaced."""
+    """Read a model, kept for what follows in this process until its card is replaced; on the accelerator if any."""
     card = folder / CARD_FILE
     return _kept(folder.absolute(), card.stat().st_mtime_ns if card.is_file() else 0)
 
 
 @lru_cache(maxsize=1)
 def _kept(folder: Path, _: int) -> Model:
-    return load_model(folder)
+    model = load_model(folder)
+    return replace(model, network=model.network.to(choose_device()))
 
 
 def propagate_volumes(

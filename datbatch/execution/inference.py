@@ -21,6 +21,7 @@ from datbatch.evaluation.outputs import log_odds
 from datbatch.execution import driver
 from datbatch.files import write_whole
 from datbatch.location import Location
+from datbatch.precision import products
 
 INFERENCE_FILE = "inference.json"
 BATCH = 8
@@ -75,7 +76,7 @@ def infer_on_worker(task: InferTask) -> InferRecord:
     found = []
     for fwhm_mm in task.blurs_fwhm_mm:
         batch = torch.from_numpy(np.stack([blurred(volume, fwhm_mm) for volume in volumes])[:, None])
-        with torch.inference_mode():
+        with torch.inference_mode(), products():
             logits = network(batch.to(device)).float().cpu().numpy()
         found.append(tuple(log_odds(logits).tolist()))
     return InferRecord(task.studies, task.blurs_fwhm_mm, tuple(found))

@@ -112,14 +112,15 @@ def train_model(
             tuple(wanted.studies),
             wanted.shares,
         )
+        together = max(1, config.train.processes)
         progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
         with (
             recorded_command(cohort, "train", config, model=wanted.name, data=wanted.data) as record,
-            driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
+            driver.connect(cluster, workers=workers or together, resource=ACCELERATOR) as client,
         ):
             record.watch(progress)
             poll = partial(_show, progress, workspace)
-            run_group(client, train_on_worker, task, size=max(1, config.train.processes), poll=poll)
+            run_group(client, train_on_worker, task, size=together, poll=poll)
         _show(progress, workspace)
         progress.close()
         shutil.rmtree(workspace, ignore_errors=True)

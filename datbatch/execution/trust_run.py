@@ -18,6 +18,7 @@ from datbatch.cohort.store import Store, VolumeReader, models_path
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import driver
+from datbatch.execution.cluster_file import ACCELERATOR
 from datbatch.execution.explaining import HOTTEST, PUTAMEN
 from datbatch.execution.model_run import newest_model
 from datbatch.execution.progress import Progress
@@ -119,7 +120,7 @@ def try_maps(
         progress = Progress("trust", len(pending), quiet=quiet)
         with (
             recorded_command(cohort, "trust", config, model=maps.name, stages={stage: value}) as record,
-            driver.connect(cluster, workers=workers) as client,
+            driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
         ):
             record.watch(progress)
             driver.run_tasks(

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from datbatch.precision import products
 from datbatch.relevance.layers import LinearMap
 from datbatch.relevance.propagate import Explanation, explain_batch, rules_by_layer
 from datbatch.relevance.rules import STABILISER, Rule, alpha_beta, epsilon, flat, stabilise, w_square, z_plus, zero
@@ -52,6 +53,7 @@ class Balance:
         return _sum(self.explanation.relevance)
 
 
+@products()
 def relevance_balance(
     network: nn.Module, images: Tensor, *, target: str = "predicted", rules: str | Sequence[str | Rule] = "paper"
 ) -> Balance:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from datbatch.errors import GridMismatchError
+from datbatch.precision import products
 
 PASSED_TOGETHER = 8
 """Flipped images that pass the network together: the weights of the fully connected layers are read once for all."""
@@ -55,6 +56,7 @@ def flip_counts(regions: int, steps: int) -> npt.NDArray[np.int64]:
 
 
 @torch.inference_mode()
+@products()
 def flipping_curve(
     network: nn.Module,
     image: npt.NDArray[np.floating],

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from datbatch.cohort.schema import LABELS, NEGATIVE, POSITIVE
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
+from datbatch.precision import products
 from datbatch.relevance.layers import Convolution, LinearMap, linear_map
 from datbatch.relevance.rules import Rule, share_among_blocks
 from datbatch.relevance.tables import choose_rules, gives_nothing_to_zeros, reads_inputs
@@ -107,6 +108,7 @@ def propagate(
 
 
 @torch.no_grad()
+@products()
 def explain_batch(
     network: nn.Module,
     images: Tensor,

@@ -19,7 +19,8 @@ from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config, TrustConfig
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
-from datbatch.execution import trust_run
+from datbatch.execution import evaluation_run, trust_run
+from datbatch.execution.cluster_file import ACCELERATOR, IMAGING
 from datbatch.execution.trust_run import choose_studies, compare_repeats, try_maps
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
 from tests.execution.trust_figures import ALONE, CHANCE, figures
@@ -118,6 +119,19 @@ def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path
     assert again.processed == 0
     assert again.summary == kept["summary"]
     assert "relevance maps of" in again.text()
+
+
+def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(tried.parent, tmp_path / "own")
+
+    def connect(place: str | None, *, workers: int | None, resource: str = IMAGING) -> Any:
+        raise LookupError(resource)
+
+    monkeypatch.setattr(trust_run.driver, "connect", connect)
+    with pytest.raises(LookupError, match=ACCELERATOR):
+        try_maps(tmp_path / "own" / tried.name, Config(trust=replace(SMALL, seed=2)), quiet=True)
+    with evaluation_run._cluster("pools.toml", None) as client, pytest.raises(LookupError, match=ACCELERATOR):
+        client()
 
 
 def test_figures_of_a_real_study_hang_together(tried: Path) -> None:
