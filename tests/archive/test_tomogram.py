@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,21 @@ from pydicom.dataset import Dataset
 from datbatch import errors
 from datbatch.archive import SOURCES, read_tomogram
 from datbatch.archive.tomogram import Tomogram
-from tests.archive.tomograms import AFFINE, CANARY, SHAPE, blob_mm, left_blob, multi_frame, nifti, single_slices
+from tests.archive.tomograms import (
+    AFFINE,
+    ALL_AXES,
+    CANARY,
+    PLANES,
+    SHAPE,
+    TRANSAXIAL,
+    blob_mm,
+    left_blob,
+    multi_frame,
+    nifti,
+    single_slices,
+)
 
 HEAD = left_blob()
-ALL_AXES = [
-    "".join(sides) for order in itertools.permutations(("RL", "AP", "SI")) for sides in itertools.product(*order)
-]
-PLANES = ["".join(sides) for order in itertools.permutations(("LR", "PA", "HF")) for sides in itertools.product(*order)]
-TRANSAXIAL = [axes for axes in PLANES if axes[2] in "HF"]
 
 
 def assert_is_the_head(found: Tomogram) -> None:

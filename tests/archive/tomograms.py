@@ -6,6 +6,7 @@ They share no code with the package: nibabel turns the axes of NIfTI, and DICOM'
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 NM, PET = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.128"
 LPS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 CANARY = "Canary"
+
+# Sides that the three axes of a NIfTI run to, and those that rows and columns run to and slices follow each other to.
+ALL_AXES = [
+    "".join(sides) for order in itertools.permutations(("RL", "AP", "SI")) for sides in itertools.product(*order)
+]
+PLANES = ["".join(sides) for order in itertools.permutations(("LR", "PA", "HF")) for sides in itertools.product(*order)]
+TRANSAXIAL = [axes for axes in PLANES if axes[2] in "HF"]
 
 SHAPE, SPACING_MM = (28, 32, 20), (6.0, 5.5, 5.0)
 AFFINE = np.diag([*SPACING_MM, 1.0])
