@@ -17,9 +17,9 @@ EXTENT_MM = ((100.0, 800.0), (100.0, 800.0), (50.0, 800.0))
 """Least and greatest extent along right, anterior and superior: from a cut-out brain to a whole gantry."""
 MAX_OBLIQUE_DEG = 30.0
 """Beyond, which axis is which would soon be a guess; normalisation finds heads turned by twice as much."""
-_FARTHEST_MM = 10_000.0
 _PERPENDICULAR = 0.02
 """Greatest cosine between two axes."""
+_FARTHEST_MM = 10_000.0
 _RECHECK = "Check the file; the image itself is of no use."
 
 _Array = npt.NDArray[np.float64]

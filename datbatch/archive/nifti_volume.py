@@ -26,8 +26,8 @@ from datbatch.errors import (
 
 _GZIP = b"\x1f\x8b"
 _MAX_BYTES = 8 * MAX_VOXELS + (1 << 20)
-_HEADER_BYTES = {348: (1, 344, b"n+1\0"), 540: (2, 4, b"n+2\0")}
-"""Length of the header to NIfTI's version, and place and value of the mark of a file that holds header and image."""
+_MARKS = {348: (344, b"n+1\0"), 540: (4, b"n+2\0")}
+"""Length of the header (NIfTI-1, NIfTI-2) to place and value of the mark of a file that holds header and image."""
 _PAIR_MARKS = (b"ni1\0", b"ni2\0")
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Unit of lengths (`xyzt_units`) to millimetres; unknown ones are millimetres, as all readers take them."""
@@ -35,6 +35,7 @@ _SAME_SPACE_DEG, _OTHER_SPACE_DEG = 2.0, 30.0
 """How far axes by sform and by qform may be apart: both in one space, or one of them in that of a template."""
 _SAME_SIZE = 1.25
 """How far sizes of a voxel by the matrix and by `pixdim` may differ: a matrix into a template's space stretches."""
+_AS_FLOATS = "Write the image as whole numbers or floats of at most 64 bits."
 
 _Array = npt.NDArray[np.float64]
 
@@ -143,19 +144,19 @@ def _inflated(data: bytes) -> bytes:
 
 def _order(data: bytes) -> str:
     """Give the byte order that makes sense of the header's length; empty where none does."""
-    return next((order for order in "<>" if data[:4] in {struct.pack(f"{order}i", n) for n in _HEADER_BYTES}), "")
+    return next((order for order in "<>" if data[:4] in {struct.pack(f"{order}i", n) for n in _MARKS}), "")
 
 
 def _mark(data: bytes) -> bytes:
     order = _order(data)
     if not order:
         return b""
-    place = _HEADER_BYTES[struct.unpack(f"{order}i", data[:4])[0]][1]
+    place = _MARKS[struct.unpack(f"{order}i", data[:4])[0]][0]
     return data[place : place + 4]
 
 
 def _expected_mark(data: bytes) -> bytes:
-    return _HEADER_BYTES[struct.unpack(f"{_order(data)}i", data[:4])[0]][2]
+    return _MARKS[struct.unpack(f"{_order(data)}i", data[:4])[0]][1]
 
 
 def _shape(dim: list[int]) -> tuple[int, int, int]:
@@ -180,9 +181,6 @@ def _dtype(header: Any) -> np.dtype[Any]:
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnsupportedPixelsError(f"values are no single real numbers (datatype {code})", _AS_FLOATS)
     return dtype
-
-
-_AS_FLOATS = "Write the image as whole numbers or floats of at most 64 bits."
 
 
 def _affine(header: Any) -> _Array:
