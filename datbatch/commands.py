@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,10 +84,11 @@ def plan(options: argparse.Namespace) -> Answer:
     from datbatch.execution.model_run import plan_models
 
     config = _config(options)
+    started = time.monotonic()
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
+    place = {"cluster": options.cluster, "workers": options.workers, "scan_s": time.monotonic() - started}
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
-    place = {"cluster": options.cluster, "workers": options.workers}
     cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)
     status = Counter(entry.status for entry in manifest.entries)
     lines = [
@@ -150,7 +152,7 @@ def norms(options: argparse.Namespace) -> Answer:
     """Fit the normal range."""
     from datbatch.execution.norms_run import fit_norms
 
-    norms = fit_norms(options.cohort, _config(options))
+    norms = fit_norms(options.cohort, _config(options), quiet=options.quiet)
     return Answer(f"{norms.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(norms))
 
 

@@ -79,7 +79,7 @@ def run_demo(
     say("3/8 train the network")
     trained = train_model(cohort, CONFIG, cluster=cluster, workers=workers, quiet=quiet)
     say("4/8 normal range and harmonisation")
-    norms = _norms(cohort, say)
+    norms = _norms(cohort, say, quiet)
     say("5/8 infer and explain")
     explained = explain_cohort(cohort, CONFIG, model=trained.model, cluster=cluster, workers=workers, quiet=quiet)
     say("6/8 evaluate")
@@ -94,9 +94,9 @@ def run_demo(
     )
 
 
-def _norms(cohort: Path, say: Callable[[str], None]) -> NormsSummary | None:
+def _norms(cohort: Path, say: Callable[[str], None], quiet: bool) -> NormsSummary | None:
     try:
-        return fit_norms(cohort, CONFIG)
+        return fit_norms(cohort, CONFIG, quiet=quiet)
     except NormalRangeError as error:
         # A demo of few studies has few normals: all else can still be shown.
         say(str(error))

@@ -241,7 +241,14 @@ def names(place: Location) -> list[str]:
     """List the objects below a location, however deep, relative to it and sorted."""
     if isinstance(place, Path):
         return sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if not p.is_dir())
-    return sorted(_listed(place))
+    return sorted(name for name, _ in _listed(place))
+
+
+def listing(place: S3Location) -> dict[str, tuple[int, Stamp]]:
+    """Give size and state of each object below a location, by its name relative to it."""
+    return {
+        name: (int(found["size"]), Stamp(str(found["e_tag"]), found["last_modified"])) for name, found in _listed(place)
+    }
 
 
 def failure_of_storage(error: BaseException) -> StorageError | None:
@@ -256,7 +263,8 @@ def object_store(place: S3Location) -> Any:
     return _client(place.bucket, place.key)
 
 
-def _listed(place: S3Location) -> Iterator[str]:
+def _listed(place: S3Location) -> Iterator[tuple[str, Any]]:
+    """Give each object below a location: name relative to it, and what the server says of it."""
     # A prefix ends at a slash: what only begins alike is not below it.
     start = f"{place.key}/" if place.key else ""
     with _named_failures():
@@ -264,7 +272,7 @@ def _listed(place: S3Location) -> Iterator[str]:
             for found in page:
                 path = str(found["path"])
                 if path.startswith(start) and len(path) > len(start):
-                    yield path[len(start) :]
+                    yield path[len(start) :], found
 
 
 @contextmanager

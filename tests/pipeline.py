@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from datbatch.cli import main
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store
 
@@ -42,6 +44,16 @@ def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
     assert done.returncode == expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     found: dict[str, Any] = json.loads(done.stdout) | {"stderr": done.stderr}
+    return found
+
+
+def call_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
+    """Do as `run_command`, but in this process, which has loaded the libraries: for commands that start no workers."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([*map(str, arguments), "--json"])
+    assert code == expect, f"{arguments}: exit {code}\n{out.getvalue()}\n{err.getvalue()}"
+    found: dict[str, Any] = json.loads(out.getvalue()) | {"stderr": err.getvalue()}
     return found
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
+import pty
 import re
+import select
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +24,7 @@ import yaml
 
 from datbatch import __version__
 from datbatch.cli import build_parser, main
+from datbatch.completion import completion_script
 from datbatch.config import Config
 
 ROOT = Path(__file__).parent.parent
@@ -152,10 +157,27 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{__version__}]" in text
 
 
-def test_a_real_bash_completes_commands_formats_and_options(tmp_path: Path) -> None:
-    program = Path(sys.executable).parent / "datbatch"
-    made = subprocess.run([program, "completion", "bash"], capture_output=True, text=True, check=True).stdout
-    (tmp_path / "datbatch.bash").write_text(made)
+TYPED = {
+    "datbatch exp": {"explain", "explore", "export"},
+    "datbatch export d": {"dicom"},
+    "datbatch train --pre": {"--preset"},
+    "datbatch completion f": {"fish"},
+}
+"""What is typed before the tabulator, and what can come of its last word."""
+
+
+@pytest.fixture
+def completion(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The script for a shell, where that is installed."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"this machine has no {request.param}")
+    path = tmp_path / f"datbatch.{request.param}"
+    path.write_text(completion_script(build_parser(), request.param))
+    return path
+
+
+@pytest.mark.parametrize("completion", ["bash"], indirect=True)
+def test_a_real_bash_completes_commands_formats_and_options(completion: Path) -> None:
     press_tab = """
         source datbatch.bash
         tab() {
@@ -163,11 +185,53 @@ def test_a_real_bash_completes_commands_formats_and_options(tmp_path: Path) -> N
             $(complete -p datbatch | sed 's/.*-F \\([^ ]*\\).*/\\1/') datbatch "${@: -1}" "${@: -2:1}"
             echo "${COMPREPLY[@]}"
         }
-        tab datbatch exp; tab datbatch export d; tab datbatch train --pre; tab datbatch completion f
     """
-    done = subprocess.run(["bash", "-c", press_tab], cwd=tmp_path, capture_output=True, text=True, check=True)
-    answers = [set(line.split()) for line in done.stdout.splitlines()]
-    assert answers == [{"explain", "explore", "export"}, {"dicom"}, {"--preset"}, {"fish"}]
+    press_tab += "; ".join(f"tab {line}" for line in TYPED)
+    done = subprocess.run(["bash", "-c", press_tab], cwd=completion.parent, capture_output=True, text=True, check=True)
+    assert [set(line.split()) for line in done.stdout.splitlines()] == list(TYPED.values())
+
+
+@pytest.mark.parametrize("completion", ["fish"], indirect=True)
+def test_a_real_fish_completes_commands_formats_and_options(completion: Path) -> None:
+    for line, words in TYPED.items():
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", f"source {completion}; complete -C '{line}'"],
+            env=os.environ | {"HOME": str(completion.parent)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert {told.split("\t")[0] for told in done.stdout.splitlines()} == words
+
+
+@pytest.mark.parametrize("completion", ["zsh"], indirect=True)
+def test_a_real_zsh_completes_commands_formats_and_options(completion: Path) -> None:
+    # It completes at a terminal alone.
+    terminal, far_end = pty.openpty()
+    zsh = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=far_end, stdout=far_end, stderr=far_end, start_new_session=True,
+        cwd=completion.parent, env=os.environ | {"TERM": "dumb", "COLUMNS": "200"},
+    )  # fmt: skip
+    os.close(far_end)
+
+    def told(typed: str) -> str:
+        os.write(terminal, f"{typed}echo do''ne\n".encode())
+        seen = b""
+        # Keys that come before the next prompt are not the line editor's.
+        while not re.search(rb"\ndone\r.*ready> ", seen, flags=re.DOTALL):
+            assert select.select([terminal], [], [], 60.0)[0], seen
+            seen += os.read(terminal, 65536)
+        return seen.decode()
+
+    try:
+        told(f'PROMPT="ready> "; autoload -Uz compinit; compinit -u -D; eval "$(cat {completion.name})"; ')
+        for line, words in TYPED.items():
+            # Ctrl-U empties the line again.
+            answer = told(f"{line}\t\x15")
+            listed = set(re.findall(r"^(\S+) +-- ", answer, flags=re.MULTILINE))
+            filled_in = {word for word in words if f"{line.rsplit(' ', 1)[0]} {word} " in answer}
+            assert listed | filled_in == words
+    finally:
+        zsh.kill()
+        zsh.wait()
+        os.close(terminal)
 
 
 def test_a_reader_that_stops_early_hears_no_complaint() -> None:

@@ -26,6 +26,9 @@ from datbatch.evaluation.groups import Group, age_bands, count_levels, group_met
 from datbatch.evaluation.readers import ReaderAgreement, reader_agreement
 from datbatch.evaluation.repeats import CertaintyYield, Repeats, compare_repeats, judge_certainty
 
+CERTAINTY = "certain or uncertain"
+"""What `Missing` calls the figure that tells certain calls from uncertain ones."""
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -152,8 +155,9 @@ def assess(
     if len(members) > 1:
         certainty.append(judge_certainty(cases, members, odds, uncertain_share))
     if certainty[0] is None:
-        reason = f"{uncertain_share:g} of {int(watched.sum())} validation studies is less than one"
-        missing.append(Missing("certain or uncertain", reason))
+        wanted = f"{100 * uncertain_share:g} %"
+        reason = f"{int(watched.sum())} validation studies are too few to tell which {wanted} are uncertain"
+        missing.append(Missing(CERTAINTY, reason))
     return Evaluation(
         network=classification_metrics(truth, calls),
         area=area_under_curve(truth, score),

@@ -11,9 +11,14 @@ from datbatch.evaluation.certainty import Certainty
 
 EVALUATION_FILE = "evaluation.json"
 _AGAIN = "Call `datbatch evaluate COHORT` again."
+_NOT_EVALUATED = "the model was not evaluated. Call `datbatch evaluate COHORT`."
+_OTHER_WEIGHTS = "the model has other weights than when it was evaluated. Call `datbatch evaluate COHORT` again."
+_MORE_STUDIES = (
+    "Label more studies and train again, or raise evaluate.uncertain_share; then call `datbatch evaluate COHORT`."
+)
 
 
-def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
+def read_certainty(model: Path, weights_sha256: str) -> tuple[Certainty | None, str]:
     """Read how to tell whether a model's call is certain.
 
     Parameters
@@ -25,9 +30,11 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
 
     Returns
     -------
-    Certainty or None
+    certainty : Certainty or None
         Of the model alone, not of an ensemble that stands there too; None before `datbatch evaluate`, and where that
         was of other weights or had too few validation studies.
+    why_not : str
+        Why there is none, and what helps; else empty.
 
     Raises
     ------
@@ -36,17 +43,20 @@ def read_certainty(model: Path, weights_sha256: str) -> Certainty | None:
     """
     path = model / EVALUATION_FILE
     if not path.is_file():
-        return None
+        return None, _NOT_EVALUATED
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         found = [Certainty.from_dict(one) for one in given["certainty"]]
         sound = all(_is_sound(one) for one in found)
+        too_few = given.get("weights_sha256") == weights_sha256 and str(given["too_few"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"the model's evaluation cannot be read ({type(error).__name__})", _AGAIN) from error
     if not sound:
         raise ModelError("the model's evaluation holds a value out of range", _AGAIN)
-    own = (one for one in found if [member.weights_sha256 for member in one.members] == [weights_sha256])
-    return next(own, None)
+    for one in found:
+        if [member.weights_sha256 for member in one.members] == [weights_sha256]:
+            return one, ""
+    return None, f"{too_few}. {_MORE_STUDIES}" if too_few else _OTHER_WEIGHTS
 
 
 def _is_sound(certainty: Certainty) -> bool:

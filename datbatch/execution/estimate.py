@@ -103,6 +103,7 @@ def estimate_cost(
     *,
     cluster: str | None = None,
     workers: int | None = None,
+    scan_s: float = 0.0,
 ) -> Cost:
     """Take a few of the pending studies through the real task and scale up.
 
@@ -118,8 +119,10 @@ def estimate_cost(
         Cluster file, or a running scheduler, as for the run; this machine by default.
     workers : int, optional
         Worker processes on this machine.
+    scan_s : float
+        How long the scan of the archive took just now: a run finds what it read, see `archive.scan_cache`.
     """
-    before_s = _since_start_s()
+    before_s = _since_start_s() - scan_s
     pools = _pools(cluster)
     here = workers or os.cpu_count() or 1
     if pools:
@@ -165,7 +168,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def _since_start_s() -> float:
-    """Give the age of this process: a run loads and scans the same."""
+    """Give the age of this process: a run loads the same."""
     return time.time() - float(psutil.Process().create_time())
 
 

@@ -18,7 +18,7 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
-from datbatch.evaluation.assessment import assess
+from datbatch.evaluation.assessment import CERTAINTY, assess
 from datbatch.evaluation.cases import Cases
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
@@ -146,7 +146,12 @@ def evaluate_cohort(
             values["each_site"] = {"of": content, **found}
     store.set_attributes({"evaluation": canonical_json(values)}, f"relevance/{name}")
     store.consolidate()
-    decisions = {"digest": values["digest"], "certainty": [found["certainty"] for found in values["certainty"]]}
+    decisions = {
+        "digest": values["digest"],
+        "weights_sha256": weights[name],
+        "certainty": [found["certainty"] for found in values["certainty"]],
+        "too_few": next((row["reason"] for row in values["missing"] if row["figure"] == CERTAINTY), ""),
+    }
     write_whole(models_path(cohort) / name / EVALUATION_FILE, canonical_json(decisions).encode())
     return EvaluationSummary(name, values)
 

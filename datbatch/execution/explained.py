@@ -59,9 +59,11 @@ class StudyExplanation(ExplainedVolume):
     calibrated_probability : float
         The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated.
     certain : bool or None
-        Whether the decision lies beyond the margin of a certain call; None where the model was not evaluated.
+        Whether the decision lies beyond the margin of a certain call; None where that is not known.
+    not_judged : str
+        Why it is not known, and what to do; empty where it is.
     uncertain_share : float
-        Share of validation studies that the model calls uncertain; NaN where it was not evaluated.
+        Share of validation studies that the model calls uncertain; NaN where that is not known.
     predicted : str
         negative or positive.
     inconsistent : bool
@@ -118,6 +120,7 @@ class StudyExplanation(ExplainedVolume):
     not_compared: str
     calibrated_probability: float
     certain: bool | None
+    not_judged: str
     uncertain_share: float
     model: str
     weights_sha256: str
@@ -146,6 +149,7 @@ class StudyExplanation(ExplainedVolume):
             "log_odds": self.log_odds,
             "calibrated_probability_positive": _number(self.calibrated_probability),
             "certain": self.certain,
+            "not_judged": self.not_judged,
             "uncertain_share": _number(self.uncertain_share),
             "model": self.model,
             "weights_sha256": self.weights_sha256,
@@ -210,7 +214,7 @@ class StudyExplanation(ExplainedVolume):
         else:
             words = f"probability of positive {self.probability:.3f} (not calibrated)"
         if self.certain is None:
-            return f"{words}, certain or not: not known (call `datbatch evaluate`)"
+            return f"{words}; whether that is certain is not known: {self.not_judged}"
         return f"{words}, {'certain' if self.certain else 'uncertain'}"
 
     def _normal_lines(self) -> list[str]:

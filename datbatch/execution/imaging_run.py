@@ -97,7 +97,14 @@ def prepare(
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
     manifest = scan_losable(
-        archive, config, key=key, participants=participants, known=known, source=source, progress=progress.reach
+        archive,
+        cohort,
+        config,
+        key=key,
+        participants=participants,
+        known=known,
+        source=source,
+        progress=progress.reach,
     )
     progress.close()
     if not manifest.entries:

@@ -17,6 +17,7 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, canonical_json, digest
 from datbatch.execution.comparison import NORMAL_RANGE_FILE
+from datbatch.execution.progress import Progress
 from datbatch.execution.training_set import training_set
 from datbatch.files import write_whole
 from datbatch.location import Location
@@ -40,6 +41,7 @@ from datbatch.norms import (
 NORMS_VERSION = 1
 HEADLINE = "hottest_voxels putamen_ipsilateral"
 """The measure that messages show: the paper's."""
+_PARTS = ("tables read", "range fitted", "tables written")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class _Tables:
 
 
 @writes
-def fit_norms(cohort: Location, config: Config) -> NormsSummary:
+def fit_norms(cohort: Location, config: Config, *, quiet: bool = False) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 
     Nothing is computed where the tables and parameters are those of the last call. The fit is kept beside the models,
@@ -146,6 +148,8 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
         Folder of the store.
     config : Config
         Parameters; of them `norms` and `split`.
+    quiet : bool
+        Whether to show no progress.
 
     Raises
     ------
@@ -157,6 +161,7 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
         When the labelled studies do not suffice for a training split.
     """
     store = Store(cohort)
+    progress = Progress("norms", len(_PARTS), "parts", quiet=quiet)
     recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
     tables = _read(store)
     split = training_set(store, config.split).split
@@ -166,6 +171,7 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
     }
     inputs = tables.digest()
     value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
+    progress.advance(note=_PARTS[0])
     kept = models_path(cohort) / NORMAL_RANGE_FILE
     if store.has_normal_range and kept.exists():
         before = store.group_attributes(schema.NORMAL_RANGE)
@@ -173,8 +179,10 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
             # The tables may have left and come back since.
             store.set_attributes({"stale": False}, schema.NORMAL_RANGE)
             store.consolidate()
+            progress.close()
             return _earlier(before["summary"])
     columns, model, summary = compare(tables, split, config, recovery)
+    progress.advance(note=_PARTS[1])
     store.add_normal_range()
     # A kill in the middle must not leave new rows under an old digest.
     store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
@@ -192,6 +200,8 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
     }
     store.set_attributes(attributes, schema.NORMAL_RANGE)
     store.consolidate()
+    progress.advance(note=_PARTS[2])
+    progress.close()
     return summary
 
 

@@ -13,6 +13,7 @@ from distributed.security import Security
 from datbatch.errors import ClusterError, ConfigurationError
 from datbatch.execution.cluster_file import ClusterFile
 
+ANSWER_SECONDS = 10.0
 FIRST_WORKER_SECONDS = 60.0
 
 
@@ -39,7 +40,7 @@ def connect_running(described: ClusterFile) -> Client:
         )
         security = Security(require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key)
     try:
-        client = Client(address, timeout=10, security=security)
+        client = Client(address, timeout=ANSWER_SECONDS, security=security)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         # TypeError: a tls:// address without credentials.
         raise ConfigurationError(

@@ -1,17 +1,23 @@
-"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else."""
+"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else.
+
+What earlier scans read is kept beside the store, so that only new and changed files are opened.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from datbatch.archive import SOURCES, FileFacts, Manifest, scan_archive
 from datbatch.archive.inspection import StudyCheck
+from datbatch.archive.scan_cache import ScanCache
+from datbatch.cohort.schema import PROJECTIONS
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.execution.isolation import LosableMap
-from datbatch.location import Location
+from datbatch.location import Location, beside
 
 PROCESSES = 4
 """Most processes that read at a time: login nodes and file servers are shared."""
@@ -19,6 +25,7 @@ PROCESSES = 4
 
 def scan_losable(
     archive: Location,
+    cohort: Location,
     config: Config,
     *,
     key: bytes,
@@ -29,11 +36,21 @@ def scan_losable(
 ) -> Manifest:
     """Scan an archive; see `datbatch.archive.scan_archive`."""
     processes = min(PROCESSES, os.cpu_count() or 1)
-    with LosableMap(SOURCES[source].inspect.__module__, config.limits, processes, _unread) as mapper:
+    archive = archive.absolute()
+    inspect, kept = SOURCES[source].inspect, scan_cache_path(cohort, source)
+    with (
+        LosableMap(inspect.__module__, config.limits, processes, _unread) as reading,
+        ScanCache(kept, archive, reading, key=key, config=config.archive, inspect=inspect) as mapper,
+    ):
         return scan_archive(
             archive, key=key, participants=participants, known=known, config=config.archive, source=source,
             mapper=mapper, progress=progress,
         )  # fmt: skip
+
+
+def scan_cache_path(cohort: Location, source: str = PROJECTIONS) -> Path:
+    """Give the path of what is kept of the scans of a store's archive: it holds paths, and paths may hold names."""
+    return beside(cohort, "scan" if source == PROJECTIONS else f"{source}-scan")
 
 
 def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:

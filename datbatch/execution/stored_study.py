@@ -63,7 +63,7 @@ class StoredStudies:
             if one.name in cohort.dataset.variables
         }
         card = json_attribute(group.attrs, "card")
-        self._certainty = read_certainty(self._folder, str(card.get("weights_sha256", "")))
+        self._certainty, self._not_judged = read_certainty(self._folder, str(card.get("weights_sha256", "")))
         self._stages = json_attribute(cohort.attrs, "stages") | {
             "explain": {
                 "digest": str(group.attrs.get("digest", "")),
@@ -133,6 +133,7 @@ class StoredStudies:
             not_compared="" if comparison is not None else _NO_RANGE,
             calibrated_probability=calibrated,
             certain=None if call is None else bool(call.certain[0]),
+            not_judged=self._not_judged,
             uncertain_share=np.nan if certainty is None else certainty.uncertain_share,
             model=model.name,
             weights_sha256=model.weights_sha256,

@@ -88,7 +88,7 @@ def explain_study(
     start = time.perf_counter()
     explained = _explain(imaged, loaded, own, space)
     seconds = {**imaged.seconds, "explain": time.perf_counter() - start}
-    certainty = read_certainty(folder, loaded.card.weights_sha256)
+    certainty, not_judged = read_certainty(folder, loaded.card.weights_sha256)
     call = None if certainty is None else certainty.call([explained.log_odds])
     acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
     binding = Binding(
@@ -124,6 +124,7 @@ def explain_study(
             else float(call.probability[0])
         ),
         certain=None if call is None else bool(call.certain[0]),
+        not_judged=not_judged,
         uncertain_share=np.nan if certainty is None else certainty.uncertain_share,
         model=folder.absolute().name,
         weights_sha256=loaded.card.weights_sha256,

@@ -194,7 +194,7 @@ def large_volume_masks(masks: _Mask | None = None) -> dict[str, _Mask]:
     Each striatum's region holds what lies within 18 mm of its putamen and caudate, inside the brain and on its side of
     the midline: all specific counts in spite of blur. Thalamus, brain stem and ventricles stay in it, because the
     striatum's counts spill over into them. Its backgrounds keep 12 mm from the outline of the brain, whose blur lowers
-    them, and (save `whole_brain`) clear of both large volumes (Tossici-Bolt et al. EJNMMI 2006;33:1491-1499; EJNMMI
+    them, and (save `whole_brain`) clear of both large volumes (Tossici-Bolt et al. EJNMMI 2006;33; EJNMMI
     Physics 2017;4:8).
 
     Parameters

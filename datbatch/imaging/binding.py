@@ -54,7 +54,7 @@ def measure_binding(
     - `fixed_regions`: C / c - 1 over the atlas' own putamen, caudate, or both.
     - `large_volume`: (sum / c - V) / V_s, with the sum of the uptake times the voxel volume over a large volume V that
       holds all counts of one striatum, and its anatomical volume V_s = 11.2 ml (Tossici-Bolt et al. EJNMMI
-      2006;33:1491-1499). It does not depend on resolution; putamen and caudate cannot be told apart, and are NaN.
+      2006;33). It does not depend on resolution; putamen and caudate cannot be told apart, and are NaN.
 
     The level of a background is its mean, save that of `reference` for hottest voxels: there it is the percentile
     that the paper takes, to which the uptake is scaled. The large volume takes means over the inner parts of the

@@ -18,7 +18,7 @@ from datbatch.relevance.similarity import rank_correlation
 def cascade(trained: nn.Module, drawn: nn.Module) -> Iterator[tuple[str, nn.Sequential]]:
     """Give the trained network with ever more of its layers replaced by freshly drawn ones, from the outputs down.
 
-    Cascading randomisation of Adebayo et al. 2018, NeurIPS 31:9505, Sect. 3.1. No weight is copied: the networks
+    Cascading randomisation of Adebayo et al. 2018, NeurIPS 31, Sect. 3.1. No weight is copied: the networks
     share their layers with the two that are given.
 
     Parameters

@@ -126,7 +126,7 @@ def _headline(study: StudyExplanation) -> Html:
     why = (
         f"the model calls {100 * study.uncertain_share:.0f} % of studies uncertain"
         if evaluated and np.isfinite(study.uncertain_share)
-        else "call datbatch evaluate for the model"
+        else "why: see below"
     )
     tiles = [
         _tile("The network says", MEANINGS[study.predicted], study.predicted),
@@ -177,7 +177,7 @@ def _sentences(study: StudyExplanation) -> Iterator[Html]:
         "below, which are computed beside it.",
     )
     if study.certain is None:
-        yield element("p", "Whether the reading is certain is not known: the model was not evaluated for that.")
+        yield element("p", f"Whether the reading is certain is not known: {study.not_judged}")
     elif not study.certain:
         yield _doubt(
             "It is uncertain: studies as close to the border between the classes are wrong more often than others. "

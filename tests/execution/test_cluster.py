@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from datbatch.cohort.store import key_path
-from tests.pipeline import assert_same_content, config_text, imaging_content, run_command
+from datbatch.execution import running_cluster
+from tests.pipeline import assert_same_content, call_command, config_text, imaging_content, run_command
 
 DASK = str(Path(sys.executable).parent / "dask")
 
@@ -58,8 +59,9 @@ def test_a_running_cluster_gives_the_bits_of_a_local_one(
         plain.wait()
 
 
-def test_an_address_without_a_scheduler_is_a_clear_error(tmp_path: Path, cohort: Path) -> None:
-    answer = run_command("explain", cohort, "--model", "none", "--cluster", "tcp://127.0.0.1:9", expect=1)
-    assert answer["error"] == "model-unusable"
-    answer = run_command("train", cohort, "--epochs", "7", "--cluster", "tcp://127.0.0.1:9", expect=2)
+def test_an_address_without_a_scheduler_is_a_clear_error(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_cluster, "ANSWER_SECONDS", 1.0)
+    nobody = ("--cluster", "tcp://127.0.0.1:9")
+    assert call_command("explain", cohort, "--model", "none", *nobody, expect=1)["error"] == "model-unusable"
+    answer = call_command("train", cohort, "--epochs", "7", *nobody, expect=2)
     assert "scheduler" in answer["reason"]

@@ -51,7 +51,8 @@ def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path: Path,
     assert cost["objects"] == 4 * cost["granules"]
     assert cost["node_hours"] is None
     assert set(archive.rglob("*")) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "own.key"}
+    # The key, and what the scan read: a run needs both.
+    assert {path.name for path in tmp_path.iterdir()} == {"config.toml", "own.key", "own.scan"}
 
 
 @pytest.mark.parametrize(

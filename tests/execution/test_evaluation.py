@@ -137,11 +137,11 @@ def test_repeats_are_found_by_their_cards_and_call_certain_together(cohort: Path
     assert found["repeats"]["spread"][0]["mean"] == pytest.approx(np.mean(accuracy))
     assert found["repeats"]["spread"][0]["sd"] == pytest.approx(np.std(accuracy, ddof=1))
     assert [len(one["certainty"]["members"]) for one in found["certainty"]] == [1, 2]
-    alone = read_certainty(models_path(cohort) / "compact-2", f"{2:064d}")
+    alone, _ = read_certainty(models_path(cohort) / "compact-2", f"{2:064d}")
     assert alone == Certainty.from_dict(found["certainty"][0]["certainty"])
     assert not alone.call([0.0]).certain[0]
     assert alone.call([30.0]).certain[0]
-    assert read_certainty(models_path(cohort) / "compact-0", "0") is None
+    assert read_certainty(models_path(cohort) / "compact-0", "0")[0] is None
 
 
 def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(cohort: Path, capsys) -> None:
@@ -154,6 +154,9 @@ def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(coho
     said = capsys.readouterr().out
     assert "missing: temperature (the validation set has 0 studies" in said
     assert "missing: certain or uncertain" in said
+    found, why_not = read_certainty(models_path(cohort) / "compact-2", f"{2:064d}")
+    assert found is None
+    assert why_not.startswith("0 validation studies are too few to tell which 5 % are uncertain. Label more studies")
     assert "missing: figures of the negative class" in said
     assert "nan" not in said
     label[180:] = ""

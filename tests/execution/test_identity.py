@@ -12,8 +12,9 @@ import zarr
 from datbatch.archive import read_linkage
 from datbatch.cohort.store import key_path, linkage_path, models_path
 from datbatch.execution.origin import manifest_path, origin_path
+from datbatch.execution.scanning import scan_cache_path
 from datbatch.simulation import identity_canaries
-from tests.pipeline import STUDIES, run_command
+from tests.pipeline import STUDIES, call_command, run_command
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,13 @@ def test_the_archive_is_full_of_identity(canaries: set[str]) -> None:
 
 
 def test_no_file_or_file_name_holds_identity(cohort: Path, canaries: set[str]) -> None:
-    private = {key_path(cohort), linkage_path(cohort), origin_path(cohort), manifest_path(cohort)}
+    private = {
+        key_path(cohort),
+        linkage_path(cohort),
+        origin_path(cohort),
+        manifest_path(cohort),
+        scan_cache_path(cohort),
+    }
     private |= {cohort.parent / name for name in (".lock", ".made")}
     files = [p for p in cohort.parent.rglob("*") if p.is_file() and p not in private]
     assert any(p.name == "card.json" for p in files)
@@ -59,6 +66,8 @@ def test_the_linkage_table_alone_leads_back_to_the_files(cohort: Path, archive: 
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT")
 NEEDED = {"Manufacturer", "ManufacturerModelName", "CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 """Text that the reader uses; the device's name is stored on purpose."""
+ALONE = ("plan", "run")
+"""Commands that start processes of their own."""
 MORE = (
     "AccessionNumber", "AdditionalPatientHistory", "CurrentPatientLocation", "DeviceSerialNumber", "ImageComments",
     "InstitutionAddress", "InstitutionalDepartmentName", "IssuerOfPatientID", "MedicalRecordLocator", "Occupation",
@@ -95,7 +104,7 @@ def marked(source: Path, target: Path, mark: str) -> set[str]:
 
 
 def test_words_in_every_text_field_private_tag_and_path_are_found_nowhere_after_any_command(
-    tmp_path: Path, cohort: Path, some_study: list[Path], archive: Path
+    tmp_path: Path, cohort: Path, some_study: list[Path], archive: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place, own, out = tmp_path / "CANARYROOT", tmp_path / "out" / "cohort.zarr", tmp_path / "out"
     words = {"CANARYROOT", "CANARYWARD", "CANARYFILE"}
@@ -118,8 +127,9 @@ def test_words_in_every_text_field_private_tag_and_path_are_found_nowhere_after_
         (0, ("export", "bids", own, "--output", out / "bids")),
         (0, ("study", place / "CANARYWARD" / "CANARYFILE.dcm", "--model", model, "--output", out / "study")),
     ]
-    said = "".join(json.dumps(run_command(*one, expect=code)) for code, one in commands)
-    private = {key_path(own), linkage_path(own), origin_path(own), manifest_path(own)}
+    answers = [(run_command if one[0] in ALONE else call_command)(*one, expect=code) for code, one in commands]
+    said = "".join(map(json.dumps, answers)) + "".join(capfd.readouterr())
+    private = {key_path(own), linkage_path(own), origin_path(own), manifest_path(own), scan_cache_path(own)}
     contents = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     for path in private:
         assert path.stat().st_mode & 0o777 == 0o600

@@ -21,6 +21,7 @@ from datbatch.config import Config
 from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
 from datbatch.execution import imaging_run, rerun
 from datbatch.execution.origin import Given, Origin, keep_others, manifest_path, origin_path, read_origin, write_origin
+from datbatch.execution.scanning import scan_cache_path
 from datbatch.execution.stages import ImagedStudy, image_study
 from datbatch.execution.state import cohort_state
 from datbatch.export.nifti import write_image
@@ -183,6 +184,8 @@ def test_importing_again_computes_nothing_and_changes_nothing(imported: Path) ->
 def test_no_name_of_file_or_header_leaves_the_private_files(imported: Path) -> None:
     store = imported / "cohort.zarr"
     private = {key_path(store), linkage_path(store), origin_path(store), manifest_path(store)}
+    private |= {scan_cache_path(store, "tomogram")}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
     files = [path for path in imported.rglob("*") if path.is_file() and f"{CANARY}Folder" not in path.parts]
     assert {path.name for path in files} >= {"said.txt", "zarr.json"}
     for path in files:

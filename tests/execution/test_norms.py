@@ -246,6 +246,13 @@ def test_the_command_names_what_is_missing(cohort: Path, tmp_path: Path, capsys:
     assert main(["norms", str(cohort), "--config", str(tmp_path / "c.toml"), "--json"]) == 0
 
 
+def test_the_command_shows_how_far_it_is_unless_told_to_be_quiet(cohort: Path, capsys) -> None:
+    assert main(["norms", str(cohort)]) == 0
+    assert "norms       3/3 parts" in capsys.readouterr().err
+    assert main(["norms", str(cohort), "--quiet"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_the_kept_fit_says_what_the_store_says(cohort: Path) -> None:
     fit_norms(cohort, Config())
     path = models_path(cohort) / NORMAL_RANGE_FILE

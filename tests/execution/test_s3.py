@@ -9,7 +9,7 @@ import xarray as xr
 from datbatch import location
 from datbatch.cohort.query import open_cohort
 from datbatch.location import S3Location
-from tests.pipeline import config_text, run_command
+from tests.pipeline import call_command, config_text, run_command
 
 
 def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
@@ -21,7 +21,7 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
     (tmp_path / "config.toml").write_text(config_text())
     ran = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
     assert ran["processed"] > 0
-    again = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    again = call_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
     assert again["processed"] == 0
 
     # Another key gives other pseudonyms in another order: what is stored is compared as a set.
@@ -34,7 +34,7 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
 
     first = next(name for name in location.names(store) if name.startswith("uptake/c"))
     location.remove(store / first)
-    assert run_command("verify", store, expect=1)["damages"]
+    assert call_command("verify", store, expect=1)["damages"]
     run_command("verify", store, "--repair")
-    run_command("verify", store)
+    call_command("verify", store)
     assert sorted_uptake(open_cohort(store)) == expected

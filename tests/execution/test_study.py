@@ -28,7 +28,7 @@ from datbatch.execution.stages import imaging_identities
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange
 from tests.norms.test_kept import kept
-from tests.pipeline import run_command
+from tests.pipeline import call_command
 
 HEAVY = ("torch", "zarr", "dask", "distributed", "xarray", "pandas", "matplotlib", "nibabel", "scipy.stats", "sklearn")
 
@@ -89,19 +89,30 @@ def evaluation(**changes: object) -> str:
     member = {"model": "m", "weights_sha256": "ab", "temperature": changes.pop("temperature", 2.0)}
     alone = {"members": [member], "margin": 0.2, "uncertain_share": 0.05, "studies": 40, **changes}
     ensemble = {**alone, "members": [member, {**member, "weights_sha256": "cd"}], "margin": 0.4}
-    return json.dumps({"digest": "d", "certainty": [ensemble, alone]})
+    return json.dumps({"digest": "d", "weights_sha256": "ab", "certainty": [ensemble, alone], "too_few": ""})
 
 
 def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
-    assert read_certainty(tmp_path, "ab") is None
     (tmp_path / EVALUATION_FILE).write_text(evaluation())
-    assert read_certainty(tmp_path, "other weights") is None
-    found = read_certainty(tmp_path, "ab")
+    found, why_not = read_certainty(tmp_path, "ab")
     assert found is not None
+    assert not why_not
     assert found.call([3.0]).probability[0] == pytest.approx(1 / (1 + math.exp(-1.5)), rel=1e-12)
     assert found.call([-1e9]).probability[0] == 0.0
     edge = 2.0 * math.log(0.7 / 0.3)
     assert found.call([[edge + 1e-6, edge - 1e-6, -edge - 1e-6]]).certain.tolist() == [True, False, True]
+
+
+def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> None:
+    assert read_certainty(tmp_path, "ab") == (None, "the model was not evaluated. Call `datbatch evaluate COHORT`.")
+    (tmp_path / EVALUATION_FILE).write_text(evaluation())
+    assert "other weights" in read_certainty(tmp_path, "trained since")[1]
+    few = {"digest": "d", "weights_sha256": "ab", "certainty": [], "too_few": "8 validation studies are too few"}
+    (tmp_path / EVALUATION_FILE).write_text(json.dumps(few))
+    found, why_not = read_certainty(tmp_path, "ab")
+    assert found is None
+    assert why_not.startswith("8 validation studies are too few. Label more studies")
+    assert "other weights" in read_certainty(tmp_path, "trained since")[1]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +142,7 @@ def model(cohort: Path, tmp_path: Path) -> Path:
 
 def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    answer = run_command("study", *some_study, "--model", model, "--output", out, "--age", 70, "--sex", "F")
+    answer = call_command("study", *some_study, "--model", model, "--output", out, "--age", 70, "--sex", "F")
     assert answer["certain"] in (True, False)
     assert answer["calibrated_probability_positive"] == pytest.approx(1 / (1 + math.exp(-answer["log_odds"] / 1.5)))
     assert answer["normal_range"]["age_years"] == 70.0
@@ -151,22 +162,22 @@ def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: 
 def test_what_is_refused_writes_nothing(model: Path, some_study: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "broken.dcm").write_bytes(b"no image")
-    refused = run_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
+    refused = call_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
     assert refused["error"] == "not-dicom"
     card = json.loads((model / "card.json").read_text())
     for changes, reason in (({"orientation": None}, "sign of its relevance"), ({"shape": [40, 40, 40]}, "parameters")):
         (model / "card.json").write_text(json.dumps(card | changes))
-        refused = run_command("study", *some_study, "--model", model, "--output", out, expect=1)
+        refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
         assert refused["error"] == "model-unusable"
         assert reason in refused["reason"]
         assert refused["remedy"]
     (model / "card.json").write_text("{")
-    refused = run_command("study", *some_study, "--model", model, "--output", out, expect=1)
+    refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
     assert refused["error"] == "model-unusable"
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
 def test_the_files_of_two_studies_are_refused(model: Path, studies_that_went_well: list[list[Path]]) -> None:
     one, other, *_ = studies_that_went_well
-    refused = run_command("study", *one, *other, "--model", model, expect=1)
+    refused = call_command("study", *one, *other, "--model", model, expect=1)
     assert refused["reason"] == "the files belong to several studies"

@@ -13,7 +13,7 @@ import pytest
 from datbatch.cli import main
 from datbatch.cohort.query import as_acquired, open_cohort
 from datbatch.simulation import identity_canaries
-from tests.pipeline import run_command
+from tests.pipeline import call_command
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def study(cohort: Path) -> str:
 def exported(cohort: Path, study: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     for name in ("pages", "nifti", "bids", "dicom"):
-        told = run_command("export", name, cohort, "--output", folder / name, "--study", study)
+        told = call_command("export", name, cohort, "--output", folder / name, "--study", study)
         assert (told["studies"], told["written"], told["failed"]) == (1, 1, {})
         assert "1/1 studies" in told["stderr"]
-    told = run_command("export", "tables", cohort, "--output", folder / "tables")
+    told = call_command("export", "tables", cohort, "--output", folder / "tables")
     assert all(Path(file).is_file() for file in told["files"])
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datbatch.cohort.store import key_path
-from tests.pipeline import assert_same_content, imaging_content, run_command
+from tests.pipeline import assert_same_content, call_command, imaging_content, run_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
 
@@ -60,7 +60,7 @@ def test_a_store_that_turned_read_only_stays_as_it_is(
     assert mount(disk, "remount,ro")
     refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
     assert "Read-only" in refused["reason"]
-    assert run_command("status", own)["studies"]["done"] >= 8
+    assert call_command("status", own)["studies"]["done"] >= 8
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
     assert mount(disk, "remount,rw")
     assert run_command("run", archive, own, "--config", config, expect=3)["processed"] >= 8

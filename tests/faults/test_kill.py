@@ -99,10 +99,10 @@ def test_killed_workers_and_killed_drivers_leave_no_trace(tmp_path: Path, archiv
     assert_same_content(imaging_content(cohort), imaging_content(uninterrupted))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_the_number_of_workers_changes_no_bit(tmp_path: Path, archive: Path, uninterrupted: Path, workers: int) -> None:
+def test_the_number_of_workers_changes_no_bit(tmp_path: Path, archive: Path, uninterrupted: Path) -> None:
+    # Three against two; one against two is compared on the cluster that others started (test_cluster).
     cohort, config = fresh_store(tmp_path, uninterrupted)
-    run_command("run", archive, cohort, "--config", config, "--workers", workers, expect=3)
+    run_command("run", archive, cohort, "--config", config, "--workers", 3, expect=3)
     assert_same_content(imaging_content(cohort), imaging_content(uninterrupted))
 
 

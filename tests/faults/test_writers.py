@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datbatch.cohort.lock import lock_path
-from tests.pipeline import PROGRAM, STUDIES, config_text, run_command
+from tests.pipeline import PROGRAM, STUDIES, call_command, config_text
 
 
 def granules_done(cohort: Path) -> int:
@@ -31,7 +31,7 @@ def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_p
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lock_path(own).exists)
-    refused = run_command("run", archive, own, "--config", config, expect=1)
+    refused = call_command("run", archive, own, "--config", config, expect=1)
     assert refused["error"] == "store-in-use"
     wait_until(lambda: granules_done(own))
     before = granules_done(own)
@@ -41,4 +41,4 @@ def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_p
     assert "Call the same command again" in said
     assert not lock_path(own).exists()
     assert before < granules_done(own) < STUDIES, "what was under way was not finished, or more was begun"
-    assert run_command("status", own)["stages"]["quantify"] == granules_done(own)
+    assert call_command("status", own)["stages"]["quantify"] == granules_done(own)

@@ -47,7 +47,7 @@ def explained_study(**changes: Any) -> StudyExplanation:
         uptake=blob, mirrored=False, specific_binding_ratio=np.full(len(schema.REGIONS), 1.6), binding=binding,
         quantification_flags=(schema.REFERENCE_UNUSUAL,), template_to_study=np.eye(4), quality={"correlation": 0.97},
         counts=2.5e6, motion_mm=np.nan, flags=("motion",), comparison=comparison(), not_compared="",
-        calibrated_probability=0.8, certain=True, uncertain_share=0.05, model="compact-12345678",
+        calibrated_probability=0.8, certain=True, not_judged="", uncertain_share=0.05, model="compact-12345678",
         weights_sha256="ab" * 32, atlas=analytic_atlas(), seconds={"read": 0.1},
     )  # fmt: skip
     return replace(study, **changes)

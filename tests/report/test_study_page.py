@@ -201,12 +201,13 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
         comparison=None,
         not_compared="there is none",
         certain=None,
+        not_judged="nobody asked",
         calibrated_probability=np.nan,
         uncertain_share=np.nan,
     )
     text = study_page(bare)
     assert "not calibrated" in text
-    assert "Whether the reading is certain is not known" in text
+    assert "Whether the reading is certain is not known: nobody asked" in text
     assert "No normal range: there is none" in text
     said = re.sub(r"<script.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
     assert "nan" not in said.lower().replace("nanm", "")
