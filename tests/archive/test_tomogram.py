@@ -58,7 +58,8 @@ def test_slices_in_one_object_are_stacked_by_the_sign_of_their_spacing(tmp_path:
 
 
 def test_single_slices_are_stacked_by_their_positions_in_every_plane(tmp_path: Path) -> None:
-    for axes in PLANES:
+    # Every fifth, so that all orders and directions occur, but not all of them together.
+    for axes in PLANES[::5]:
         assert_is_the_head(read_tomogram(single_slices(tmp_path / axes, HEAD, AFFINE, axes=axes)))
 
 
