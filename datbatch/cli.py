@@ -104,6 +104,21 @@ def build_parser() -> argparse.ArgumentParser:
         _config_option(command)
         _cluster_options(command)
 
+    tomograms = _command(
+        parsers, "import", commands.import_tomograms,
+        "volumes that were reconstructed elsewhere (DICOM or NIfTI), where projections are lost",
+        "datbatch import tomograms cohort.zarr --participants participants.csv",
+    )  # fmt: skip
+    tomograms.add_argument("archive", type=_location, metavar="FOLDER", help="of DICOM tomograms or NIfTI files")
+    tomograms.add_argument("cohort", type=_location, help="store, of `run` or `import`; made where there is none")
+    tomograms.add_argument(
+        "--participants", type=_location, help="table of labels, sites, ages (default: in the folder)"
+    )
+    tomograms.add_argument(
+        "--config", type=_path, metavar="TOML", help="parameter file (default: the parameters of the store)"
+    )
+    _cluster_options(tomograms)
+
     norms = _command(
         parsers,
         "norms",

@@ -117,6 +117,23 @@ def run(options: argparse.Namespace) -> Answer:
     return _ran(ran, f"{options.cohort}\nNext: datbatch train {options.cohort}")
 
 
+def import_tomograms(options: argparse.Namespace) -> Answer:
+    """Take tomograms that were reconstructed elsewhere into a store."""
+    from datbatch.cohort import schema
+    from datbatch.cohort.store import Store
+    from datbatch.execution.imaging_run import run_imaging
+    from datbatch.execution.origin import read_origin
+
+    # Other parameters would make every study of the store anew.
+    kept = options.config is None and Store.exists(options.cohort)
+    config = read_origin(options.cohort).config if kept else _config(options)
+    ran = run_imaging(
+        options.archive, options.cohort, config, participants=options.participants, source=schema.TOMOGRAM,
+        **_where(options)
+    )  # fmt: skip
+    return _ran(ran, f"{options.cohort}\nNext: datbatch norms {options.cohort}")
+
+
 def _ran(ran: RunSummary, then: str) -> Answer:
     code = EXIT_FAILED_STUDIES if ran.failed else EXIT_OK
     return Answer(f"{_outcome(ran)}\n{then}", dataclasses.asdict(ran), code)
@@ -248,6 +265,8 @@ def status(options: argparse.Namespace) -> Answer:
     state = cohort_state(options.cohort)
     lines = command_lines(state.commands[-1]) if state.commands else []
     lines += ["tables: " + ", ".join(f"{count} {name}" for name, count in sorted(state.studies.items()))]
+    if state.imported:
+        lines.append(f"{state.imported} of them imported: reconstructed elsewhere")
     lines += [f"{stage:<28} {count} studies recorded" for stage, count in state.stages.items()]
     if state.normal_range:
         lines.append(
@@ -283,19 +302,16 @@ def failures(options: argparse.Namespace) -> Answer:
 
 def retry(options: argparse.Namespace) -> Answer:
     """Run failed studies again."""
-    from datbatch.execution.imaging_run import forget_failures, run_imaging
+    from datbatch.execution.imaging_run import forget_failures
     from datbatch.execution.origin import read_origin
+    from datbatch.execution.rerun import run_again
 
     unknown = sorted(set(options.code or ()) - by_code().keys())
     if unknown:
         raise ConfigurationError(f"there is no error code {unknown[0]}", "`datbatch failures COHORT` lists the codes.")
     origin = read_origin(options.cohort)
     forget_failures(options.cohort, options.code)
-    ran = run_imaging(
-        origin.archive, options.cohort, origin.config, participants=origin.participants,
-        **_where(options)
-    )  # fmt: skip
-    return _ran(ran, str(options.cohort))
+    return _ran(run_again(origin, options.cohort, **_where(options)), str(options.cohort))
 
 
 def verify(options: argparse.Namespace) -> Answer:

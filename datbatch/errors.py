@@ -91,6 +91,47 @@ class NotProjectionsError(DatbatchError):
     remedy = "Export the raw projections (ImageType TOMO, EMISSION) of the study."
 
 
+class NotTomogramError(DatbatchError):
+    """The file is not a reconstructed tomogram."""
+
+    code = "not-tomogram"
+    remedy = (
+        "Give reconstructed slices: NM with ImageType RECON TOMO, a PET series, or NIfTI; `datbatch run` takes raw "
+        "projections."
+    )
+
+
+class UnreadableNiftiError(DatbatchError):
+    """The file claims to be NIfTI but cannot be read within safe bounds."""
+
+    code = "nifti-unreadable"
+    remedy = "Convert the study again, to one file .nii or .nii.gz; this one is damaged."
+
+
+class MissingOrientationError(DatbatchError):
+    """The file does not say where the patient's left is."""
+
+    code = "orientation-missing"
+    remedy = (
+        "Export the tomogram with its orientation (ImageOrientationPatient and SpacingBetweenSlices, or a NIfTI sform "
+        "or qform); left and right are never guessed."
+    )
+
+
+class InvalidTomogramError(DatbatchError):
+    """Number of axes, voxels, slices or extent of a tomogram are not those of a head."""
+
+    code = "tomogram-invalid"
+    remedy = "Give one whole three-dimensional image of the head, in millimetres."
+
+
+class SeveralTomogramsError(DatbatchError):
+    """The study has several tomograms, and nothing says which one is meant."""
+
+    code = "tomograms-several"
+    remedy = "Leave the one in the folder that is to be imported."
+
+
 class LossyCompressionError(DatbatchError):
     """Pixels were compressed with loss and must not be reconstructed."""
 

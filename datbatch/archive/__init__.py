@@ -5,19 +5,24 @@ from datbatch.archive.inspection import FileFacts, inspect_file
 from datbatch.archive.manifest import Entry, Manifest
 from datbatch.archive.pseudonyms import load_or_create_key, pseudonym, read_linkage, study_identifier, write_linkage
 from datbatch.archive.scan import scan_archive
+from datbatch.archive.sources import SOURCES
 from datbatch.archive.study import read_study
+from datbatch.archive.tomogram import Tomogram, read_tomogram
 
 __all__ = [
+    "SOURCES",
     "Acquisition",
     "Entry",
     "FileFacts",
     "Manifest",
     "StudyFacts",
+    "Tomogram",
     "inspect_file",
     "load_or_create_key",
     "pseudonym",
     "read_linkage",
     "read_study",
+    "read_tomogram",
     "scan_archive",
     "study_identifier",
     "write_linkage",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+from datbatch.archive.elements import Elements
 from datbatch.archive.facts import age_years, sex
 from datbatch.archive.frames import declared_detectors
 from datbatch.archive.header import has_mark, parse, read_bytes
@@ -24,12 +25,14 @@ class FileFacts:
 
     size: int
     has_mark: bool
-    """Whether it begins as DICOM Part 10 files do."""
+    """Whether it begins as DICOM Part 10 files do, or as another kind that is looked for."""
     digest: str = field(default="", repr=False)
     """SHA-256 of its bytes, where it has the mark or cannot be parsed."""
     code: str = ""
-    """Code of the error that refuses it as projections; empty for projections."""
+    """Code of the error that refuses it; empty for what is looked for: projections, or slices of a tomogram."""
     reason: str = ""
+    values: str = field(default="", repr=False)
+    """SHA-256 of a volume's values (`anatomical.values_digest`), where no header states a study."""
     study_uid: str = field(default="", repr=False)
     sop_uid: str = field(default="", repr=False)
     patient_id: str = field(default="", repr=False)
@@ -63,6 +66,11 @@ def inspect_file(path: Location) -> FileFacts:
         except DatbatchError as error:
             refused = refused or error
         age, stated_sex = age_years(elements), sex(elements)
+    return replace(header_facts(elements, size, digest, refused), sex=stated_sex, age_years=age, system=system)
+
+
+def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchError | None) -> FileFacts:
+    """Give what serves to group and join a DICOM file, and why it is refused, if it is."""
     return FileFacts(
         size,
         has_mark=True,
@@ -73,22 +81,19 @@ def inspect_file(path: Location) -> FileFacts:
         sop_uid=elements.text("SOPInstanceUID"),
         patient_id=elements.text("PatientID"),
         accession_number=elements.text("AccessionNumber"),
-        sex=stated_sex,
-        age_years=age,
-        system=system,
         is_media_directory=MEDIA_DIRECTORY in (elements.text("SOPClassUID"), elements.text("MediaStorageSOPClassUID")),
     )
 
 
 @dataclass(frozen=True)
 class StudyCheck:
-    """Whether a study's files can be read as projections together."""
+    """Whether a study's files can be read together."""
 
     code: str = ""
     """Code of the error that refuses them; empty where they can be read."""
     reason: str = ""
     pixels: str = field(default="", repr=False)
-    """SHA-256 of the projections: equal for copies under other identifiers."""
+    """SHA-256 of the projections, or of a volume's values: equal for copies under other identifiers."""
     system: System = field(default_factory=System)
 
 
@@ -102,8 +107,22 @@ class StudyFiles:
 
 def check_study(study: StudyFiles) -> StudyCheck:
     """Read a study's projections; never raises for what the files hold."""
+    return faults_named(_check_projections, study)
+
+
+def _check_projections(study: StudyFiles) -> StudyCheck:
+    acquisition = read_study(study.paths, config=study.config)
+    digest = hashlib.sha256(repr(acquisition.projections.shape).encode())
+    digest.update(acquisition.projections.astype("<f8").tobytes())
+    return StudyCheck(
+        pixels=digest.hexdigest(), system=System(acquisition.study.detectors, acquisition.study.collimator)
+    )
+
+
+def faults_named(check: Callable[[StudyFiles], StudyCheck], study: StudyFiles) -> StudyCheck:
+    """Check a study; what goes wrong becomes the code and the reason of the check."""
     try:
-        acquisition = read_study(study.paths, config=study.config)
+        return check(study)
     except DatbatchError as error:
         return StudyCheck(error.code, error.reason)
     except MemoryError:
@@ -111,11 +130,6 @@ def check_study(study: StudyFiles) -> StudyCheck:
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # An unforeseen header must not end a scan of thousands of studies; the type alone carries no identity.
         return StudyCheck(InternalError.code, f"reading ended with {type(error).__name__}")
-    digest = hashlib.sha256(repr(acquisition.projections.shape).encode())
-    digest.update(acquisition.projections.astype("<f8").tobytes())
-    return StudyCheck(
-        pixels=digest.hexdigest(), system=System(acquisition.study.detectors, acquisition.study.collimator)
-    )
 
 
 def content_digest(digests: Sequence[str]) -> str:

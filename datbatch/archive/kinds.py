@@ -39,7 +39,7 @@ def refusal(header: Header) -> DatbatchError | None:
     if header.problem is not None:
         named = bool(header.elements.text("SOPClassUID"))
         return wrong if wrong is not None and named else header.problem
-    return wrong or _wrong_kind(header.elements) or _lossy(header)
+    return wrong or _wrong_kind(header.elements) or lossy(header)
 
 
 def _safe_word(text: str) -> str:
@@ -77,7 +77,8 @@ def _wrong_kind(elements: Elements) -> DatbatchError | None:
     return None
 
 
-def _lossy(header: Header) -> DatbatchError | None:
+def lossy(header: Header) -> DatbatchError | None:
+    """Give the error that refuses pixels which lost information, or None."""
     compressed = header.transfer_syntax.startswith("1.2.840.10008.1.2.4.")
     if compressed and header.transfer_syntax not in LOSSLESS:
         return LossyCompressionError("the transfer syntax allows loss")

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from datbatch.cohort.schema import PROJECTIONS
+
 INCLUDED, FAILED, EXCLUDED = "included", "failed", "excluded"
 
 
@@ -35,6 +37,8 @@ class Entry:
     """What was found, without identity."""
     person: str = ""
     """Pseudonym of the person: the same for all studies of one PatientID; empty where the header gives none."""
+    source: str = PROJECTIONS
+    """What it is read from: projections or tomogram."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from datbatch.archive.elements import Elements
 from datbatch.errors import ContradictoryGeometryError, UnsupportedGeometryError
@@ -87,12 +88,7 @@ def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
     UnsupportedGeometryError
         When the detector is tilted.
     """
-    if len(orientation) != 6:
-        raise ContradictoryGeometryError("ImageOrientationPatient does not have six values")
-    right, down = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.linalg.norm(right), np.linalg.norm(down)
-    if min(lengths) < 0.99 or max(lengths) > 1.01 or abs(right @ down) > 0.02:
-        raise ContradictoryGeometryError("ImageOrientationPatient is not a pair of perpendicular unit vectors")
+    right, down = plane_directions(orientation)
     if abs(down[2]) < math.cos(math.radians(MAX_TILT_DEG)):
         raise UnsupportedGeometryError("the detector is tilted or turned (ImageOrientationPatient)")
     turned = bool(down[2] > 0)
@@ -123,16 +119,46 @@ def check_row_and_column(letters: tuple[str, ...], angle_deg: float, turned: boo
     ContradictoryGeometryError
         When the image would be mirrored or turned by it.
     """
+    angle, sign = math.radians(angle_deg), -1.0 if turned else 1.0
+    right, down = (-sign * math.cos(angle), sign * math.sin(angle), 0.0), (0.0, 0.0, -sign)
+    other = "ImageOrientationPatient" if turned else f"StartAngle ({angle_deg % 360:g})"
+    check_letters(letters, np.array(right), np.array(down), other)
+
+
+def check_letters(
+    letters: tuple[str, ...], right: npt.NDArray[np.float64], down: npt.NDArray[np.float64], other: str
+) -> None:
+    """Compare PatientOrientation, where it is stated, with the directions of rows and columns (LPS).
+
+    Raises
+    ------
+    ContradictoryGeometryError
+        When a direction is not that of its letters; `other` names what it was taken from.
+    """
     if len(letters) != 2 or not all(each and set(each) <= set(_LETTERS) for each in letters):
         return
-    angle, sign = math.radians(angle_deg), -1.0 if turned else 1.0
-    expected = ((-sign * math.cos(angle), sign * math.sin(angle), 0.0), (0.0, 0.0, -sign))
-    for each, direction, name in zip(letters, expected, ("rows", "columns"), strict=True):
+    for each, direction, name in zip(letters, (right, down), ("rows", "columns"), strict=True):
         stated = np.sum([_LETTERS[letter] for letter in each], axis=0)
         length = float(np.linalg.norm(stated))
         if length == 0.0 or stated @ direction / length < _LEAST_AGREEMENT:
-            other = "ImageOrientationPatient" if turned else f"StartAngle ({angle_deg % 360:g})"
             raise ContradictoryGeometryError(f"PatientOrientation says that {name} run to {each}, against {other}")
+
+
+def plane_directions(orientation: tuple[float, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the directions of rows and of columns (LPS) that ImageOrientationPatient states.
+
+    Raises
+    ------
+    ContradictoryGeometryError
+        When it is no pair of perpendicular unit vectors.
+    """
+    if len(orientation) != 6:
+        raise ContradictoryGeometryError("ImageOrientationPatient does not have six values")
+    right, down = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(right), np.linalg.norm(down)
+    if min(lengths) < 0.99 or max(lengths) > 1.01 or abs(right @ down) > 0.02:
+        raise ContradictoryGeometryError("ImageOrientationPatient is not a pair of perpendicular unit vectors")
+    return right / lengths[0], down / lengths[1]
 
 
 def check_view_names(item: Elements, start_deg: float) -> None:

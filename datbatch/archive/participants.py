@@ -34,6 +34,10 @@ class Participant:
     label: str = ""
     indication: str = ""
     reads: tuple[str, ...] = ("",) * len(READS)
+    study_uid: str = field(default="", repr=False, compare=False)
+    """StudyInstanceUID, for files that state none; rows do not disagree by what joins them."""
+    patient_id: str = field(default="", repr=False, compare=False)
+    """PatientID, likewise."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def _participant(cells: Mapping[str, str], archive: Location) -> Participant | N
         label=cells.get("label", "").lower(),
         indication=cells.get("indication", ""),
         reads=tuple(cells.get(name, "").lower() for name in READS),
+        study_uid=cells.get("study_instance_uid", ""),
+        patient_id=cells.get("patient_id", ""),
     )
 
 

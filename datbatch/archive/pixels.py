@@ -150,6 +150,19 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
     UnreadableDicomError, TruncatedError, LossyCompressionError
         When compressed pixels are corrupt, cut, or lost information.
     """
+    chosen = stored_frames(header, form, frames)
+    if form.dtype.kind == "i" and chosen.min(initial=0) < 0 and not form.rescaled:
+        raise UnsupportedPixelsError("pixels are negative: not counts")
+    if not form.rescaled:
+        return chosen.astype(chosen.dtype.str.replace("i", "u"))
+    counts = chosen * form.slope + form.intercept
+    if counts.min(initial=0.0) < 0.0 or counts.max(initial=0.0) > _MAX_COUNTS:
+        raise UnsupportedPixelsError("rescaled pixels are negative or absurdly large: not counts")
+    return counts.astype(np.float32)
+
+
+def stored_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDArray[Any]:
+    """Read some frames of a file as they are stored, whole numbers of either sign; see `read_frames`."""
     span = header.pixels
     if span is None:
         raise TruncatedError("the object has no PixelData")
@@ -157,17 +170,10 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
         chosen = _stored(header.data, span, form)[frames].astype(form.dtype.newbyteorder("="))
     else:
         chosen = _decoded(header, span, form, frames)
-    if form.dtype.kind == "i" and chosen.min(initial=0) < 0 and not form.rescaled:
-        raise UnsupportedPixelsError("pixels are negative: not counts")
     limit = 1 << (form.bits_stored - (form.dtype.kind == "i"))
-    if chosen.max(initial=0) >= limit:
+    if chosen.max(initial=0) >= limit or chosen.min(initial=0) < -limit:
         raise UnsupportedPixelsError(f"pixels exceed the {form.bits_stored} bits that are declared as stored")
-    if not form.rescaled:
-        return chosen.astype(chosen.dtype.str.replace("i", "u"))
-    counts = chosen * form.slope + form.intercept
-    if counts.min(initial=0.0) < 0.0 or counts.max(initial=0.0) > _MAX_COUNTS:
-        raise UnsupportedPixelsError("rescaled pixels are negative or absurdly large: not counts")
-    return counts.astype(np.float32)
+    return chosen
 
 
 def _stored(data: bytes, span: PixelSpan, form: PixelFormat) -> npt.NDArray[Any]:

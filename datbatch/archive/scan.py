@@ -12,16 +12,15 @@ from datbatch.archive.inspection import (
     FileFacts,
     StudyCheck,
     StudyFiles,
-    check_study,
     content_digest,
-    inspect_file,
 )
 from datbatch.archive.labels import ATYPICAL, truth
 from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
 from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
 from datbatch.archive.pseudonyms import person_pseudonym, pseudonym, study_identifier
+from datbatch.archive.sources import SOURCES
 from datbatch.archive.walk import find_files
-from datbatch.cohort.schema import READS
+from datbatch.cohort.schema import PROJECTIONS, READS
 from datbatch.config import ArchiveConfig
 from datbatch.errors import (
     ContradictoryLabelError,
@@ -31,6 +30,7 @@ from datbatch.errors import (
     MissingLabelError,
     NotDicomError,
     NotProjectionsError,
+    NotTomogramError,
     StorageError,
     TruncatedError,
     UnreadableDicomError,
@@ -44,6 +44,7 @@ _SUFFIXES = (".dcm", ".ima", ".dicom")
 _LEAST_INFORMATIVE_LAST = (
     TruncatedError.code,
     NotProjectionsError.code,
+    NotTomogramError.code,
     UnreadableDicomError.code,
     NotDicomError.code,
     WrongModalityError.code,
@@ -96,6 +97,7 @@ def scan_archive(
     participants: Location | None = None,
     known: Sequence[str] = (),
     config: ArchiveConfig = _DEFAULT,
+    source: str = PROJECTIONS,
     mapper: Mapper = map,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -113,6 +115,8 @@ def scan_archive(
         Pseudonyms that a store holds already, in its order, which is kept.
     config : ArchiveConfig
         Photopeak and rules of inclusion.
+    source : str
+        What to look for: projections, or tomograms.
     mapper : callable
         Like `map`; may spread the work over processes.
     progress : callable, optional
@@ -134,7 +138,7 @@ def scan_archive(
     names, skipped = find_files(archive)
     count = _Count(len(names), progress)
     facts: dict[str, FileFacts] = {}
-    for name, found in zip(names, mapper(inspect_file, [archive / name for name in names]), strict=True):
+    for name, found in zip(names, mapper(SOURCES[source].inspect, [archive / name for name in names]), strict=True):
         # Not the file's fault: a scan that goes on would drop studies.
         if found.code == StorageError.code:
             raise StorageError(found.reason)
@@ -142,10 +146,10 @@ def scan_archive(
         count.add(1 if found.code else 0)
     groups, left_over = _group(facts, table)
     skipped.update(left_over)
-    groups = _check(groups, archive, config, mapper, count)
+    groups = _check(groups, archive, config, source, mapper, count)
     count.add(count.total - count.done)
     joined = {row for group in groups for row in group.rows}
-    entries = _decide(groups, table, key, known, config)
+    entries = [replace(entry, source=source) for entry in _decide(groups, table, key, known, config)]
     found_files = len(names) + sum(skipped[code] for code in ("hidden", "special"))
     return Manifest(_ordered(entries, known), found_files, dict(sorted(skipped.items())), len(table.rows) - len(joined))
 
@@ -162,12 +166,19 @@ def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[
         elif found.study_uid:
             studies.setdefault(study_identifier(found.study_uid), {})[name] = found
         else:
-            rows = table.find((name,), {})
-            owner = table.rows[rows[0]].key[1] if rows else name
-            studies.setdefault(f"files {owner}", {})[name] = found
+            studies.setdefault(_unstated(name, found, table), {})[name] = found
     groups = [_one_group(identifier, files, skipped) for identifier, files in studies.items()]
     groups = [replace(group, rows=_rows(group, table)) for group in groups]
     return _without_strays(groups, skipped), skipped
+
+
+def _unstated(name: str, found: FileFacts, table: ParticipantsTable) -> str:
+    """Identify the study of a file that does not state it: by its row of the table, by its values, by its name."""
+    rows = [table.rows[number] for number in table.find((name,), {})]
+    if found.values:
+        stated = next((row.study_uid for row in rows if row.study_uid), "")
+        return study_identifier(stated) if stated else f"values {found.values}"
+    return f"files {rows[0].key[1] if rows else name}"
 
 
 def _one_group(identifier: str, files: dict[str, FileFacts], skipped: Counter[str]) -> _Group:
@@ -213,12 +224,12 @@ def _without_strays(groups: list[_Group], skipped: Counter[str]) -> list[_Group]
 
 
 def _check(
-    groups: list[_Group], archive: Location, config: ArchiveConfig, mapper: Mapper, count: _Count
+    groups: list[_Group], archive: Location, config: ArchiveConfig, source: str, mapper: Mapper, count: _Count
 ) -> list[_Group]:
     usable = [group for group in groups if group.usable]
     work = [StudyFiles(tuple(archive / name for name in group.files), config) for group in usable]
     checked = []
-    for group, check in zip(usable, mapper(check_study, work), strict=True):
+    for group, check in zip(usable, mapper(SOURCES[source].check, work), strict=True):
         if check.code == StorageError.code:
             raise StorageError(check.reason)
         checked.append(replace(group, check=check))
@@ -260,7 +271,7 @@ def _decide(
                 status=status,
                 code=code,
                 reason=reason,
-                person=person_pseudonym(key, group.facts.patient_id),
+                person=person_pseudonym(key, group.facts.patient_id or row.patient_id),
             )
         )
     return entries

@@ -75,6 +75,8 @@ class ScanCache:
         Key of the pseudonyms.
     config : ArchiveConfig
         Of the scan: checks of studies depend on it.
+    inspect : callable
+        What looks at one file; all else that is called checks a study.
 
     Raises
     ------
@@ -82,7 +84,17 @@ class ScanCache:
         When others can read the file.
     """
 
-    def __init__(self, path: Path, archive: Location, mapper: _Mapper, *, key: bytes, config: ArchiveConfig) -> None:
+    def __init__(
+        self,
+        path: Path,
+        archive: Location,
+        mapper: _Mapper,
+        *,
+        key: bytes,
+        config: ArchiveConfig,
+        inspect: Callable[[Location], FileFacts] = inspect_file,
+    ) -> None:
+        self._inspect = inspect
         self._path, self._archive, self._mapper, self._key = path, archive, mapper, key
         self._start = len(str(archive).rstrip("/")) + 1
         self._origin = {"archive": str(archive), "code": _code_digest(), "config": repr(config)}
@@ -103,8 +115,8 @@ class ScanCache:
                 write_whole(self._path, self._packed(), private=True)
 
     def __call__(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Give the function's result for every item, in order; `inspect_file` comes before `check_study`."""
-        return self._inspected(function, items) if function is inspect_file else self._checked(function, items)
+        """Give the function's result for every item, in order; files are inspected before studies are checked."""
+        return self._inspected(function, items) if function is self._inspect else self._checked(function, items)
 
     def _inspected(self, function: Callable[[Location], FileFacts], items: Iterable[Location]) -> Iterator[FileFacts]:
         paths = list(items)

@@ -109,6 +109,10 @@ DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 
+PROJECTIONS, TOMOGRAM = "projections", "tomogram"
+"""What a study was read from: raw projections, or slices that were reconstructed elsewhere."""
+
+
 @dataclass(frozen=True)
 class Variable:
     """One array of the store."""
@@ -136,6 +140,13 @@ STUDY_TABLE = (
         "pseudonym of the person: keyed hash of the PatientID; empty where not known",
         coordinate=True,
     ),
+    Variable(
+        "source",
+        ("study",),
+        "str",
+        "what it was read from: projections, or a tomogram that was reconstructed elsewhere and imported",
+        coordinate=True,
+    ),
     Variable("site", ("study",), "str", "site of the participants table", coordinate=True),
     Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source="reconstruct"),
     Variable("sex", ("study",), "str", "F, M or empty", coordinate=True),
@@ -154,7 +165,7 @@ STUDY_TABLE = (
         coordinate=True,
     ),
     Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
-    Variable("views", ("study",), "int32", "projections read", source="reconstruct"),
+    Variable("views", ("study",), "int32", "projections read, 0 of a tomogram", source="reconstruct"),
     Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
     Variable(
         "counts_by_angle",

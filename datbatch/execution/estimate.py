@@ -30,6 +30,7 @@ from datbatch.errors import WorkerLostError
 from datbatch.execution import driver
 from datbatch.execution.cluster_file import IMAGING, Pool, read_cluster_file
 from datbatch.execution.imaging_task import ImagingTask, image_granule
+from datbatch.execution.origin import earlier_folders
 from datbatch.execution.planning import ImagingPlan, PlannedGranule, granule_keys
 from datbatch.execution.progress import duration
 from datbatch.execution.space import configured_space, recorded, write_space
@@ -287,4 +288,6 @@ def _sample_task(
         ]
         if len(rows) == len(entries):
             Ledger(path).commit(key, rows)
-    return ImagingTask(path, archive.absolute(), 0, entries, keys, recorded(config))
+    imported = earlier_folders(cohort).get(schema.TOMOGRAM)
+    tomograms = None if imported is None else imported.folder.absolute()
+    return ImagingTask(path, archive.absolute(), 0, entries, keys, recorded(config), tomograms=tomograms)

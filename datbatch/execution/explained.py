@@ -106,6 +106,8 @@ class StudyExplanation(ExplainedVolume):
         Pseudonym; empty for a study that is in no store.
     simulated : bool
         Whether it was simulated.
+    source : str
+        What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known.
     """
 
     uptake: npt.NDArray[np.float32]
@@ -134,6 +136,7 @@ class StudyExplanation(ExplainedVolume):
     projections: Acquisition | None = None
     study: str = ""
     simulated: bool = False
+    source: str = schema.PROJECTIONS
 
     def side(self, region: str) -> str:
         """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
@@ -159,7 +162,8 @@ class StudyExplanation(ExplainedVolume):
             "orientation": self.orientation,
             "mirrored": self.mirrored,
             "lower_side": self.lower_side,
-            "counts": self.counts,
+            "source": self.source,
+            "counts": _number(self.counts),
             "motion_mm": _number(self.motion_mm),
             "flags": list(self.flags),
             "regions": {

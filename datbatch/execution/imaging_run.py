@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ from datbatch.execution.imaging_task import (
     single_studies,
 )
 from datbatch.execution.norms_run import mark_norms
-from datbatch.execution.origin import Origin, keep_vanished, write_origin
+from datbatch.execution.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
@@ -43,7 +44,8 @@ from datbatch.location import Location
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
-COMMAND = "run"
+COMMANDS = {schema.PROJECTIONS: "run", schema.TOMOGRAM: "import"}
+"""Name of the command by what it reads."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,17 @@ class RunSummary:
 
 
 def prepare(
-    archive: Location, cohort: Location, config: Config, *, participants: Location | None, quiet: bool
+    archive: Location,
+    cohort: Location,
+    config: Config,
+    *,
+    participants: Location | None,
+    quiet: bool,
+    source: str = schema.PROJECTIONS,
 ) -> Manifest:
     """Scan an archive into the manifest, in the order of the store where there is one.
+
+    Studies of the store that this archive does not have, or not from this source, stay as they are.
 
     Raises
     ------
@@ -87,12 +97,19 @@ def prepare(
     key = load_or_create_key(key_path(cohort))
     progress = Progress("scan", 0, "files", quiet=quiet)
     manifest = scan_losable(
-        archive, cohort, config, key=key, participants=participants, known=known, progress=progress.reach
+        archive,
+        cohort,
+        config,
+        key=key,
+        participants=participants,
+        known=known,
+        source=source,
+        progress=progress.reach,
     )
     progress.close()
     if not manifest.entries:
-        raise ArchiveError("the archive holds no study", "Give the folder that holds the DICOM files.")
-    return keep_vanished(manifest, cohort)
+        raise ArchiveError("the archive holds no study", "Give the folder that holds the studies' files.")
+    return keep_others(manifest, cohort, source)
 
 
 def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
@@ -116,15 +133,18 @@ def run_imaging(
     workers: int | None = None,
     quiet: bool = False,
     fold: bool = False,
+    source: str = schema.PROJECTIONS,
 ) -> RunSummary:
     """Read, reconstruct, normalise, scale, quantify and mirror every study of an archive into a cohort store.
+
+    Tomograms that were reconstructed elsewhere enter at their normalisation.
 
     Ends early and safely on `KeyboardInterrupt`: what is done stays, and the tables say so.
 
     Parameters
     ----------
     archive : Path
-        Folder of DICOM files.
+        Folder of the studies' files.
     cohort : Path
         Folder of the store; made where there is none.
     config : Config
@@ -139,18 +159,23 @@ def run_imaging(
         Whether to show no progress.
     fold : bool
         Whether to write the tables again even where nothing changed.
+    source : str
+        What to read: projections, or tomograms.
     """
     started = time.time()
-    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
+    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet, source=source)
+    folders = {**earlier_folders(cohort), source: Given(archive, participants)}
     space, kept = configured_space(config), recorded(config)
     if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    earlier = [one for one in Runs(cohort).read() if one.get("command") == COMMAND]
+    earlier = [one for one in Runs(cohort).read() if one.get("command") in COMMANDS.values()]
     called = {"cluster": cluster is not None, "workers": workers}
-    with recorded_command(cohort, COMMAND, kept, started=started, **called) as record:
+    with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
         plan = plan_run(manifest, cohort, kept)
-        write_origin(cohort, Origin(archive, participants, config), manifest)
+        origin = Origin(folders, config)
+        _require_folders(plan, origin)
+        write_origin(cohort, origin, manifest)
         stamp = _stamp(manifest, plan)
         record.note(
             manifest_sha256=stamp,
@@ -161,17 +186,29 @@ def run_imaging(
         done = _Sum()
         # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
         if fold or plan.pending or not _is_folded(earlier, stamp):
-            _start(store, ledger, manifest, plan, kept)
+            _start(store, ledger, manifest, plan, kept, source)
             write_space(store, space)
             try:
                 if plan.pending:
-                    _image(archive, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+                    _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
             finally:
                 fold_imaging(store, ledger, plan, manifest)
                 record.note(processed=done.processed)
         summary = _summary(store, done)
         record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
     return summary
+
+
+def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
+    """Refuse to compute studies again whose folder is not there: good results would be replaced by failures."""
+    for source in {entry.source for g in plan.pending for entry in g.entries if entry.status == INCLUDED}:
+        given = origin.folders.get(source)
+        if given is None or not given.folder.is_dir():
+            raise ArchiveError(
+                f"some studies must be computed again, and the folder that `datbatch {COMMANDS[source]}` took them "
+                "from is not there",
+                "Bring it back, or put the new studies into a store of their own.",
+            )
 
 
 @dataclass
@@ -187,7 +224,7 @@ class _Sum:
 
 
 def _image(
-    archive: Location,
+    origin: Origin,
     cohort: Location,
     config: Config,
     plan: ImagingPlan,
@@ -200,8 +237,11 @@ def _image(
 ) -> None:
     """Run the pending granules on a cluster."""
     # Made one by one as the window moves on: a task holds its studies' files and hashes.
+    folder = origin.tomograms
+    archive, tomograms = origin.archive.absolute(), None if folder is None else folder.absolute()
     tasks = (
-        ImagingTask(cohort.absolute(), archive.absolute(), g.number, g.entries, g.keys, config) for g in plan.pending
+        ImagingTask(cohort.absolute(), archive, g.number, g.entries, g.keys, config, tomograms=tomograms)
+        for g in plan.pending
     )
     included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
     if not quiet:
@@ -265,10 +305,18 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
         if e.status != INCLUDED:
             outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
     store.write_table(outcomes.arrays)
-    scanners = {str(name) for name in store.read_table("scanner") if name}
-    store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
+    store.set_attributes({"simulated": _is_simulated(store)})
     mark_norms(store)
     store.consolidate()
+
+
+def _is_simulated(store: Store) -> bool:
+    """Tell whether all studies are simulated, as far as they name their scanner; a tomogram without one may be real."""
+    named = zip(*(store.read_table(name) for name in ("scanner", "source", "status")), strict=True)
+    scanners = {
+        scanner for scanner, source, status in named if scanner or (source == schema.TOMOGRAM and status == schema.DONE)
+    }
+    return bool(scanners) and all(schema.SIMULATED in scanner for scanner in scanners)
 
 
 @writes
@@ -302,7 +350,7 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     return count
 
 
-def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config) -> None:
+def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
     store.grow([entry.pseudonym for entry in manifest.entries])
     write_linkage(linkage_path(store.path), manifest)
     store.write_table(manifest_columns(manifest))
@@ -312,7 +360,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         {
             "config": canonical_json(config.to_stored_dict()),
             "datbatch_version": __version__,
-            "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
+            "files": canonical_json(_files(store, manifest, source)),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
         }
     )
@@ -322,10 +370,24 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
         store.set_attributes({"stale": stale}, f"relevance/{model}")
 
 
+def _files(store: Store, manifest: Manifest, source: str) -> dict[str, Any]:
+    """Count the files that were found for each source, and all of them."""
+    before = json.loads(store.attributes.get("files", "{}"))
+    by_source = before.pop("by_source", {schema.PROJECTIONS: before} if before else {})
+    by_source |= {source: {"found": manifest.files_found, "skipped": manifest.files_skipped}}
+    skipped: Counter[str] = Counter()
+    for one in by_source.values():
+        skipped.update(one["skipped"])
+    found = sum(one["found"] for one in by_source.values())
+    only_projections = by_source.keys() == {schema.PROJECTIONS}
+    return {"found": found, "skipped": dict(skipped)} | ({} if only_projections else {"by_source": by_source})
+
+
 def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
     """Give the columns of the table that follow from the manifest."""
     entries = manifest.entries
     return {
+        "source": np.asarray([e.source for e in entries], dtype=object),
         "person": np.asarray([e.person for e in entries], dtype=object),
         "site": np.asarray([e.site for e in entries], dtype=object),
         "sex": np.asarray([e.sex for e in entries], dtype=object),

@@ -36,6 +36,14 @@ class ImagingTask:
     lost: frozenset[str] = frozenset()
     """Pseudonyms of the studies that ended their worker."""
     attempts: int = 0
+    tomograms: Location | None = field(default=None, repr=False)
+    """Folder of the imported tomograms; None where there are none."""
+
+    def files(self, entry: Entry) -> tuple[Location, ...]:
+        """Give the files of a study."""
+        imported = self.tomograms if entry.source == schema.TOMOGRAM else None
+        folder = self.archive if imported is None else imported
+        return tuple(folder / name for name in entry.files)
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,14 @@ class StudyTask:
     config: Config = field(repr=False)
     known: Mapping[str, Row] = field(repr=False)
     """Rows of the stages that are done."""
+    source: str = schema.PROJECTIONS
+    """What the files hold."""
 
 
 def image_one(task: StudyTask) -> ImagedStudy:
     """Image one study with the template and the atlas of its store; the projections, megabytes, are not handed on."""
-    imaged = image_study(task.study, task.files, task.config, task.known, store_space(task.store, task.config))
+    space = store_space(task.store, task.config)
+    imaged = image_study(task.study, task.files, task.config, task.known, space, task.source)
     return replace(imaged, acquisition=None)
 
 
@@ -119,11 +130,9 @@ def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> I
         reason = "the study ended its worker process again and again"
         row = Row(entry.pseudonym, schema.FAILED, WorkerLostError.code, "worker", reason)
     else:
-        files = tuple(task.archive / name for name in entry.files)
+        study = StudyTask(entry.pseudonym, task.files(entry), task.store, task.config, known, entry.source)
         try:
-            return call_losable(
-                image_one, StudyTask(entry.pseudonym, files, task.store, task.config, known), task.config.limits
-            )
+            return call_losable(image_one, study, task.config.limits)
         except LOST as error:
             row = Row(entry.pseudonym, schema.FAILED, error.code, "worker", error.reason)
     return ImagedStudy(dict.fromkeys(task.keys, row))

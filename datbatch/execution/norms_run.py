@@ -106,8 +106,24 @@ class _Tables:
     site: npt.NDArray[np.str_]
     scanner: npt.NDArray[np.str_]
     pixel_size_mm: npt.NDArray[np.float64]
+    source: npt.NDArray[np.str_]
     label: npt.NDArray[np.str_]
     done: npt.NDArray[np.bool_]
+
+    @property
+    def kind(self) -> npt.NDArray[np.str_]:
+        """Class of each study's reconstruction."""
+        return reconstruction_class(self.scanner, self.pixel_size_mm, self.source)
+
+    def normals(self, split: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
+        """Tell which studies the normal range is fitted to: normal ones of the training split, of one source.
+
+        Binding depends on the reconstruction. The source that has more of them counts, projections before tomograms.
+        """
+        found = (split == "train") & self.done & (self.label == schema.NEGATIVE)
+        imported = self.source == schema.TOMOGRAM
+        most = imported if (found & imported).sum() > (found & ~imported).sum() else ~imported
+        return np.asarray(found & most)
 
     def digest(self) -> str:
         """Cover every value that the normal range rests on."""
@@ -115,7 +131,7 @@ class _Tables:
         for column in (self.values, self.age, self.pixel_size_mm, self.done):
             hashed.update(np.ascontiguousarray(column).tobytes())
         hashed.update(canonical_json([self.sex.tolist(), self.site.tolist(), self.label.tolist()]).encode())
-        hashed.update(canonical_json(self.scanner.tolist()).encode())
+        hashed.update(canonical_json([self.scanner.tolist(), self.source.tolist()]).encode())
         return hashed.hexdigest()[:16]
 
 
@@ -172,8 +188,7 @@ def fit_norms(cohort: Location, config: Config, *, quiet: bool = False) -> Norms
     store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
     store.write_table(columns, schema.NORMAL_RANGE)
     imaging = str(store.attributes.get("stages", {}).get("quantify", {}).get("digest", ""))
-    normal = (split == "train") & tables.done & (tables.label == schema.NEGATIVE)
-    classes = frozenset(map(str, reconstruction_class(tables.scanner, tables.pixel_size_mm)[normal]))
+    classes = frozenset(map(str, tables.kind[tables.normals(split)]))
     write_whole(kept, KeptRange(model, imaging, classes).to_json().encode())
     attributes = {
         "inputs": inputs,
@@ -213,7 +228,7 @@ def compare(
 ) -> tuple[dict[str, npt.NDArray[Any]], NormalRange, NormsSummary]:
     """Give the group's columns, what was fitted, and the summary."""
     train = (split == "train") & tables.done
-    normal = train & (tables.label == schema.NEGATIVE)
+    normal = tables.normals(split)
     model = fit_normal_range(
         tables.values[normal], tables.age[normal], tables.sex[normal], tables.site[normal],
         use_age=config.norms.use_age, use_sex=config.norms.use_sex, use_site=config.norms.use_site,
@@ -222,7 +237,7 @@ def compare(
     harmonised, unharmonised = _harmonise(tables, train, config)
     camera = tables.site if recovery is not None and recovery.key == "site" else tables.scanner
     recovered = recover(tables.values, camera, recovery)
-    kind = reconstruction_class(tables.scanner, tables.pixel_size_mm)
+    kind = tables.kind
     warnings = {
         **found.warnings,
         "class-without-normals": ~np.isin(kind, np.unique(kind[normal])),
@@ -303,6 +318,7 @@ def _read(store: Store) -> _Tables:
         site=texts("site"),
         scanner=texts("scanner"),
         pixel_size_mm=store.read_table("pixel_size_mm"),
+        source=texts("source") if store.has_table("source") else np.full(len(done), schema.PROJECTIONS),
         label=texts("label"),
         done=np.asarray(done),
     )

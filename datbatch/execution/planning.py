@@ -8,7 +8,9 @@ from typing import Any
 
 from datbatch.archive import Entry, Manifest
 from datbatch.archive.manifest import INCLUDED
+from datbatch.archive.tomogram import VERSION as TOMOGRAM_VERSION
 from datbatch.cohort.ledger import GranuleKey, Ledger
+from datbatch.cohort.schema import TOMOGRAM
 from datbatch.config import Config, digest
 from datbatch.execution.stages import StageIdentity, imaging_identities
 
@@ -84,8 +86,14 @@ def granule_keys(
     identities: Mapping[str, StageIdentity], number: int, entries: Sequence[Entry]
 ) -> dict[str, GranuleKey]:
     """Give the ledger key of each stage for a granule; a new, replaced or newly excluded study changes it."""
-    members = digest([[e.pseudonym, e.content, e.status, e.code] for e in entries])[:8]
+    members = digest([_identity(entry) for entry in entries])[:8]
     return {name: GranuleKey(name, identity.digest, number, members) for name, identity in identities.items()}
+
+
+def _identity(entry: Entry) -> list[Any]:
+    """Give what a study's results follow from besides the parameters."""
+    read_by = [entry.source, TOMOGRAM_VERSION] if entry.source == TOMOGRAM else []
+    return [entry.pseudonym, entry.content, entry.status, entry.code, *read_by]
 
 
 def _stage(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.archive import Acquisition, StudyFacts, read_study
+from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
@@ -156,21 +156,26 @@ def image_study(
     config: Config,
     known: Mapping[str, Row] | None = None,
     space: Space | None = None,
+    source: str = schema.PROJECTIONS,
 ) -> ImagedStudy:
-    """Take one study from its raw files to scaled, quantified, mirrored uptake; never raises.
+    """Take one study from its files to scaled, quantified, mirrored uptake; never raises.
+
+    A tomogram that was reconstructed elsewhere enters at its registration; of projections nothing is said then.
 
     Parameters
     ----------
     study : str
         Pseudonym.
     files : sequence of Path
-        The study's DICOM files.
+        The study's files.
     config : Config
         All parameters.
     known : mapping of str to Row, optional
         Rows of stages that are done already; their results are used, not computed again.
     space : Space, optional
         Template and atlas; by default those that `config` names by path.
+    source : str
+        What the files hold: projections, or a tomogram.
 
     Returns
     -------
@@ -183,16 +188,24 @@ def image_study(
     earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
     if earlier is not None:
         return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
-    stage, values, uptake, acquisition = "reconstruct", dict[str, Any](), None, None
+    stage, values, uptake = "reconstruct", dict[str, Any](), None
+    acquisition, facts = None, None
     try:
-        with clock("read"):
-            acquisition = read_study(files, config=config.archive)
-        with clock("reconstruct"):
-            volume = reconstruct(acquisition, **vars(config.reconstruct))
-        if stage not in rows:
-            with clock("assess"):
-                quality = assess_projections(acquisition, config.quality)
-            rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality))
+        if source == schema.TOMOGRAM:
+            with clock("read"):
+                tomogram = read_tomogram(files)
+            facts, volume = tomogram.study, Volume(tomogram.data, tomogram.affine)
+            rows.setdefault(stage, Row(study, schema.DONE, values=_tomogram_values(tomogram)))
+        else:
+            with clock("read"):
+                acquisition = read_study(files, config=config.archive)
+            facts = acquisition.study
+            with clock("reconstruct"):
+                volume = reconstruct(acquisition, **vars(config.reconstruct))
+            if stage not in rows:
+                with clock("assess"):
+                    quality = assess_projections(acquisition, config.quality)
+                rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality))
         stage = "register"
         if stage not in rows:
             with clock("register"):
@@ -207,7 +220,8 @@ def image_study(
             normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
         with clock("quantify"):
             side_ratio = _normal_side_ratio(space, config.quantify)
-            result = quantify(normalised, config.quantify, space.atlas, side_ratio, acquisition.counts)
+            counts = None if acquisition is None else acquisition.counts
+            result = quantify(normalised, config.quantify, space.atlas, side_ratio, counts)
         rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
         uptake = result.uptake
     except DatbatchError as error:
@@ -221,7 +235,6 @@ def image_study(
         rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
     last = rows[stage]
     carried = Row(study, last.status, last.code, last.stage, last.reason)
-    facts = acquisition.study if acquisition is not None else None
     by_stage = {s.name: rows.get(s.name, carried) for s in IMAGING}
     return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
 
@@ -238,6 +251,11 @@ def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) ->
         "repeated_views": quality.repeated_views,
         "flags": " ".join(dict.fromkeys((*acquisition.study.flags, *quality.flags))),
     }
+
+
+def _tomogram_values(tomogram: Tomogram) -> dict[str, Any]:
+    """Give what is known of a study without projections: nothing of counts, views, motion and reconstruction."""
+    return {"scanner": tomogram.study.scanner, "flags": " ".join(tomogram.study.flags)}
 
 
 def register_study(volume: Volume, config: Config, template: Volume) -> Registration:

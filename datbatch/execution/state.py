@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
@@ -16,11 +18,12 @@ from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
 from datbatch.errors import StoreError
-from datbatch.execution.imaging_run import manifest_columns, run_imaging
+from datbatch.execution.imaging_run import manifest_columns
 from datbatch.execution.model_run import explain_cohort
 from datbatch.execution.origin import read_manifest, read_origin
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import RUNNING, outcome_of
+from datbatch.execution.rerun import run_again
 from datbatch.location import Location
 
 
@@ -37,6 +40,8 @@ class CohortState:
     """Whether `datbatch norms` was called."""
     normal_range_stale: bool
     """Whether it was before the tables became what they are."""
+    imported: int
+    """Studies that were reconstructed elsewhere, whatever their status."""
     commands: list[dict[str, Any]]
     """Records of the commands that wrote to the store, the last one last; `outcome` is `running` for one at work."""
 
@@ -75,7 +80,9 @@ def cohort_state(cohort: Location) -> CohortState:
     stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
     commands = [{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()]
     status = dict(Counter(store.read_table("status")))
-    return CohortState(status, stages, models, normal_range, stale, commands)
+    sources = store.read_table("source") if store.has_table("source") else np.array([], dtype=object)
+    imported = int((sources == schema.TOMOGRAM).sum())
+    return CohortState(status, stages, models, normal_range, stale, imported, commands)
 
 
 def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, studies: int) -> int:
@@ -151,10 +158,7 @@ def repair_cohort(
     if found.damages:
         origin = read_origin(cohort)
         # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
-        run_imaging(
-            origin.archive, cohort, origin.config, participants=origin.participants,
-            cluster=cluster, workers=workers, quiet=quiet, fold=True,
-        )  # fmt: skip
+        run_again(origin, cohort, fold=True, cluster=cluster, workers=workers, quiet=quiet)
         for model in sorted({model for damage in found.damages if (model := _model_of(damage))}):
             explain_cohort(cohort, origin.config, model=model, cluster=cluster, workers=workers, quiet=quiet)
     return swept

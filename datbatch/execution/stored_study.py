@@ -99,6 +99,7 @@ class StoredStudies:
             for one in schema.STUDY_TABLE
             if one.source == "reconstruct" and one.name in self._tables
         }
+        imported = self._value("source", row, "") == schema.TOMOGRAM
         log_odds = float(self._log_odds[row])
         certainty = self._certainty
         call = None if certainty is None else certainty.call([log_odds])
@@ -140,10 +141,11 @@ class StoredStudies:
             atlas=self._atlas,
             seconds={},
             acquired=acquired,
-            stages=self._stages,
+            stages={n: one for n, one in self._stages.items() if not (imported and n == "reconstruct")},
             projections=self._projections(results.study),
             study=results.study,
             simulated=results.simulated,
+            source=schema.TOMOGRAM if imported else schema.PROJECTIONS,
         )
 
     def _value(self, name: str, row: int, missing: Any) -> Any:

@@ -20,9 +20,10 @@ from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import DatbatchError, TrainingDataError
 from datbatch.execution import driver
-from datbatch.execution.imaging_run import RunSummary, run_imaging
+from datbatch.execution.imaging_run import RunSummary
 from datbatch.execution.origin import Origin, read_manifest, read_origin
 from datbatch.execution.progress import Progress
+from datbatch.execution.rerun import run_again
 from datbatch.execution.space import configured_space, template_digest
 from datbatch.execution.stages import imaging_identities
 from datbatch.execution.template_task import (
@@ -109,7 +110,12 @@ def build_cohort_template(
         When no study can be registered.
     """
     origin, store = read_origin(cohort), Store(cohort)
-    entries = {entry.pseudonym: entry for entry in read_manifest(cohort).entries if entry.status == INCLUDED}
+    entries = {
+        entry.pseudonym: entry
+        for entry in read_manifest(cohort).entries
+        # Of tomograms by others nobody knows how sharp they are: a template is of one reconstruction.
+        if entry.status == INCLUDED and entry.source == schema.PROJECTIONS
+    }
     record = _read_json(_record_path(output))
     start, config = _start(origin, output, record.get("start", ""))
     normals = _normals(store, entries)
@@ -157,10 +163,8 @@ def normalise_with(
     """Run a cohort again with another template and all other parameters as they were."""
     origin = read_origin(cohort)
     register = replace(origin.config.register, template=str(template.absolute()))
-    return run_imaging(
-        origin.archive, cohort, replace(origin.config, register=register), participants=origin.participants,
-        cluster=cluster, workers=workers, quiet=quiet,
-    )  # fmt: skip
+    config = replace(origin.config, register=register)
+    return run_again(origin, cohort, config=config, cluster=cluster, workers=workers, quiet=quiet)
 
 
 def choose_normals(store: Store, normals: Iterable[str], most: int) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.cohort.schema import TOMOGRAM
+
 WARNINGS = {
     "age-missing": "no age: compared with the mean age of the normals, with a wider interval",
     "age-extrapolated": "younger or older than every normal study of the fit",
@@ -15,7 +17,7 @@ WARNINGS = {
     "site-missing": "no site: compared with the mean of the sites, with a wider interval",
     "site-without-normals": "the site has no normal study: compared with the mean of the sites, with a wider interval",
     "site-few-normals": "the site has fewer than 3 normal studies: compared as one that has none",
-    "class-without-normals": "no normal study has this scanner and pixel size",
+    "class-without-normals": "no normal study has this scanner and pixel size, or was reconstructed elsewhere, too",
     "site-not-harmonised": "the site has too few normal training studies: its values stand as they were measured",
     "recovery-missing": "the table of recovery factors lacks this camera: no corrected values",
 }
@@ -41,9 +43,24 @@ def join_warnings(found: Mapping[str, npt.NDArray[np.bool_]], studies: int) -> n
     return np.array(texts, dtype=object)[which.ravel()] if studies else np.array([], dtype=object)
 
 
-def reconstruction_class(scanner: npt.NDArray[np.str_], pixel_size_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
+def reconstruction_class(
+    scanner: npt.NDArray[np.str_], pixel_size_mm: npt.NDArray[np.float64], source: npt.NDArray[np.str_] | None = None
+) -> npt.NDArray[np.str_]:
     """Name what makes studies of one store comparable: the camera and its pixel size, to 0.1 mm.
 
-    All else of the reconstruction is the same for every study of a store.
+    All else of the reconstruction is the same for every study of a store, save of those that were reconstructed
+    elsewhere: nothing is known of it, and they are comparable with each other at best.
+
+    Parameters
+    ----------
+    scanner : ndarray of str, shape (study,)
+        As in the store's table.
+    pixel_size_mm : ndarray, shape (study,), float64
+        Size of a projection bin.
+    source : ndarray of str, shape (study,), optional
+        What each was read from; projections by default.
     """
-    return np.char.add(np.char.add(scanner.astype(str), " "), np.char.mod("%.1f", pixel_size_mm))
+    pixel = np.char.mod("%.1f", pixel_size_mm)
+    if source is not None:
+        pixel = np.where(source == TOMOGRAM, TOMOGRAM, pixel)
+    return np.char.add(np.char.add(scanner.astype(str), " "), pixel)

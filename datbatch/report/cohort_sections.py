@@ -20,6 +20,7 @@ from datbatch.report.methods import (
     classifier_text,
     evaluation_text,
     imaging_text,
+    imported_text,
     norms_text,
     run_config,
     trust_text,
@@ -163,6 +164,8 @@ def methods_paragraphs(contents: Contents) -> tuple[str, ...]:
     if contents.simulated:
         paragraphs.append("The studies were simulated: synthetic anatomy, uptake, readers and acquisition physics.")
     paragraphs += imaging_text(config)
+    if contents.flow.imported:
+        paragraphs.append(imported_text(contents.flow.imported))
     if contents.binding is not None and contents.binding.has_range:
         summary = json_attribute(contents.binding.attributes, "summary")
         if summary.get("normals"):

@@ -62,7 +62,8 @@ def levels(flow: Flow) -> list[tuple[Box, Box | None]]:
         skipped = _coded("Files skipped", flow.files_skipped) if flow.files_skipped else None
         found.append((Box(("Files in the archive", f"n = {flow.files_found}")), skipped))
     excluded = _coded("Excluded", flow.excluded) if flow.excluded else Box(("Excluded: 0",), "side")
-    found.append((Box(("Studies found", f"n = {flow.studies}")), excluded))
+    elsewhere = (f"{flow.imported} imported",) if flow.imported else ()
+    found.append((Box(("Studies found", f"n = {flow.studies}", *elsewhere)), excluded))
     failed = _coded("Failed", flow.failed) if flow.failed else Box(("Failed: 0",), "side")
     found.append((Box(("Eligible studies", f"n = {flow.eligible}")), failed))
     if flow.pending:
@@ -187,6 +188,7 @@ def counts(flow: Flow, outcomes: Sequence[str] = ()) -> pd.DataFrame:
         rows.append(("files", "found", flow.files_found))
     rows += [("files skipped", code, n) for code, n in flow.files_skipped.items()]
     rows.append(("studies", "found", flow.studies))
+    rows += [("studies", "reconstructed elsewhere", flow.imported)] if flow.imported else []
     rows += [("excluded", code, n) for code, n in flow.excluded.items()]
     rows.append(("studies", "eligible", flow.eligible))
     rows += [("failed", code, n) for code, n in flow.failed.items()]

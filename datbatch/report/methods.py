@@ -75,6 +75,16 @@ def imaging_text(config: Config) -> tuple[str, ...]:
     )
 
 
+def imported_text(studies: int) -> str:
+    """Say what is different for studies that were reconstructed elsewhere."""
+    return (
+        f"Of {studies} studies no projections were left. Their images, as reconstructed elsewhere with unknown "
+        "parameters, were read from DICOM or NIfTI, where the header said without contradiction how they lie in the "
+        "patient, and normalised and quantified like all others. Their binding is not comparable with that of studies "
+        "reconstructed here."
+    )
+
+
 def _attenuation(config: Config) -> str:
     if config.reconstruct.attenuation == "none":
         return "without correction for attenuation or scatter"

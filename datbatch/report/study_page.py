@@ -86,6 +86,8 @@ def _whose(study: StudyExplanation) -> str:
             told.append(f"site {person.site}")
     if study.acquired.get("scanner"):
         told.append(str(study.acquired["scanner"]))
+    if study.source == schema.TOMOGRAM:
+        told.append("reconstructed elsewhere")
     if study.simulated:
         told.append("SIMULATED")
     return " · ".join([*told, f"read by the network {study.model}"])
@@ -318,7 +320,8 @@ def _quality(study: StudyExplanation) -> Iterator[Html]:
     yield element("p", _facts(study), class_="facts")
     codes = (*study.flags, *study.quantification_flags)
     if not codes:
-        yield element("p", "Nothing was unusual about projections, header and binding ratios.")
+        projections = "projections, " if study.source == schema.PROJECTIONS else ""
+        yield element("p", f"Nothing was unusual about {projections}header and binding ratios.")
         return
     yield element("p", element("b", "Unusual: "), "; ".join(explain_code(code)[0].rstrip(".") for code in codes) + ".")
     yield _on_screen(
@@ -348,8 +351,10 @@ MEASURED = {
 def _facts(study: StudyExplanation) -> Iterator[Html]:
     motion = f"{study.motion_mm:.1f} mm" if np.isfinite(study.motion_mm) else "not known"
     told = [("Counts", f"{study.counts / 1e6:.2f} million"), ("Motion of the head", motion)]
+    if study.source == schema.TOMOGRAM:
+        told = [("Read from a tomogram that was reconstructed elsewhere;", "nothing is known of its projections")]
     for name, (words, form) in MEASURED.items():
-        value = study.acquired.get(name)
+        value = study.acquired.get(name) if study.source == schema.PROJECTIONS else None
         if value is not None and np.isfinite(value):
             # A small number below zero is no −0.0.
             told.append((words, form.format(round(float(value), 4) + 0.0).replace("-", "−").replace("%", " %")))

@@ -86,6 +86,8 @@ class Flow:
     """Negative and positive studies of each set, among the processed ones."""
     without_split: int
     """Processed studies that belong to no set."""
+    imported: int = 0
+    """Studies that were reconstructed elsewhere."""
 
     @property
     def eligible(self) -> int:
@@ -119,6 +121,7 @@ def count_flow(studies: pd.DataFrame, files: Mapping[str, Any]) -> Flow:
         failed=_by_code(studies.loc[studies["status"] == schema.FAILED, "error_code"]),
         pending=int((studies["status"] == schema.PENDING).sum()),
         done=len(done),
+        imported=int((studies["source"] == schema.TOMOGRAM).sum()),
         split={
             name: (
                 int(((done["split"] == name) & (done["label"] == schema.NEGATIVE)).sum()),

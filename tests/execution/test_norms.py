@@ -276,3 +276,31 @@ def test_the_kept_fit_says_what_the_store_says(cohort: Path) -> None:
     path.unlink()
     assert fit_norms(cohort, Config()).fitted, "a fit that is nowhere kept is made again"
     assert path.exists()
+
+
+def test_the_range_is_of_one_source_and_warns_of_the_other(cohort: Path) -> None:
+    store = Store(cohort)
+    labels = store.read_table("label").astype(str)
+    imported = (np.arange(STUDIES) % 10 == 0) & (store.read_table("status").astype(str) == schema.DONE)
+    before = store.read_table("binding_ratio")
+    # A reconstruction that doubles binding must not make the normal range wider.
+    changed = np.where(imported[:, None, None, None], 2.0 * before, before)
+    plain = fit_norms(cohort, Config())
+    source = np.where(imported, schema.TOMOGRAM, schema.PROJECTIONS).astype(object)
+    store.write_table({"source": source, "binding_ratio": changed})
+    fitted = fit_norms(cohort, Config())
+    assert 0 < plain.normals - fitted.normals <= imported[labels == schema.NEGATIVE].sum()
+    assert fitted.headline["residual_sd"] < 1.2 * plain.headline["residual_sd"]
+    warnings = Store(cohort).read_table("warnings", schema.NORMAL_RANGE).astype(str)
+    assert all("class-without-normals" in text for text in warnings[imported])
+    assert all(
+        "class-without-normals" not in text for text in np.delete(warnings, [ODD, FEW, *np.flatnonzero(imported)])
+    )
+
+
+def test_a_store_of_tomograms_alone_has_a_range_of_its_own(cohort: Path) -> None:
+    store = Store(cohort)
+    store.write_table({"source": np.full(STUDIES, schema.TOMOGRAM, dtype=object)})
+    assert fit_norms(cohort, Config()).normals > 10
+    warnings = store.read_table("warnings", schema.NORMAL_RANGE).astype(str)
+    assert sum("class-without-normals" in text for text in warnings) <= 2

@@ -216,6 +216,17 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert "nan" not in said.lower().replace("nanm", "")
 
 
+def test_of_a_study_that_was_reconstructed_elsewhere_nothing_is_said_about_projections() -> None:
+    acquired = {"scanner": "", "views": 0, "missing_views": 0, "pixel_size_mm": np.nan}
+    text = study_page(
+        explained_study(source="tomogram", counts=np.nan, flags=(), quantification_flags=(), acquired=acquired)
+    )
+    said = re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL))
+    assert "reconstructed elsewhere" in said
+    assert "nothing is known of its projections" in said
+    assert not re.search(r"Counts|Views|Missing views|Motion of the head|unusual about projections", said)
+
+
 def test_hostile_text_is_escaped() -> None:
     text = study_page(explained_study(model="<script>alert(1)</script>", study="</script><b>"))
     assert "<script>alert" not in text

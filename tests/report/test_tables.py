@@ -32,6 +32,8 @@ def studies():
 def test_every_study_goes_exactly_one_way(studies) -> None:
     flow = count_flow(studies, {"found": 40, "skipped": {"not-dicom": 3, "wrong-modality": 0}})
     assert (flow.files_found, flow.files_skipped) == (40, {"not-dicom": 3})
+    assert flow.imported == 0
+    assert count_flow(studies.assign(source=[schema.TOMOGRAM, *[""] * (len(studies) - 1)]), {}).imported == 1
     assert flow.studies == 17
     assert flow.excluded == {"not-indicated": 1}
     assert flow.failed == {"truncated": 2, "views-missing": 1}

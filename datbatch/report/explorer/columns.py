@@ -86,7 +86,7 @@ FIRST_AXES = ((PROFILE[0].ratio, "counts", "age"), (PROFILE[0].relevance, PROFIL
 FIRST_COLOURS = ("label", "status")
 
 _GROUPS = {
-    "Study": ("study", "person", "site", "scanner", "sex", "age", "label", "split"),
+    "Study": ("study", "person", "source", "site", "scanner", "sex", "age", "label", "split"),
     "Result": ("status", "error_code", "error_stage", "error_reason", "flags", "quantification_flags"),
     "Binding": ("lower_side",),
 }

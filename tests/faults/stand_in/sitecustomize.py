@@ -78,8 +78,8 @@ def cheap(stages: ModuleType) -> Callable[..., Any]:
 
     import numpy as np
 
-    def image(study: str, files: Sequence[Any], config: Any, known: Any = None, space: Any = None) -> Any:
-        del config, space
+    def image(study: str, files: Sequence[Any], config: Any, known: Any = None, *_: Any) -> Any:
+        del config
         done = stages.schema.DONE
         seed = hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
         chance = np.random.default_rng(int.from_bytes(seed[:8], "little"))

@@ -1,0 +1,81 @@
+"""What a study can be read from: raw projections, or a tomogram that was reconstructed elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from datbatch.archive.anatomical import placed_digest, to_anatomical, values_digest
+from datbatch.archive.facts import age_years, sex
+from datbatch.archive.header import has_mark, parse, read_bytes
+from datbatch.archive.inspection import (
+    FileFacts,
+    StudyCheck,
+    StudyFiles,
+    check_study,
+    faults_named,
+    header_facts,
+    inspect_file,
+)
+from datbatch.archive.nifti_volume import is_nifti, read_volume
+from datbatch.archive.slices import tomogram_refusal
+from datbatch.archive.tomogram import read_tomogram
+from datbatch.cohort import schema
+from datbatch.errors import DatbatchError, InvalidTomogramError, NotTomogramError
+from datbatch.location import Location
+
+_NIFTI_NAMES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Source:
+    """How studies of one kind are found and checked; both functions never raise for what files hold."""
+
+    inspect: Callable[[Location], FileFacts]
+    check: Callable[[StudyFiles], StudyCheck]
+
+
+def inspect_tomogram(path: Location) -> FileFacts:
+    """Classify a file by its content: slices of a tomogram, a NIfTI volume, or something else."""
+    try:
+        data, size = read_bytes(path)
+    except DatbatchError as error:
+        return FileFacts(0, has_mark=False, code=error.code, reason=error.reason)
+    digest = hashlib.sha256(data).hexdigest()
+    if has_mark(data):
+        header = parse(data, size)
+        facts = header_facts(header.elements, size, digest, tomogram_refusal(header))
+        return facts if facts.code else replace(facts, sex=sex(header.elements), age_years=age_years(header.elements))
+    found = FileFacts(size, has_mark=path.name.lower().endswith(_NIFTI_NAMES) or is_nifti(data), digest=digest)
+    try:
+        return _nifti_facts(found, data)
+    except DatbatchError as error:
+        return replace(found, code=error.code, reason=error.reason)
+
+
+def _nifti_facts(found: FileFacts, data: bytes) -> FileFacts:
+    """Add what the volume is known by: of its values also where its place in space is refused."""
+    if not found.has_mark:
+        raise NotTomogramError("neither DICOM nor NIfTI")
+    if found.size > len(data):
+        raise InvalidTomogramError(f"a file of {found.size} bytes is too large for an image of a head")
+    volume = read_volume(data)
+    found = replace(found, values=values_digest(volume.values))
+    try:
+        # Texts of the header are no part of the content: a de-identified copy is the same study.
+        return replace(found, digest=placed_digest(*to_anatomical(volume.values, volume.affine())))
+    except DatbatchError as error:
+        return replace(found, code=error.code, reason=error.reason)
+
+
+def check_tomogram(study: StudyFiles) -> StudyCheck:
+    """Read a study's tomogram; never raises for what the files hold."""
+    return faults_named(lambda given: StudyCheck(pixels=values_digest(read_tomogram(given.paths).data)), study)
+
+
+SOURCES: Mapping[str, Source] = {
+    schema.PROJECTIONS: Source(inspect_file, check_study),
+    schema.TOMOGRAM: Source(inspect_tomogram, check_tomogram),
+}
+"""By the name that the store gives them."""
