@@ -136,7 +136,7 @@ def run_imaging(
     quiet : bool
         Whether to show no progress.
     fold : bool
-        Whether to write the tables again even where nothing changed.
+        Whether to write tables, template and atlas again even where nothing changed.
     """
     started = time.time()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
@@ -160,7 +160,7 @@ def run_imaging(
         # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
         if fold or plan.pending or not _is_folded(earlier, stamp):
             _start(store, ledger, manifest, plan, kept)
-            write_space(store, space)
+            write_space(store, space, again=fold)
             try:
                 if plan.pending:
                     _image(archive, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
@@ -254,7 +254,7 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
     outcomes = pending_outcomes(studies)
     for stage in plan.identities:
         columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
-        for row in ledger.rows(granule.keys[stage] for granule in plan.granules):
+        for row in ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True):
             columns.add_values(row)
             if stage == "quantify":
                 outcomes.add_outcome(row)
@@ -289,12 +289,14 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     count = 0
     for stage, identity in store.attributes.get("stages", {}).items():
         for key in ledger.keys(stage, identity["digest"]):
+            rows = ledger.read(key)
             failed = [
                 row
-                for row in ledger.read(key) or ()
+                for row in rows or ()
                 if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
             ]
-            if failed:
+            # What is damaged tells nothing: it runs again, too.
+            if failed or rows is None:
                 count += len(failed) if stage == "quantify" else 0
                 ledger.remove([key])
     return count

@@ -118,7 +118,7 @@ class _Tables:
 
 
 @writes
-def fit_norms(cohort: Location, config: Config) -> NormsSummary:
+def fit_norms(cohort: Location, config: Config, *, again: bool = False) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 
     Nothing is computed where the tables and parameters are those of the last call. The fit is kept beside the models,
@@ -130,6 +130,8 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
         Folder of the store.
     config : Config
         Parameters; of them `norms` and `split`.
+    again : bool
+        Whether to fit and write even where tables and parameters are those of the last call.
 
     Raises
     ------
@@ -151,7 +153,7 @@ def fit_norms(cohort: Location, config: Config) -> NormsSummary:
     inputs = tables.digest()
     value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
     kept = models_path(cohort) / NORMAL_RANGE_FILE
-    if store.has_normal_range and kept.exists():
+    if store.has_normal_range and kept.exists() and not again:
         before = store.group_attributes(schema.NORMAL_RANGE)
         if before.get("digest") == value:
             # The tables may have left and come back since.

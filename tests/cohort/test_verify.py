@@ -61,17 +61,19 @@ def test_a_changed_chunk_of_a_volume_or_a_table_is_found(
     assert {damage.array for damage in damages} == {place}
 
 
-def test_a_changed_figure_in_the_ledger_is_found_beside_the_table(store: Store) -> None:
-    (file,) = (store.path / "ledger").rglob("*.json")
+def changed_figure(file: Path) -> None:
     file.write_text(file.read_text().replace('"reference_value":2.0', '"reference_value":3.0'))
-    assert [(d.array, d.kind) for d in verify_store(store.path)[1]] == [("reference_value", "changed")]
 
 
-def test_an_unreadable_ledger_object_is_found(store: Store) -> None:
-    (file,) = (store.path / "ledger").rglob("*.json")
-    cut(file)
-    damages = verify_store(store.path)[1]
-    assert ("ledger/quantify", "unreadable", KEY) in {(d.array, d.kind, d.key) for d in damages}
+@pytest.mark.parametrize("harm", [flip, cut, changed_figure])
+def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
+    store: Store, harm: Callable[[Path], None]
+) -> None:
+    (file,) = (store.path / "ledger").rglob("0*.json")
+    harm(file)
+    before = file.read_bytes()
+    assert [(d.array, d.kind, d.granule) for d in verify_store(store.path)[1]] == [("ledger/quantify", "unreadable", 0)]
+    assert file.read_bytes() == before
 
 
 def test_columns_of_the_manifest_are_compared_with_it(store: Store) -> None:

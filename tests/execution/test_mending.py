@@ -1,0 +1,136 @@
+"""Whatever happens to whichever file of a store, `verify` finds and names it, and `--repair` undoes it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datbatch.cohort import schema, seal
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.store import Store
+from datbatch.cohort.verify import Damage
+from datbatch.execution.mending import Verified, verify_cohort
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path:
+    """A store that every command has written to; the group of `norms` and an object of `trust` are stand-ins."""
+    folder = tmp_path_factory.mktemp("whole") / "own"
+    shutil.copytree(cohort.parent, folder)
+    store = Store(folder / cohort.name)
+    (model,) = store.models
+    Ledger(store.path).commit(GranuleKey(f"trust/{model}", "d1", 3, "0a"), [Row(store.studies[3], schema.DONE)])
+    store.add_normal_range()
+    shape = (len(store.studies), len(schema.MEASURES))
+    columns = {v.name: np.ones(shape) for v in schema.NORMAL_RANGE_TABLE if v.dtype == "float64"}
+    store.write_table(columns, schema.NORMAL_RANGE)
+    store.write_table({"warnings": np.full(shape[0], "one", dtype=object)}, schema.NORMAL_RANGE)
+    store.consolidate()
+    return store.path
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    return {p.relative_to(store).as_posix(): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
+
+
+def kind_of(file: str) -> str:
+    """Group files by what may be damaged at once without hiding the others."""
+    if file == seal.NAME:
+        return "seal"
+    folder = file.split("/")[0]
+    if folder in ("ledger", "runs"):
+        return folder
+    if file.endswith("zarr.json"):
+        return "metadata"
+    return "volumes" if seal.holds_volumes(file.rpartition("/")[0]) else "tables"
+
+
+def flipped(content: bytes, _: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+
+
+def cut(content: bytes, _: bytes) -> bytes:
+    return content[:-1]
+
+
+def emptied(_: bytes, __: bytes) -> bytes:
+    return b""
+
+
+def lengthened(content: bytes, _: bytes) -> bytes:
+    return content + b" "
+
+
+def exchanged(content: bytes, other: bytes) -> bytes:
+    return other if other != content else content[::-1]
+
+
+def deleted(_: bytes, __: bytes) -> None:
+    return None
+
+
+HARMS = [flipped, cut, emptied, lengthened, exchanged, deleted]
+
+
+def named(found: Verified, store: Path) -> set[str]:
+    """Give the files that damages name: of a column all chunks, of a volume or a granule its one file."""
+    position = {study: at for at, study in enumerate(Store(store).studies)} if found.readable else {}
+    granule_studies = Store(store).granule_studies if found.readable else 1
+
+    def files(damage: Damage) -> str:
+        if damage.array.startswith("ledger/") and damage.key is not None:
+            return f"{damage.array}/{damage.key.digest}/{damage.key.name}"
+        if seal.holds_volumes(damage.array):
+            return f"{damage.array}/c.{position[damage.study] // granule_studies}.0.0.0"
+        return damage.array
+
+    return {files(damage) for damage in found.damages}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "runs", "seal"])
+def test_every_file_that_was_harmed_is_named_and_none_that_was_not(
+    whole: Path, kind: str, harm: Callable[[bytes, bytes], bytes | None]
+) -> None:
+    before = files_of(whole)
+    victims = [file for file in before if kind_of(file) == kind]
+    assert victims, "the store has no such file: nothing was tried"
+    others = victims[1:] + victims[:1]
+    try:
+        for victim, other in zip(victims, others, strict=True):
+            content = harm(before[victim], before[other])
+            (whole / victim).unlink() if content is None else (whole / victim).write_bytes(content)
+        harmed = files_of(whole)
+        found = named(verify_cohort(whole, quiet=True), whole)
+        assert files_of(whole) == harmed, "verify wrote something"
+    finally:
+        for victim in victims:
+            (whole / victim).write_bytes(before[victim])
+    wanted = {re.sub(r"/c[./][\d./]+$", "", victim) if kind == "tables" else victim for victim in victims}
+    assert found == wanted
+
+
+def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
+    for array in ("missing_views", "uptake"):
+        chunks = sorted((whole / array).glob("c*"))
+        volume = array == "uptake"
+        place = chunks[-1] if volume else whole / array / "c.0"
+        before = place.read_bytes() if place.exists() else None
+        shutil.copy(chunks[0] if volume else next((whole / "views").glob("c*")), place)
+        try:
+            found = verify_cohort(whole, quiet=True).damages
+        finally:
+            place.unlink() if before is None else place.write_bytes(before)
+        assert {damage.array for damage in found} == {array}
+        assert volume or [damage.kind for damage in found] == ["unrecorded"]
+
+
+def test_a_whole_store_is_found_whole(whole: Path) -> None:
+    found = verify_cohort(whole, quiet=True)
+    assert (found.damages, found.orphans, found.readable) == ([], [], True)
