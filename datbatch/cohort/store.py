@@ -235,6 +235,10 @@ class Store:
         array[...] = values
         array.update_attributes(dict(attributes))
 
+    def has_image(self, variable: schema.Variable) -> bool:
+        """Tell whether an image that belongs to the whole cohort was written to its end."""
+        return variable.name in self._root and "digest" in self._array(variable.name).attrs
+
     def read_image(self, variable: schema.Variable) -> npt.NDArray[Any]:
         """Read an image that belongs to the whole cohort.
 

@@ -212,7 +212,7 @@ def _table_damages(
         kind = _compare_column(store, name, expected.get(name, wanted), unknown)
         damages += [Damage(name, "", kind, None)] if kind else []
     for variable in (schema.ATLAS, schema.TEMPLATE):
-        if variable.name in named or not store.has_table(variable.name):
+        if variable.name in named or not store.has_image(variable):
             continue
         try:
             if not np.nan_to_num(store.read_image(variable)).any():

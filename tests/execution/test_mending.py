@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from datbatch.cohort import schema, seal
+from datbatch.cohort.envelope import unwrap
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import Damage
-from datbatch.execution.mending import Verified, verify_cohort
+from datbatch.config import canonical_json
+from datbatch.execution.mending import Verified, repair_cohort, verify_cohort
+from tests.pipeline import run_command
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +137,98 @@ def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
 def test_a_whole_store_is_found_whole(whole: Path) -> None:
     found = verify_cohort(whole, quiet=True)
     assert (found.damages, found.orphans, found.readable) == ([], [], True)
+
+
+def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohort: Path) -> None:
+    shutil.copytree(cohort.parent, tmp_path / "own")
+    own = tmp_path / "own" / cohort.name
+    (model,) = Store(own).models
+    # As a second run leaves it.
+    Store(own).set_attributes({"stale": False}, f"relevance/{model}")
+    Store(own).consolidate()
+    before = files_of(own)
+    registered, explained = (sorted(f for f in before if f.startswith(f"ledger/{s}/")) for s in ("register", "explain"))
+    record = next(file for file in before if file.startswith("runs/"))
+    harmed = {
+        "zarr.json": flipped,
+        "age/zarr.json": deleted,
+        f"relevance/{model}/zarr.json": cut,
+        f"relevance/{model}/map/zarr.json": exchanged,
+        "study/c.0": deleted,
+        "x/c/0": flipped,
+        "split/c.0": flipped,
+        "site/c.0": emptied,
+        "specific_binding_ratio/c.0.0": deleted,
+        f"relevance/{model}/inconsistent/c.0": flipped,
+        f"relevance/{model}/split/c.0": cut,
+        f"relevance/{model}/statistic/c/0": cut,
+        "labels/c.0.0.0": flipped,
+        "template/c.0.0.0": deleted,
+        "uptake/c.0.0.0.0": flipped,
+        f"relevance/{model}/map/c.2.0.0.0": deleted,
+        registered[0]: lengthened,
+        explained[1]: deleted,
+        record: cut,
+    }
+    for file, harm in harmed.items():
+        content = harm(before.get(file, b""), before["zarr.json"])
+        (own / file).unlink(missing_ok=True) if content is None else (own / file).write_bytes(content)
+    (own / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"half")
+    (own / "note.txt").write_text("mine")
+    assert not verify_cohort(own, quiet=True).readable
+    mended = run_command("verify", own, "--repair")
+    assert (mended["left"], mended["removed"], mended["unmended"], mended["lost"]) == (0, 1, {}, [record])
+    after = files_of(own)
+    assert after.pop("note.txt") == b"mine", "what is not datbatch's is named, not removed"
+    same = {file for file in before if not file.startswith("runs/") and file != seal.NAME}
+    assert {file for file in same if after.get(file) != before[file]} == set()
+    assert {file for file in after.keys() - same if not file.startswith("runs/")} == {seal.NAME}
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_a_lost_seal_is_missed_and_made_again(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    (own / seal.NAME).unlink()
+    assert [(d.array, d.kind) for d in verify_cohort(own, quiet=True).damages] == [(seal.NAME, "missing")]
+    assert repair_cohort(own, quiet=True).unmended == {}
+    assert files_of(own) == files_of(whole)
+
+
+def test_what_one_command_writes_seals_nothing_that_it_left_alone(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    chunk = own / "age" / "c.0"
+    chunk.write_bytes(flipped(chunk.read_bytes(), b""))
+    store = Store(own)
+    store.write_table({"split": store.read_table("split")})
+    store.set_attributes({"trust": "{}"}, f"relevance/{store.models[0]}")
+    store.grow(store.studies)
+    store.consolidate()
+    assert [damage.array for damage in verify_cohort(own, quiet=True).damages] == ["age"]
+
+
+def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    store = Store(own)
+    store.set_attributes({"simulated": True, "title": "other"})
+    store.write_table({"warnings": np.full(len(store.studies), "two", dtype=object)}, schema.NORMAL_RANGE)
+    # Killed here: neither consolidated nor sealed.
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_a_store_made_before_there_was_a_seal_is_sealed_by_the_next_command(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    (own / seal.NAME).unlink()
+    for place in [*(own / "ledger").rglob("0*.json"), *(own / "runs").glob("*.json")]:
+        content = unwrap(place.relative_to(own).as_posix(), place.read_bytes())
+        place.write_text(canonical_json(content.get("rows", content)))
+    text = (own / "zarr.json").read_text()
+    (own / "zarr.json").write_text(text.replace('"sealed": true', '"sealed": false'))
+    assert verify_cohort(own, quiet=True).damages == []
+    Store(own).consolidate()
+    chunk = own / "split" / "c.0"
+    chunk.unlink()
+    assert [damage.array for damage in verify_cohort(own, quiet=True).damages] == ["split"]
