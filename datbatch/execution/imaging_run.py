@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,6 @@ from datbatch.cohort import schema
 from datbatch.cohort.fold import Columns, pending_outcomes
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
@@ -36,7 +35,7 @@ from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Origin, keep_vanished, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
-from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
+from datbatch.execution.record import CommandRecord, recorded_command
 from datbatch.execution.scanning import scan_losable
 from datbatch.execution.space import configured_space, recorded, write_space
 from datbatch.location import Location
@@ -44,6 +43,8 @@ from datbatch.location import Location
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
 COMMAND = "run"
+FOLDED = "folded"
+"""Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,12 @@ def run_imaging(
     fold : bool
         Whether to write tables, template and atlas again even where nothing changed.
     """
-    started = time.time()
+    started = time.monotonic()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet)
     space, kept = configured_space(config), recorded(config)
     if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    earlier = [one for one in Runs(cohort).read() if one.get("command") == COMMAND]
     called = {"cluster": cluster is not None, "workers": workers}
     with recorded_command(cohort, COMMAND, kept, started=started, **called) as record:
         plan = plan_run(manifest, cohort, kept)
@@ -158,14 +158,16 @@ def run_imaging(
         )
         done = _Sum()
         # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
-        if fold or plan.pending or not _is_folded(earlier, stamp):
+        if fold or plan.pending or store.attributes.get(FOLDED) != stamp:
             _start(store, ledger, manifest, plan, kept)
             write_space(store, space, again=fold)
+            folded = ""
             try:
                 if plan.pending:
                     _image(archive, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+                folded = stamp
             finally:
-                fold_imaging(store, ledger, plan, manifest)
+                fold_imaging(store, ledger, plan, manifest, stamp=folded)
                 record.note(processed=done.processed)
         summary = _summary(store, done)
         record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
@@ -232,11 +234,6 @@ def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
     ]
 
 
-def _is_folded(earlier: Sequence[Mapping[str, Any]], stamp: str) -> bool:
-    """Tell whether the last run ended well and left tables of the same manifest and stages."""
-    return bool(earlier) and earlier[-1].get("outcome") == FINISHED and earlier[-1].get("manifest_sha256") == stamp
-
-
 def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
     """Give a digest of all that the tables follow from, once all granules are done."""
     # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
@@ -248,8 +245,11 @@ def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
     return content.hexdigest()
 
 
-def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest) -> None:
-    """Write what the ledger holds into the tables, a stage after the other: a row's values are many."""
+def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest, *, stamp: str) -> None:
+    """Write what the ledger holds into the tables, a stage after the other: a row's values are many.
+
+    `stamp` says what they follow from; empty while granules are pending.
+    """
     studies = store.studies
     outcomes = pending_outcomes(studies)
     for stage in plan.identities:
@@ -264,7 +264,8 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
             outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
     store.write_table(outcomes.arrays)
     scanners = {str(name) for name in store.read_table("scanner") if name}
-    store.set_attributes({"simulated": bool(scanners) and all(schema.SIMULATED in name for name in scanners)})
+    simulated = bool(scanners) and all(schema.SIMULATED in name for name in scanners)
+    store.set_attributes({"simulated": simulated, FOLDED: stamp})
     mark_norms(store)
     store.consolidate()
 
@@ -314,6 +315,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
             "datbatch_version": __version__,
             "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
+            FOLDED: "",
         }
     )
     for model in store.models:

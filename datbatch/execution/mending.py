@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from datbatch.execution.progress import Progress
 from datbatch.execution.record import RUNNING, outcome_of
 from datbatch.execution.trust_run import try_maps
 from datbatch.location import Location
+from datbatch.norms import read_recovery
 
 _NORMS = f"{schema.NORMAL_RANGE}/"
 
@@ -206,9 +208,12 @@ def _config(cohort: Location) -> Config:
 def _compare_again(cohort: Location) -> None:
     """Fit the normal range again, with the parameters of before."""
     parameters, config = Store(cohort).group_attributes(schema.NORMAL_RANGE)["parameters"], _config(cohort)
-    norms, split = NormsConfig(**parameters["norms"]), SplitConfig(**parameters["split"])
+    norms, split, path = NormsConfig(**parameters["norms"]), SplitConfig(**parameters["split"]), config.norms.recovery
     if norms.recovery:
-        raise StoreError("the table of recovery factors is not kept in the store", "Name it in the file of --config.")
+        # The store knows the table by its digest alone.
+        if not path or read_recovery(Path(path)).digest != norms.recovery:
+            raise StoreError("the table of recovery factors is not at hand", "Name it in the file of --config.")
+        norms = replace(norms, recovery=path)
     fit_norms(cohort, replace(config, norms=norms, split=split), again=True)
 
 

@@ -71,15 +71,13 @@ def recorded_command(
     config : Config
         All parameters; paths do not enter the record.
     started : float, optional
-        When it began, in seconds since 1970; now by default.
+        When it began, by `time.monotonic`; now by default.
     **facts
         What else is needed to redo it, of JSON types, without paths.
     """
-    now = time.time()
-    started = now if started is None else started
     # By the clock that nobody sets.
-    monotonic_start = time.monotonic() - (now - started)
-    runs, begun = Runs(store), datetime.fromtimestamp(started, UTC)
+    started = time.monotonic() if started is None else started
+    runs, begun = Runs(store), datetime.fromtimestamp(time.time() - (time.monotonic() - started), UTC)
     name = f"{begun:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     record = CommandRecord(
         {
@@ -117,7 +115,7 @@ def recorded_command(
     finally:
         ended.set()
         thread.join()
-        record.note(outcome=outcome, ended=utc_now(), seconds=round(time.monotonic() - monotonic_start, 1))
+        record.note(outcome=outcome, ended=utc_now(), seconds=round(time.monotonic() - started, 1))
         if code:
             record.note(error=code)
         with suppress(OSError):

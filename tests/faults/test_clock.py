@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from datbatch.cohort.store import key_path
+from datbatch.cohort.runs import Runs
+from datbatch.cohort.store import Store, key_path
 from datbatch.execution.mending import verify_cohort
 from datbatch.execution.record import SILENT_SECONDS, outcome_of
 from tests.pipeline import assert_same_content, imaging_content, run_command, start_command
@@ -60,15 +61,19 @@ def test_a_clock_that_jumps_changes_nothing(
         if process.poll() is not None:
             break
     assert process.returncode == 3
-    # A day before all that was written: the next command finds everything done.
+    # A day before all that was written, the participants are others, and then the first again.
     set_clock(-86_400)
-    assert run_command("run", archive, own, "--config", config, expect=3)["processed"] == 0
+    women = tmp_path / "participants.csv"
+    women.write_text((archive / "participants.csv").read_text().replace(",M,", ",F,"))
+    for table in (["--participants", women], []):
+        assert run_command("run", archive, own, "--config", config, *table, expect=3)["processed"] == 0
+        assert ("M" in set(Store(own).read_table("sex"))) is not bool(table)
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
     found = verify_cohort(own, quiet=True)
     assert (found.damages, found.orphans) == ([], [])
-    commands = run_command("status", own)["commands"]
-    assert [one["outcome"] for one in commands] == ["finished", "finished"]
-    assert all(0 <= one["seconds"] < 600 for one in commands), "the clock that was set measured how long it took"
+    records = Runs(own).read()
+    assert [one["outcome"] for one in records] == ["finished"] * 3
+    assert all(0 <= one["seconds"] < 600 for one in records), "the clock that was set measured how long it took"
 
 
 @pytest.mark.parametrize("jump_seconds", [0.0, 3600.0, -3600.0])
