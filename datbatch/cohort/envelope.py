@@ -37,13 +37,17 @@ def unwrap(place: str, data: bytes) -> Any:
     ValueError
         When it is damaged, or belongs to another place.
     """
-    # A damaged beginning must not pass for an object of the time before.
-    if not (data.startswith(_BEGIN) or re.fullmatch(rb"[0-9a-f]{64}", data[_DIGEST])):
+    if not bears_digest(data):
         return json.loads(data)
     rest = data[_REST:]
     if data[: _DIGEST.start] + data[_DIGEST.stop : _REST] != _BEGIN + _BEHIND or data[_DIGEST] != _sha256(place, rest):
         raise ValueError("the object is not what was written")
     return json.loads(b"{" + rest)
+
+
+def bears_digest(data: bytes) -> bool:
+    """Tell whether an object shows its own damage; a damaged beginning does not pass for one of the time before."""
+    return data.startswith(_BEGIN) or re.fullmatch(rb"[0-9a-f]{64}", data[_DIGEST]) is not None
 
 
 def _sha256(place: str, rest: bytes) -> bytes:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from datbatch import location
 from datbatch.cohort import schema
-from datbatch.cohort.envelope import unwrap, wrap
+from datbatch.cohort.envelope import bears_digest, unwrap, wrap
 from datbatch.location import Location
 
 LEDGER, RUNS = "ledger", "runs"
@@ -44,8 +44,8 @@ class Seal:
     """Text of the metadata by path of the group or array; the root's without its copies of the others."""
     values: dict[str, dict[str, str]] = field(default_factory=dict)
     """SHA-256 by path of the array and name of the chunk; for the root, of its metadata with all copies."""
-    objects: dict[str, list[str]] = field(default_factory=dict)
-    """Names by folder, of the ledger's objects and of the records of commands."""
+    objects: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Objects of the ledger and records of commands by folder and name: SHA-256 of one that does not bear its own."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Difference:
     """A file that is not as it was sealed."""
 
     node: str
-    """Path of the group or array."""
+    """Path of the group or array; of an object or a record its folder."""
     file: str
     """Path of the file in the store."""
     kind: str
@@ -112,7 +112,8 @@ def unlist(store: Location, objects: Collection[str]) -> None:
         return
     seal = _read(store)
     left = {
-        folder: [name for name in names if f"{folder}/{name}" not in objects] for folder, names in seal.objects.items()
+        folder: {name: digest for name, digest in names.items() if f"{folder}/{name}" not in objects}
+        for folder, names in seal.objects.items()
     }
     if left != seal.objects:
         write_seal(store, Seal(seal.metadata, seal.values, {folder: names for folder, names in left.items() if names}))
@@ -134,10 +135,18 @@ def renew(store: Location, *, metadata: Collection[str] = (), values: Collection
     sealed = {path: of for path, of in before.values.items() if path not in values and path != ROOT}
     sealed |= {path: {name: digests[name] for name in chunks[path]} for path in arrays}
     sealed[ROOT] = {METADATA: _sha256(store, METADATA)}
-    objects = {folder: set(names) for folder, names in before.objects.items()}
-    for match in filter(None, map(_OBJECT.fullmatch, files)):
-        objects.setdefault(match[1], set()).add(match[2])
-    write_seal(store, Seal(known, sealed, {folder: sorted(names) for folder, names in objects.items()}))
+    write_seal(store, Seal(known, sealed, _listed(store, before, files)))
+
+
+def _listed(store: Location, before: Seal, files: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Add to the listed objects those that are new."""
+    objects = {folder: dict(names) for folder, names in before.objects.items()}
+    found = [(match[1], match[2]) for match in filter(None, map(_OBJECT.fullmatch, files))]
+    new = [(folder, name) for folder, name in found if name not in objects.get(folder, {})]
+    digests = _each([f"{folder}/{name}" for folder, name in new], lambda name: _own_or_sha256(store, name))
+    for folder, name in new:
+        objects.setdefault(folder, {})[name] = digests[f"{folder}/{name}"]
+    return objects
 
 
 class Unsealed:
@@ -193,6 +202,22 @@ def differences(store: Location, seal: Seal) -> list[Difference]:
             kind = _kind(of[name], digests.get(name, "")) if name in of else "unrecorded"
             kind = kind if name in present else "missing"
             found += [Difference(path, name, kind)] if kind else []
+    return found + _object_differences(store, seal, present)
+
+
+def _object_differences(store: Location, seal: Seal, present: Container[str]) -> list[Difference]:
+    """Compare objects and records that do not compare themselves, and miss those that are gone."""
+    listed = {
+        (folder, f"{folder}/{name}"): digest for folder, of in seal.objects.items() for name, digest in of.items()
+    }
+    told = [name for (_, name), digest in listed.items() if digest and name in present]
+    digests = _each(told, lambda name: _if_readable(_own_or_sha256, store, name))
+    found = []
+    for (folder, name), digest in listed.items():
+        # One that bears its digest now was written again since.
+        kind = _kind(digest, digests.get(name)) if digest and digests.get(name) != "" else ""
+        kind = kind if name in present else "missing"
+        found += [Difference(folder, name, kind)] if kind else []
     return found
 
 
@@ -247,6 +272,11 @@ def _kind(sealed: str, found: str | None) -> str:
 
 def _sha256(store: Location, name: str) -> str:
     return hashlib.sha256(location.read(store / name)[0]).hexdigest()
+
+
+def _own_or_sha256(store: Location, name: str) -> str:
+    content = location.read(store / name)[0]
+    return "" if bears_digest(content) else hashlib.sha256(content).hexdigest()
 
 
 def _each(names: Collection[str], function: Callable[[str], _Found]) -> dict[str, _Found]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch import location
 from datbatch.cohort import schema, seal
 from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
@@ -90,7 +89,10 @@ def verify_store(
         return 0, [*sealed, Damage("study", "", "unreadable", None)]
     readers: dict[str, VolumeReader] = {}
     count, damages, current, lost = 0, list(sealed), _volumes_by_stage(store), _lost(store, sealed)
+    doubted = {damage.key for damage in sealed}
     for key, rows in _objects(path):
+        if key in doubted:
+            continue
         if rows is None:
             study = store.studies[key.granule] if key.stage.startswith(TRUST) else ""
             damages.append(Damage(f"{FOLDER}/{key.stage}", study, "unreadable", key))
@@ -115,22 +117,16 @@ def sealed_damages(path: Location) -> list[Damage]:
 
     Where metadata or the names of the studies are damaged, nothing else can be read before they are put back.
     """
-    damages = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
+    records = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
     try:
         sealed = seal.read_seal(path)
     except (OSError, ValueError):
-        return [Damage(seal.NAME, "", "unreadable", None), *damages]
+        return [Damage(seal.NAME, "", "unreadable", None), *records]
     if sealed is None:
-        return damages + ([Damage(seal.NAME, "", "missing", None)] if _had_seal(path) else [])
-    damages += [
-        Damage(one.file if one.is_metadata else one.node, "", one.kind, None) for one in seal.differences(path, sealed)
-    ]
-    present = set(location.names(path))
-    for folder, names in sealed.objects.items():
-        for name in names:
-            if f"{folder}/{name}" not in present:
-                damages.append(_missing_object(folder, name))
-    return damages
+        return [Damage(seal.NAME, "", "missing", None), *records] if _had_seal(path) else records
+    damages = [_damage(one) for one in seal.differences(path, sealed)]
+    named = {damage.array for damage in damages}
+    return damages + [damage for damage in records if damage.array not in named]
 
 
 def _had_seal(path: Location) -> bool:
@@ -140,12 +136,14 @@ def _had_seal(path: Location) -> bool:
         return False
 
 
-def _missing_object(folder: str, name: str) -> Damage:
-    if folder == RUNS:
-        return Damage(f"{folder}/{name}", "", "missing", None)
-    stage, _, digest = folder.removeprefix(f"{FOLDER}/").rpartition("/")
-    granule, _, members = name.removesuffix(".json").partition("-")
-    return Damage(f"{FOLDER}/{stage}", "", "missing", GranuleKey(stage, digest, int(granule), members))
+def _damage(found: seal.Difference) -> Damage:
+    if found.is_metadata or found.node == RUNS:
+        return Damage(found.file, "", found.kind, None)
+    if not found.node.startswith(f"{FOLDER}/"):
+        return Damage(found.node, "", found.kind, None)
+    stage, _, digest = found.node.removeprefix(f"{FOLDER}/").rpartition("/")
+    granule, _, members = found.file.rpartition("/")[2].removesuffix(".json").partition("-")
+    return Damage(f"{FOLDER}/{stage}", "", found.kind, GranuleKey(stage, digest, int(granule), members))
 
 
 def _members(store: Store, key: GranuleKey) -> range:
