@@ -315,10 +315,11 @@ def verify(options: argparse.Namespace) -> Answer:
     if options.repair:
         done = repair_cohort(options.cohort, **_where(options))
         left = verify_cohort(options.cohort, quiet=options.quiet)
-        lines.append(f"repaired {len(found.damages) - len(left.damages)}, removed {done.removed} files")
+        lines += [f"  {_damage_line(damage)}" for damage in done.damages if damage not in found.damages]
+        lines.append(f"repaired {len({*done.damages} - {*left.damages})}, removed {done.removed} files")
         lines += [f"  left: {_damage_line(damage)}" for damage in left.damages]
         lines += [f"  not mended: {why}\n    Then call: {command}" for command, why in done.unmended.items()]
-        lost = sorted(damage.array for damage in found.damages if damage.array.startswith("runs/"))
+        lost = sorted(damage.array for damage in done.damages if damage.array.startswith("runs/"))
         lines += [f"  cannot be made again: {name}, a record of a command" for name in lost]
         values |= {"left": len(left.damages), "removed": done.removed, "unmended": done.unmended, "lost": lost}
         unknown = sum(not one.ours for one in left.orphans)

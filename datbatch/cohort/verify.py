@@ -124,7 +124,7 @@ def sealed_damages(path: Location) -> list[Damage]:
         return [Damage(seal.NAME, "", "unreadable", None), *records]
     if sealed is None:
         return [Damage(seal.NAME, "", "missing", None), *records] if _had_seal(path) else records
-    damages = [_damage(one) for one in seal.differences(path, sealed)]
+    damages = [damage_of(one) for one in seal.differences(path, sealed)]
     named = {damage.array for damage in damages}
     return damages + [damage for damage in records if damage.array not in named]
 
@@ -136,7 +136,8 @@ def _had_seal(path: Location) -> bool:
         return False
 
 
-def _damage(found: seal.Difference) -> Damage:
+def damage_of(found: seal.Difference) -> Damage:
+    """Name what a file that is not as it was sealed belongs to."""
     if found.is_metadata or found.node == RUNS:
         return Damage(found.file, "", found.kind, None)
     if not found.node.startswith(f"{FOLDER}/"):

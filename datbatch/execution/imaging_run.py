@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import __version__
-from datbatch.archive import Manifest, load_or_create_key, write_linkage
+from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import Columns, pending_outcomes
@@ -43,6 +43,8 @@ from datbatch.location import Location
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
 COMMAND = "run"
+KEY_CHECK = "key_check"
+"""Attribute of the store: which key its pseudonyms were made with (`archive.pseudonyms.key_check`)."""
 FOLDED = "folded"
 """Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
@@ -86,6 +88,12 @@ def prepare(
         )
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
+    if known and Store(cohort).attributes.get(KEY_CHECK, key_check(key)) != key_check(key):
+        raise StoreError(
+            "the key beside the store is not the one that its pseudonyms were made with: every study would get another "
+            "name and be there twice",
+            "Bring back the key that belongs to the store, from a backup or the machine that it was made on.",
+        )
     progress = Progress("scan", 0, "files", quiet=quiet)
     manifest = scan_losable(archive, config, key=key, participants=participants, known=known, progress=progress.reach)
     progress.close()
@@ -316,6 +324,7 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
             "files": canonical_json({"found": manifest.files_found, "skipped": manifest.files_skipped}),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
             FOLDED: "",
+            KEY_CHECK: key_check(load_or_create_key(key_path(store.path))),
         }
     )
     for model in store.models:

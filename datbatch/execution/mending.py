@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,21 +22,27 @@ from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
 from datbatch.cohort.orphans import Orphan, find_orphans, remove_orphans
 from datbatch.cohort.runs import Runs
-from datbatch.cohort.store import Store, models_path
-from datbatch.cohort.verify import FINAL_STAGE, Damage, recorded_volumes, sealed_damages, verify_store
+from datbatch.cohort.store import Store, key_path, linkage_path, models_path
+from datbatch.cohort.verify import FINAL_STAGE, Damage, damage_of, recorded_volumes, sealed_damages, verify_store
 from datbatch.config import Config, ExplainConfig, NormsConfig, SplitConfig, TrustConfig
 from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
+from datbatch.execution.beside import damages_beside, name_beside, write_from_store
+from datbatch.execution.comparison import NORMAL_RANGE_FILE
 from datbatch.execution.imaging_run import manifest_columns, run_imaging
 from datbatch.execution.model_run import SPLIT_FILE, explain_cohort
 from datbatch.execution.norms_run import fit_norms
-from datbatch.execution.origin import Origin, read_manifest, read_origin
+from datbatch.execution.origin import Origin, manifest_path, origin_path, read_manifest, read_origin
 from datbatch.execution.progress import Progress
 from datbatch.execution.record import RUNNING, outcome_of
+from datbatch.execution.stages import IMAGING
 from datbatch.execution.trust_run import try_maps
 from datbatch.location import Location
 from datbatch.norms import read_recovery
 
 _NORMS = f"{schema.NORMAL_RANGE}/"
+_OF_RUN = {schema.UPTAKE.name, schema.ATLAS.name, schema.TEMPLATE.name} | {
+    variable.name for variable in schema.STUDY_TABLE if variable.source != "train"
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Verified:
 class Repaired:
     """What `datbatch verify --repair` did."""
 
+    damages: list[Damage]
+    """What was damaged, also what could be read only once metadata were put back."""
     removed: int
     """Files that belonged to nothing."""
     unmended: dict[str, str]
@@ -71,20 +80,28 @@ def verify_cohort(cohort: Location, *, quiet: bool = False) -> Verified:
     found = Verified(0, sealed, [])
     if not found.readable:
         return found
-    try:
-        expected = manifest_columns(read_manifest(cohort))
-    except StoreError:
-        # A store that was handed on: the manifest stays with whom it can lead to persons.
-        expected = {}
     progress = Progress("verify", recorded_volumes(cohort), "volumes", quiet=quiet)
     try:
         count, damages = verify_store(
-            cohort, expected=expected, tables=not at_work, sealed=sealed, progress=progress.advance
+            cohort, expected=_expected(cohort), tables=not at_work, sealed=sealed, progress=progress.advance
         )
     finally:
         progress.close()
+    if not damages and not at_work:
+        damages = damages_beside(Store(cohort))
     found = Verified(count, damages, [])
     return found if at_work or not found.readable else replace(found, orphans=find_orphans(cohort))
+
+
+def _expected(cohort: Location) -> dict[str, Any]:
+    """Give the columns that follow from the manifest and are not sealed: a sealed one tells more of the manifest."""
+    try:
+        sealed = seal.read_seal(cohort) or seal.Seal()
+        columns = manifest_columns(read_manifest(cohort))
+    except (StoreError, ValueError):
+        # A store that was handed on: the manifest stays with whom it can lead to persons.
+        return {}
+    return {name: values for name, values in columns.items() if name not in sealed.values}
 
 
 @writes
@@ -100,11 +117,13 @@ def repair_cohort(
     A part that cannot be mended, since its source is not at hand, does not keep the others from it.
     """
     where: dict[str, Any] = {"cluster": cluster, "workers": workers, "quiet": quiet}
-    _put_back(cohort)
+    damages = _put_back(cohort)
     found = verify_cohort(cohort, quiet=quiet)
+    damages += found.damages
     if any(damage.array == "study" for damage in found.damages):
         _name_studies(cohort)
         found = verify_cohort(cohort, quiet=quiet)
+        damages += found.damages
     unmended: dict[str, str] = {}
 
     def attempt(command: str, function: Callable[[], Any]) -> None:
@@ -131,12 +150,35 @@ def repair_cohort(
     for kind, function in (("explain", _explain), ("trust", _trust)):
         for model in sorted({model for place in places if (model := _model_of(place, kind))}):
             attempt(f"datbatch {kind} {cohort} --model {model}", partial(function, cohort, model, **where))
-    return Repaired(swept, unmended)
+    if not unmended:
+        _mend_beside(Store(cohort), attempt, **where)
+    return Repaired(list(dict.fromkeys(damages)), swept, unmended)
+
+
+def _mend_beside(store: Store, attempt: Callable[[str, Callable[[], Any]], None], **where: Any) -> None:
+    """Write what stands beside the store again, where store or archive tell it."""
+    cohort, again = store.path, f"datbatch verify {store.path} --repair"
+    files = {damage.array for damage in damages_beside(store)}
+    if name_beside(store, key_path(cohort)) in files:
+        attempt(again, partial(_refuse, "the key of the pseudonyms is damaged", "Bring it back from a backup."))
+        return
+    if files & {name_beside(store, find(cohort)) for find in (origin_path, manifest_path, linkage_path)}:
+        attempt(f"datbatch run ARCHIVE {cohort}", lambda: _run(cohort, read_origin(cohort), **where))
+    for name in sorted(files):
+        if name.endswith(NORMAL_RANGE_FILE):
+            attempt(f"datbatch norms {cohort}", partial(_compare_again, cohort))
+        elif not write_from_store(store, name) and name.count("/") == 2:
+            folder = name.rpartition("/")[0]
+            attempt(f"datbatch train {cohort}", partial(_refuse, f"{name} is damaged", f"Remove the folder {folder}."))
+
+
+def _refuse(reason: str, remedy: str) -> None:
+    raise CorruptStoreError(reason, remedy)
 
 
 def _by_run(place: str) -> bool:
-    imaging = place.startswith(f"{seal.LEDGER}/") and not _model_of(place, "explain") + _model_of(place, "trust")
-    return ("/" not in place and place != "split") or (imaging and place != seal.NAME)
+    """Tell whether it is `datbatch run` that fills or writes this."""
+    return place in _OF_RUN or place.removeprefix(f"{seal.LEDGER}/") in {stage.name for stage in IMAGING}
 
 
 def _model_of(place: str, kind: str) -> str:
@@ -145,53 +187,58 @@ def _model_of(place: str, kind: str) -> str:
     return match[1] if match else ""
 
 
-def _put_back(cohort: Location) -> None:
-    """Write damaged metadata again, as the seal has them, and remove chunks that nobody wrote."""
+def _put_back(cohort: Location) -> list[Damage]:
+    """Write damaged metadata again, as the seal has them, and remove chunks that nobody wrote; names what that was."""
     try:
         sealed = seal.read_seal(cohort)
     except ValueError:
-        return
+        return []
     if sealed is None:
-        return
+        return []
     found = seal.differences(cohort, sealed)
     seal.put_back(cohort, sealed, found)
     if any(one.node == seal.ROOT for one in found):
         # The seal has the root's own metadata; consolidating adds the copies of all others.
         Store(cohort).consolidate()
+    return [damage_of(one) for one in found if one.is_metadata or one.kind == "unrecorded"]
 
 
 def _name_studies(cohort: Location) -> None:
     """Write the pseudonyms again: from the manifest, or, where it is not here, from the ledger."""
-    store = Store(cohort)
-    count = len(store.read_table("mirrored"))
-    try:
-        names = [entry.pseudonym for entry in read_manifest(cohort).entries]
-    except StoreError:
-        ledger, digest = Ledger(cohort), store.attributes.get("stages", {}).get(FINAL_STAGE, {}).get("digest", "")
-        names = [row.study for row in ledger.rows(ledger.keys(FINAL_STAGE, digest))]
-    if len(names) != count:
+    store, candidates = Store(cohort), []
+    with suppress(StoreError):
+        candidates.append([entry.pseudonym for entry in read_manifest(cohort).entries])
+    ledger, digest = Ledger(cohort), store.attributes.get("stages", {}).get(FINAL_STAGE, {}).get("digest", "")
+    candidates.append([row.study for row in ledger.rows(ledger.keys(FINAL_STAGE, digest))])
+    count = len(store.volumes())
+    if not _write_as_sealed(store, "study", (names for names in candidates if len(names) == count)):
         raise CorruptStoreError(
             "the names of the studies are damaged, and neither manifest nor ledger has all of them",
             "Bring back the private files that belong to the store, then call `datbatch verify --repair` again.",
         )
-    store.write_table({"study": np.asarray(names, dtype=object)})
-    store.consolidate()
 
 
 def _divide(cohort: Location) -> None:
-    """Write the split again: that of the model, beside the store, which gives the bytes that were sealed."""
-    sealed, store = seal.read_seal(cohort) or seal.Seal(), Store(cohort)
+    """Write the split again: that of a model beside the store."""
+    store, candidates = Store(cohort), []
     for model in sorted(store.models, key=lambda name: str(store.model_attributes(name).get("created")), reverse=True):
-        try:
+        with suppress(OSError, ValueError):
             split = json.loads((models_path(cohort) / model / SPLIT_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        store.write_table({"split": np.asarray([split.get(study, "") for study in store.studies], dtype=object)})
-        if not any(one.node == "split" for one in seal.differences(cohort, sealed)):
+            candidates.append([split.get(study, "") for study in store.studies])
+    if not _write_as_sealed(store, "split", candidates):
+        raise CorruptStoreError("no model beside the store has the split that was stored", "Train to divide anew.")
+
+
+def _write_as_sealed(store: Store, name: str, candidates: Iterable[Sequence[str]]) -> bool:
+    """Write the first candidate that gives the bytes of the seal; where none does, it stays damaged."""
+    sealed = seal.read_seal(store.path) or seal.Seal()
+    for candidate in candidates:
+        store.write_table({name: np.asarray(candidate, dtype=object)})
+        if not any(one.node == name for one in seal.differences(store.path, sealed)):
             store.consolidate()
-            return
-    seal.write_seal(cohort, sealed)
-    raise CorruptStoreError("no model beside the store has the split that was stored", "Train again to divide anew.")
+            return True
+    seal.write_seal(store.path, sealed)
+    return False
 
 
 def _run(cohort: Location, origin: Origin, **where: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -10,13 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datbatch.archive import load_or_create_key
+from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE
 from datbatch.cohort import schema, seal
 from datbatch.cohort.envelope import unwrap
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.store import Store
+from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.verify import Damage
-from datbatch.config import canonical_json
+from datbatch.config import Config, canonical_json
+from datbatch.errors import StoreError
+from datbatch.execution.imaging_run import prepare
 from datbatch.execution.mending import Verified, repair_cohort, verify_cohort
+from datbatch.execution.model_run import SPLIT_FILE
 from tests.pipeline import run_command
 
 
@@ -78,7 +84,7 @@ def deleted(_: bytes, __: bytes) -> None:
     return None
 
 
-HARMS = [flipped, cut, emptied, lengthened, exchanged, deleted]
+HARMS = [flipped, cut, lengthened, exchanged, deleted]
 
 
 def named(found: Verified, store: Path) -> set[str]:
@@ -239,3 +245,47 @@ def test_a_store_made_before_there_was_a_seal_is_sealed_by_the_next_command(tmp_
         first.write_text(first.read_text().replace("a", "b", 1))
     found = {damage.array for damage in verify_cohort(own, quiet=True).damages}
     assert found == {"split", "ledger/register", first_record(own)}
+
+
+BESIDE = ["cohort.key", "cohort.linkage.csv", "cohort.manifest.json", "cohort.origin.json"]
+OF_MODEL = [WEIGHTS_FILE, CARD_FILE, SPLIT_FILE]
+
+
+@pytest.mark.parametrize("file", [*BESIDE, *OF_MODEL])
+def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole: Path, file: str) -> None:
+    (model,) = Store(whole).models
+    name = file if file in BESIDE else f"cohort.models/{model}/{file}"
+    path, before = whole.parent / name, (whole.parent / name).read_bytes()
+    at = next(i for i in range(len(before) // 2, len(before)) if before[i : i + 1].isalnum())
+    other = b"0" if before[at : at + 1] != b"0" else b"1"
+    harmed = b"not JSON" if file == "cohort.origin.json" else before[:at] + other + before[at + 1 :]
+    path.write_bytes(harmed)
+    try:
+        found = [damage.array for damage in verify_cohort(whole, quiet=True).damages]
+    finally:
+        path.write_bytes(before)
+    assert found == [name] or (file == "cohort.manifest.json" and found == [name, "cohort.linkage.csv"])
+
+
+def test_what_stands_beside_a_store_is_mended_from_it(tmp_path: Path, whole: Path) -> None:
+    shutil.copytree(whole.parent, tmp_path / "own")
+    own = tmp_path / "own" / whole.name
+    (model,) = Store(own).models
+    split = own.parent / f"cohort.models/{model}/split.json"
+    before = json.loads(split.read_text())
+    split.write_text(split.read_text().replace("train", "test"))
+    assert repair_cohort(own, quiet=True).unmended == {}
+    assert json.loads(split.read_text()) == {study: part for study, part in before.items() if part}
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_another_key_is_refused_before_every_study_gets_a_second_name(
+    tmp_path: Path, whole: Path, archive: Path
+) -> None:
+    shutil.copytree(whole.parent, tmp_path / "own")
+    own = tmp_path / "own" / whole.name
+    key_path(own).unlink()
+    load_or_create_key(key_path(own))
+    with pytest.raises(StoreError, match="not the one"):
+        prepare(archive, own, Config(), participants=None, quiet=True)
+    assert "backup" in next(iter(repair_cohort(own, quiet=True).unmended.values()))
