@@ -138,7 +138,8 @@ class Store:
     def add_normal_range(self) -> None:
         """Make the group `normal_range` where it is missing or half made, sized like the root."""
         if not self.has_normal_range:
-            whole = [schema.NORMAL_RANGE, *(f"{schema.NORMAL_RANGE}/{v.name}" for v in schema.NORMAL_RANGE_TABLE)]
+            names = ["measure", *(variable.name for variable in schema.NORMAL_RANGE_TABLE)]
+            whole = [schema.NORMAL_RANGE, *(f"{schema.NORMAL_RANGE}/{name}" for name in names)]
             self._unsealed.metadata(*whole)
             self._unsealed.values(*whole)
             group = self._root.create_group(
@@ -209,7 +210,7 @@ class Store:
         *,
         again: bool = False,
     ) -> None:
-        """Write an image that belongs to the whole cohort.
+        """Write an image that belongs to the whole cohort; one with the same attribute `digest` is left as it is.
 
         Parameters
         ----------
@@ -220,7 +221,7 @@ class Store:
         attributes : mapping
             Of the array; `digest` identifies the values.
         again : bool
-            Whether to write also where the array's `digest` is the same: its bytes may be damaged.
+            Whether to write it even then: its bytes may be damaged.
         """
         if variable.name in self._root:
             if not again and self._array(variable.name).attrs.get("digest") == attributes["digest"]:
