@@ -141,9 +141,9 @@ def run(folder: Path, cohort: Path, count: int, workers: int) -> dict[str, float
         run_tasks(*arguments, on_record=note, **options)
         spent["tasks"], spent["driver"] = time.perf_counter() - start, time.process_time() - worked
 
-    def timed_fold(*arguments: Any) -> None:
+    def timed_fold(*arguments: Any, **options: Any) -> None:
         start = time.perf_counter()
-        fold(*arguments)
+        fold(*arguments, **options)
         spent["fold"] = time.perf_counter() - start
 
     imaging_run.prepare = lambda *_, **__: manifest_of(count)

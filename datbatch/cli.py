@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
 from datbatch.completion import SHELLS
-from datbatch.errors import ConfigurationError, DatbatchError, Terminated
+from datbatch.errors import ConfigurationError, DatbatchError, StoreError, Terminated
 from datbatch.location import Location, failure_of_storage, parse_location
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -34,14 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps({"error": error.code, "reason": error.reason, "remedy": error.advice}))
         # Paths may hold names: they are shown here, on the operator's terminal, and nowhere else.
-        where = "".join(f"{path}: " for path in getattr(options, "dicom", ())[:1])
+        paths = getattr(options, "dicom", ())[:1]
+        if isinstance(error, StoreError) and getattr(options, "cohort", None) is not None:
+            paths = [options.cohort]
+        where = "".join(f"{path}: " for path in paths)
         print(f"datbatch: {where}{error.reason} [{error.code}]\n  What to do: {error.advice}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_ERROR
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason, remedy = error.strerror or type(error).__name__, _remedy(error)
         if options.json:
-            print(json.dumps({"error": "system", "reason": reason, "remedy": "Mend it, then call again."}))
-        print(f"datbatch: {error.filename or ''}: {reason} [system]", file=sys.stderr)
+            print(json.dumps({"error": "system", "reason": reason, "remedy": remedy}))
+        # A write that failed bears no name.
+        where = error.filename or getattr(options, "cohort", "")
+        print(f"datbatch: {where}: {reason} [system]\n  What to do: {remedy}", file=sys.stderr)
         return EXIT_ERROR
     except Terminated:
         print(
@@ -358,6 +364,12 @@ def _called(options: argparse.Namespace) -> Answer:
             raise
         raise failure from None
     return answer
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return "Make room or mend the disk, then call the same command again: it resumes."
+    return "Mend it, then call again."
 
 
 def _location(text: str) -> Location:

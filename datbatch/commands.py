@@ -17,6 +17,7 @@ from datbatch.errors import ConfigurationError, by_code
 from datbatch.location import output_beside
 
 if TYPE_CHECKING:
+    from datbatch.cohort.verify import Damage
     from datbatch.execution.imaging_run import RunSummary
     from datbatch.export import Exported
     from datbatch.imaging.template import Round
@@ -316,30 +317,41 @@ def retry(options: argparse.Namespace) -> Answer:
 
 def verify(options: argparse.Namespace) -> Answer:
     """Compare every byte with its record, and repair."""
-    from datbatch.execution.state import repair_cohort, verify_cohort
+    from datbatch.execution.mending import repair_cohort, verify_cohort
 
     found = verify_cohort(options.cohort, quiet=options.quiet)
     lines = [f"{found.volumes} volumes read, {len(found.damages)} damaged, {len(found.orphans)} files of nothing"]
-    lines += [f"  {d.array}  {d.study or '-'}  {d.kind}" for d in found.damages]
+    lines += [f"  {_damage_line(damage)}" for damage in found.damages]
     lines += [f"  {one.name}  {one.kind}" for one in found.orphans]
     values: dict[str, Any] = {
         "volumes": found.volumes,
-        "damages": [{"array": d.array, "study": d.study, "kind": d.kind} for d in found.damages],
+        "damages": [{"array": d.array, "study": d.study, "granule": d.granule, "kind": d.kind} for d in found.damages],
         "orphans": [dataclasses.asdict(one) for one in found.orphans],
     }
+    if not found.readable:
+        lines.append("volumes and ledger were not read: what describes the arrays has to be put back first")
     if options.repair:
-        swept = repair_cohort(options.cohort, found, **_where(options))
+        done = repair_cohort(options.cohort, **_where(options))
         left = verify_cohort(options.cohort, quiet=options.quiet)
-        lines.append(f"repaired {len(found.damages) - len(left.damages)}, removed {swept} files")
-        lines += [f"  left: {d.array}  {d.study or '-'}  {d.kind}" for d in left.damages]
-        values |= {"left": len(left.damages), "removed": swept}
+        lines += [f"  {_damage_line(damage)}" for damage in done.damages if damage not in found.damages]
+        lines.append(f"repaired {len({*done.damages} - {*left.damages})}, removed {done.removed} files")
+        lines += [f"  left: {_damage_line(damage)}" for damage in left.damages]
+        lines += [f"  not mended: {why}\n    Then call: {command}" for command, why in done.unmended.items()]
+        lost = sorted(damage.array for damage in done.damages if damage.array.startswith("runs/"))
+        lines += [f"  cannot be made again: {name}, a record of a command" for name in lost]
+        values |= {"left": len(left.damages), "removed": done.removed, "unmended": done.unmended, "lost": lost}
         unknown = sum(not one.ours for one in left.orphans)
         if unknown:
             lines.append(f"{unknown} files are not datbatch's and were left where they are")
-        return Answer("\n".join(lines), values, EXIT_ERROR if left.damages else EXIT_OK)
+        return Answer("\n".join(lines), values, EXIT_ERROR if left.damages or done.unmended else EXIT_OK)
     if found.damages or any(one.ours for one in found.orphans):
         lines.append(f"Next: datbatch verify {options.cohort} --repair")
     return Answer("\n".join(lines), values, EXIT_ERROR if found.damages else EXIT_OK)
+
+
+def _damage_line(damage: Damage) -> str:
+    of = damage.study or ("-" if damage.granule is None else f"granule {damage.granule}")
+    return f"{damage.array}  {of}  {damage.kind}"
 
 
 def template(options: argparse.Namespace) -> Answer:

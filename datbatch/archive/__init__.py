@@ -3,7 +3,14 @@
 from datbatch.archive.acquisition import Acquisition, StudyFacts
 from datbatch.archive.inspection import FileFacts, inspect_file
 from datbatch.archive.manifest import Entry, Manifest
-from datbatch.archive.pseudonyms import load_or_create_key, pseudonym, read_linkage, study_identifier, write_linkage
+from datbatch.archive.pseudonyms import (
+    key_check,
+    load_or_create_key,
+    pseudonym,
+    read_linkage,
+    study_identifier,
+    write_linkage,
+)
 from datbatch.archive.scan import scan_archive
 from datbatch.archive.sources import SOURCES
 from datbatch.archive.study import read_study
@@ -18,6 +25,7 @@ __all__ = [
     "StudyFacts",
     "Tomogram",
     "inspect_file",
+    "key_check",
     "load_or_create_key",
     "pseudonym",
     "read_linkage",

@@ -93,6 +93,11 @@ def person_pseudonym(key: bytes, patient_id: str) -> str:
     return "p" + _keyed(key, f"person {patient_id}") if patient_id else ""
 
 
+def key_check(key: bytes) -> str:
+    """Give what tells a key from any other, and nothing about it: a keyed hash of what is no identifier."""
+    return "k" + _keyed(key, "key")
+
+
 def _keyed(key: bytes, identifier: str) -> str:
     digest = hmac.new(key, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
     return base64.b32encode(digest[:10]).decode("ascii").lower()

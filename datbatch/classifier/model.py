@@ -122,7 +122,7 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
         card = replace(
             card,
             parameters=parameter_count(network),
-            weights_sha256=_sha256(temporary / WEIGHTS_FILE),
+            weights_sha256=file_sha256(temporary / WEIGHTS_FILE),
             versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("datbatch", "torch")},
@@ -155,7 +155,7 @@ def load_model(folder: Path) -> Model:
         described = ModelCard.from_json(card.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"the model's card cannot be read ({type(error).__name__})") from error
-    if _sha256(weights) != described.weights_sha256:
+    if file_sha256(weights) != described.weights_sha256:
         raise ModelError("the weights are not those that the model's card describes")
     with torch.device("meta"):
         network = build_network(described.shape, pool=preset(described.preset).pool, dropout=_dropout(described))
@@ -180,6 +180,7 @@ def _dropout(card: ModelCard) -> float:
     return float(trained.get("dropout", 0.0)) if isinstance(trained, dict) else 0.0
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hash a file without holding it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

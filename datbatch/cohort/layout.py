@@ -37,6 +37,7 @@ _FIXED_SIZES = {
     "to": 4,
     "from": 4,
 }
+_COORDINATES_OF_GROUPS = {"statistic": schema.STATISTICS, "measure": schema.MEASURES}
 
 
 def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:
@@ -104,16 +105,20 @@ def create_table(group: zarr.Group, variable: schema.Variable, studies: int) -> 
 
 def write_labels(root: zarr.Group) -> None:
     """Make the coordinates of the root's dimensions."""
-    for axis, name in enumerate("xyz"):
-        direction = ("right", "anterior", "superior")[axis]
-        write_coordinate(root, name, schema.coordinates_mm(axis), f"MNI, growing to {direction}", units="mm")
-    write_coordinate(root, "region", np.asarray(schema.REGIONS, dtype=object), "")
-    write_coordinate(root, "read", np.asarray(schema.READS, dtype=object), "")
-    for name, labels in schema.BINDING_LABELS.items():
-        write_coordinate(root, name, np.asarray(labels, dtype=object), "")
-    write_coordinate(
-        root, "angle", np.asarray(schema.ANGLES_DEG), "of the detector, 0 at the back, growing to the left", "degrees"
-    )
+    directions = dict(zip("xyz", ("right", "anterior", "superior"), strict=True))
+    described = {axis: (f"MNI, growing to {direction}", "mm") for axis, direction in directions.items()}
+    described["angle"] = ("of the detector, 0 at the back, growing to the left", "degrees")
+    for name, values in coordinate_values().items():
+        if name not in _COORDINATES_OF_GROUPS:
+            write_coordinate(root, name, values, *described.get(name, ("", "")))
+
+
+def coordinate_values() -> dict[str, npt.NDArray[Any]]:
+    """Give the values along every dimension that has a coordinate, the root's and those of groups."""
+    axes = {name: schema.coordinates_mm(axis) for axis, name in enumerate("xyz")}
+    labels = {"region": schema.REGIONS, "read": schema.READS, **schema.BINDING_LABELS, **_COORDINATES_OF_GROUPS}
+    texts = {name: np.asarray(values, dtype=object) for name, values in labels.items()}
+    return {**axes, **texts, "angle": np.asarray(schema.ANGLES_DEG)}
 
 
 def write_coordinate(group: zarr.Group, name: str, values: npt.NDArray[Any], description: str, units: str = "") -> None:

@@ -7,7 +7,6 @@ each study's outcome, its values for the tables, and the SHA-256 of its bytes in
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from datbatch import location
-from datbatch.config import canonical_json
+from datbatch.cohort import seal
+from datbatch.cohort.envelope import unwrap, wrap
 from datbatch.location import Location, S3Location
 
-FOLDER = "ledger"
+FOLDER = seal.LEDGER
 _OBJECT = re.compile(r"\d[^/]*\.json")
 _READ_AHEAD = 16
 """Objects that are read from S3 at a time: each takes a while, whatever its size."""
@@ -64,6 +64,11 @@ class GranuleKey:
         """File name of the ledger object."""
         return f"{self.granule:06d}-{self.members}.json"
 
+    @property
+    def folder(self) -> str:
+        """Folder of the object in the ledger."""
+        return f"{self.stage}/{self.digest}"
+
 
 class Ledger:
     """The ledger of one store.
@@ -75,47 +80,59 @@ class Ledger:
     """
 
     def __init__(self, store: Location) -> None:
+        self._store = store
         self._root: Location = store / FOLDER
 
     def commit(self, key: GranuleKey, rows: Sequence[Row]) -> bool:
         """Record a granule as done, once.
 
         The object appears whole or not at all (written aside, flushed to disk, then linked; on S3 by a conditional
-        PUT). Returns whether this call created it; a duplicate task finds it there and leaves it.
+        PUT). Returns whether this call created it; a duplicate task finds it there and leaves it, unless it is damaged.
         """
-        folder, content = self._folder(key.stage, key.digest), canonical_json([asdict(row) for row in rows])
-        if isinstance(folder, S3Location):
-            return location.create(folder / key.name, content.encode())
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".ledger-{uuid.uuid4().hex}"
-        try:
-            with aside.open("x", encoding="utf-8") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            try:
-                os.link(aside, folder / key.name)
-            except FileExistsError:
-                return False
+        place = self._place(key)
+        content = wrap(_name(key), {"rows": [asdict(row) for row in rows]})
+        created = location.create(place, content) if isinstance(place, S3Location) else _link(place, content)
+        if not created and self.read(key) is None:
+            location.write(place, content)
             return True
-        finally:
-            aside.unlink(missing_ok=True)
+        return created
 
     def read(self, key: GranuleKey) -> list[Row] | None:
-        """Read a granule's rows; None when it is not done or its object is damaged."""
-        return _read(self._folder(key.stage, key.digest) / key.name)
+        """Read a granule's rows; None when it is not done or its object is damaged, which proves nothing."""
+        try:
+            content = unwrap(_name(key), location.read(self._place(key))[0])
+            # A list is an object of the time before it bore its digest.
+            return [Row(**row) for row in (content if isinstance(content, list) else content["rows"])]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
-    def rows(self, keys: Iterable[GranuleKey]) -> Iterator[Row]:
-        """Give the rows of those granules that are done."""
+    def rows(self, keys: Iterable[GranuleKey], *, discard: bool = False) -> Iterator[Row]:
+        """Give the rows of those granules that are done; `discard` removes damaged objects after that."""
+        unread = []
+        for key, rows in self._read_each(keys):
+            yield from rows or ()
+            unread += [key] if rows is None else []
+        if discard:
+            self.remove(self._standing(unread))
+
+    def damaged(self, keys: Iterable[GranuleKey]) -> list[GranuleKey]:
+        """List those granules whose objects stand there and cannot be read."""
+        return self._standing([key for key, rows in self._read_each(keys) if rows is None])
+
+    def _read_each(self, keys: Iterable[GranuleKey]) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
         if isinstance(self._root, Path):
-            for key in keys:
-                yield from self.read(key) or ()
+            yield from ((key, self.read(key)) for key in keys)
             return
         waiting = iter(keys)
         with ThreadPoolExecutor(_READ_AHEAD) as pool:
             while some := list(itertools.islice(waiting, _READ_AHEAD)):
-                for rows in pool.map(self.read, some):
-                    yield from rows or ()
+                yield from zip(some, pool.map(self.read, some), strict=True)
+
+    def _standing(self, keys: Sequence[GranuleKey]) -> list[GranuleKey]:
+        names = {folder: self.names(*folder) for folder in {(key.stage, key.digest) for key in keys}}
+        return [key for key in keys if key.name in names[key.stage, key.digest]]
 
     def names(self, stage: str, digest: str) -> set[str]:
         """List the names of the objects of a stage."""
@@ -137,26 +154,29 @@ class Ledger:
 
     def remove(self, keys: Iterable[GranuleKey]) -> None:
         """Forget granules, so that they are computed again."""
-        for key in keys:
-            location.remove(self._folder(key.stage, key.digest) / key.name)
+        gone = list(keys)
+        # Taken out of the seal first: a kill in between leaves an object that is true.
+        seal.unlist(self._store, {_name(key) for key in gone})
+        for key in gone:
+            location.remove(self._place(key))
 
     def retire(self, stage: str, digest: str, names: Container[str]) -> None:
         """Forget a stage's results other than `names` under `digest`: their arrays are about to be replaced."""
         folder = self._root / stage
+        gone = [path for path in location.names(folder) if not _is_kept(path, digest, names)]
+        seal.unlist(self._store, {f"{FOLDER}/{stage}/{path}" for path in gone})
         if isinstance(folder, S3Location):
             # There is no renaming. A kill in the middle leaves objects that are still true: no array is replaced
             # before all are gone, and the next call removes the rest.
-            for path in location.names(folder):
-                made_with, _, name = path.partition("/")
-                if made_with != digest or name not in names:
-                    location.remove(folder / path)
+            for path in gone:
+                location.remove(folder / path)
             return
         for other in folder.iterdir() if folder.is_dir() else ():
             if other.name != digest:
                 # Renamed first: a kill in the middle must not leave half a ledger under a valid name.
-                gone = other.with_name(f".retired-{uuid.uuid4().hex}")
-                other.rename(gone)
-                shutil.rmtree(gone)
+                retired = other.with_name(f".retired-{uuid.uuid4().hex}")
+                other.rename(retired)
+                shutil.rmtree(retired)
         for name in self.names(stage, digest):
             if name not in names:
                 (folder / digest / name).unlink()
@@ -164,13 +184,31 @@ class Ledger:
     def _folder(self, stage: str, digest: str) -> Location:
         return self._root / stage / digest
 
+    def _place(self, key: GranuleKey) -> Location:
+        return self._folder(key.stage, key.digest) / key.name
 
-def _read(place: Location) -> list[Row] | None:
+
+def _is_kept(path: str, digest: str, names: Container[str]) -> bool:
+    made_with, _, name = path.partition("/")
+    return made_with == digest and name in names
+
+
+def _name(key: GranuleKey) -> str:
+    return f"{FOLDER}/{key.folder}/{key.name}"
+
+
+def _link(place: Path, content: bytes) -> bool:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_name(f".ledger-{uuid.uuid4().hex}")
     try:
-        return [Row(**row) for row in json.loads(location.read(place)[0])]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
-        # A damaged object proves nothing: the granule is computed again, to the same bytes.
-        location.remove(place)
-        return None
+        with aside.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(aside, place)
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        aside.unlink(missing_ok=True)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from datbatch import location
-from datbatch.cohort import ledger, runs, schema
+from datbatch.cohort import ledger, runs, seal
 from datbatch.cohort.store import Store
 from datbatch.location import Location
 
-_CHUNK = re.compile(r"c([./]\d+)+")
-_TEMPORARY = re.compile(r".*\.partial|\.ledger-[0-9a-f]+|\.\w+\.json\.\w+")
-_METADATA = "zarr.json"
+_TEMPORARY = re.compile(r".*\.partial|\.ledger-[0-9a-f]+|\.[\w-]+\.json\.\w+")
+_METADATA = seal.METADATA
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,14 @@ def find_orphans(path: Location) -> list[Orphan]:
     """List what belongs to nothing; only while no writer is at work, whose unfinished files these may be."""
     store = Store(path)
     stages = {stage: identity["digest"] for stage, identity in store.attributes.get("stages", {}).items()}
-    stages |= {f"explain/{m}": store.model_attributes(m).get("digest", "") for m in store.models}
+    models = store.models
+    stages |= {f"explain/{m}": store.model_attributes(m).get("digest", "") for m in models}
     granules = -(-len(store.studies) // store.granule_studies)
     found = []
     names = location.names(path)
     arrays = {name.removesuffix(f"/{_METADATA}") for name in names if name.endswith(f"/{_METADATA}")}
     for name in names:
-        kind = _kind(name, arrays, stages, store.models, granules)
+        kind = _kind(name, arrays, stages, models, granules)
         found += [Orphan(name, kind)] if kind else []
     return found
 
@@ -59,18 +58,19 @@ def _kind(name: str, arrays: set[str], stages: dict[str, str], models: list[str]
     if _TEMPORARY.fullmatch(file) or "/.retired-" in name or ".partial/" in name:
         return "unfinished"
     top = name.split("/")[0]
+    if name == seal.NAME:
+        return ""
     if top == ledger.FOLDER:
         return _ledger_kind(folder.removeprefix(f"{ledger.FOLDER}/"), file, stages, models, granules)
     if top == runs.FOLDER:
         return "" if re.fullmatch(r"runs/\d{8}T\d{6}Z-[0-9a-f]{6}\.json", name) else "unknown"
     if file == _METADATA:
         return ""
-    array = next((str(p) for p in PurePosixPath(name).parents if str(p) in arrays), ".")
+    array = seal.node_of(name, arrays)
     chunk = name.removeprefix(f"{array}/")
-    if not _CHUNK.fullmatch(chunk):
+    if not seal.CHUNK.fullmatch(chunk):
         return "unknown"
-    volumes = array == schema.UPTAKE.name or array.endswith(f"/{schema.RELEVANCE_MAP.name}")
-    return "superseded" if volumes and int(re.split(r"[./]", chunk)[1]) >= granules else ""
+    return "superseded" if seal.holds_volumes(array) and int(re.split(r"[./]", chunk)[1]) >= granules else ""
 
 
 def _ledger_kind(folder: str, file: str, stages: dict[str, str], models: list[str], granules: int) -> str:

@@ -15,11 +15,13 @@ import zarr
 from zarr.storage import MemoryStore, ObjectStore
 
 from datbatch import __version__, location
-from datbatch.cohort import layout, schema
+from datbatch.cohort import layout, schema, seal
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
 
-_ROOT = "zarr.json"
+_ROOT = seal.METADATA
+SEALED = "sealed"
+"""Attribute of the root: whether the store has a seal."""
 
 
 class Store:
@@ -41,6 +43,7 @@ class Store:
 
     def __init__(self, path: Location) -> None:
         self.path = path
+        self._unsealed = seal.Unsealed(path)
         try:
             self._root = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, ValueError, KeyError) as error:
@@ -73,6 +76,7 @@ class Store:
 
     def set_attributes(self, values: Mapping[str, Any], group: str = "") -> None:
         """Add or replace attributes of the root or of a group."""
+        self._unsealed.metadata(group)
         self._group(group).update_attributes(dict(values))
 
     @property
@@ -99,14 +103,19 @@ class Store:
         known = self.studies
         if list(studies[: len(known)]) != known:
             raise StoreError("the order of the studies in the store can only be extended, never changed")
-        for group, variables in self._variables().items():
-            for variable in variables:
-                if variable in schema.STUDY_TABLE and variable.name not in self._root:
-                    # A store that was made before there was this column.
-                    layout.create_table(self._root, variable, len(known))
-                array = self._array(f"{group}/{variable.name}")
-                array.resize((len(studies), *array.shape[1:]))
-        self.write_table({"study": np.asarray(studies, dtype=object)})
+        for variable in schema.STUDY_TABLE:
+            if variable.name not in self._root:
+                # A store that was made before there was this column.
+                layout.create_table(self._root, variable, len(known))
+        arrays = [
+            self._array(f"{group}/{one.name}") for group, variables in self._variables().items() for one in variables
+        ]
+        short = [array for array in arrays if array.shape[0] != len(studies)]
+        self._unsealed.metadata(*(array.path for array in short))
+        for array in short:
+            array.resize((len(studies), *array.shape[1:]))
+        if list(studies) != known:
+            self.write_table({"study": np.asarray(studies, dtype=object)})
 
     def add_model(self, model: str, attributes: Mapping[str, Any]) -> None:
         """Make the group `relevance/<model>` where it is missing, sized like the root."""
@@ -118,8 +127,7 @@ class Store:
             for variable in schema.RELEVANCE_TABLE:
                 layout.create_table(group, variable, len(self.studies))
             layout.create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
-            statistic = np.asarray(schema.STATISTICS, dtype=object)
-            layout.write_coordinate(group, "statistic", statistic, "")
+            layout.write_coordinate(group, "statistic", layout.coordinate_values()["statistic"], "")
         self.set_attributes(attributes, path)
 
     @property
@@ -130,12 +138,16 @@ class Store:
     def add_normal_range(self) -> None:
         """Make the group `normal_range` where it is missing or half made, sized like the root."""
         if not self.has_normal_range:
+            names = ["measure", *(variable.name for variable in schema.NORMAL_RANGE_TABLE)]
+            whole = [schema.NORMAL_RANGE, *(f"{schema.NORMAL_RANGE}/{name}" for name in names)]
+            self._unsealed.metadata(*whole)
+            self._unsealed.values(*whole)
             group = self._root.create_group(
                 schema.NORMAL_RANGE,
                 attributes={"coordinates": layout.coordinates(schema.NORMAL_RANGE_TABLE)},
                 overwrite=True,
             )
-            layout.write_coordinate(group, "measure", np.asarray(schema.MEASURES, dtype=object), "")
+            layout.write_coordinate(group, "measure", layout.coordinate_values()["measure"], "")
             for variable in schema.NORMAL_RANGE_TABLE:
                 layout.create_table(group, variable, len(self.studies))
 
@@ -174,6 +186,7 @@ class Store:
 
     def write_table(self, columns: Mapping[str, npt.NDArray[Any]], group: str = "") -> None:
         """Replace whole columns of the tables of the root or of a group."""
+        self._unsealed.values(*(f"{group}/{name}" for name in columns))
         for name, values in columns.items():
             array = self._array(f"{group}/{name}")
             if array.shape != values.shape:
@@ -189,7 +202,14 @@ class Store:
         """Tell whether there is such a column: a store of an earlier version may lack one."""
         return f"{group}/{name}".strip("/") in self._root
 
-    def write_image(self, variable: schema.Variable, values: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
+    def write_image(
+        self,
+        variable: schema.Variable,
+        values: npt.NDArray[Any],
+        attributes: Mapping[str, Any],
+        *,
+        again: bool = False,
+    ) -> None:
         """Write an image that belongs to the whole cohort; one with the same attribute `digest` is left as it is.
 
         Parameters
@@ -200,17 +220,25 @@ class Store:
             The image.
         attributes : mapping
             Of the array; `digest` identifies the values.
+        again : bool
+            Whether to write it even then: its bytes may be damaged.
         """
         if variable.name in self._root:
-            if self._array(variable.name).attrs.get("digest") == attributes["digest"]:
+            if not again and self._array(variable.name).attrs.get("digest") == attributes["digest"]:
                 return
         else:
             layout.create_image(self._root, variable)
         array = self._array(variable.name)
+        self._unsealed.metadata(variable.name)
+        self._unsealed.values(variable.name)
         # The digest is written last: after a kill in the middle the image is written again.
         array.attrs.pop("digest", None)
         array[...] = values
         array.update_attributes(dict(attributes))
+
+    def has_image(self, variable: schema.Variable) -> bool:
+        """Tell whether an image that belongs to the whole cohort was written to its end."""
+        return variable.name in self._root and "digest" in self._array(variable.name).attrs
 
     def read_image(self, variable: schema.Variable) -> npt.NDArray[Any]:
         """Read an image that belongs to the whole cohort.
@@ -228,9 +256,23 @@ class Store:
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptStoreError(f"{variable.name} cannot be read: {type(error).__name__}") from error
 
+    def write_coordinate(self, path: str) -> bool:
+        """Write the values of a dimension's coordinate again; False where `path` is none."""
+        group, _, name = path.rpartition("/")
+        values = layout.coordinate_values().get(name)
+        if values is None:
+            return False
+        self.write_table({name: values}, group)
+        return True
+
     def consolidate(self) -> None:
-        """Copy all metadata into the root, so that opening a store takes one read."""
+        """Copy all metadata into the root, so that opening a store takes one read, and seal what stands now."""
+        if not self._root.attrs.get(SEALED):
+            # So that a seal that was lost is missed.
+            self.set_attributes({SEALED: True})
+        self._unsealed.metadata(seal.ROOT)
         layout.consolidate(self._root)
+        self._unsealed.seal()
 
     def _variables(self) -> dict[str, tuple[schema.Variable, ...]]:
         """List every array with a study axis by group; the root's names last: a study exists once its name stands."""

@@ -1,22 +1,26 @@
-"""Does the store hold what was written? Volumes against their hashes, tables against the ledger and the manifest."""
+"""Does the store hold what was written? Volumes and tables against the ledger, all other files against the seal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch.cohort import schema, seal
 from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
-from datbatch.cohort.store import Store, VolumeReader, volume_sha256
+from datbatch.cohort.runs import Runs
+from datbatch.cohort.seal import METADATA, RUNS
+from datbatch.cohort.store import SEALED, Store, VolumeReader, volume_sha256
 from datbatch.errors import CorruptStoreError, StoreError
 from datbatch.location import Location
 
 FINAL_STAGE = "quantify"
+TRUST = "trust/"
+"""Begins the stages of `datbatch trust`, whose objects are of one study each."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,23 @@ class Damage:
     """Something that is not as it was recorded."""
 
     array: str
-    """Path of the array, or `ledger/<stage>`."""
+    """Path of the array, of its metadata (`.../zarr.json`), of a command's record, or `ledger/<stage>`."""
     study: str
-    """Pseudonym; empty where a whole table or a ledger object is concerned."""
+    """Pseudonym; empty where more than one study is concerned."""
     kind: str
-    """`unreadable` (checksum or codec fails), `missing`, or `changed`."""
+    """`unreadable` (checksum or codec fails), `missing`, `changed`, or `unrecorded` (nobody wrote it)."""
     key: GranuleKey | None
-    """Ledger object to forget, so that the granule is computed again; None where writing the tables again mends it."""
+    """Ledger object to forget, so that the granule is computed again; None where none is concerned."""
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether it says what an array or group is, so that nothing is read before it is put back."""
+        return self.array.endswith(METADATA)
+
+    @property
+    def granule(self) -> int | None:
+        """Number of the granule; None where more than one is concerned."""
+        return None if self.key is None or self.key.stage.startswith(TRUST) else self.key.granule
 
 
 def verify_store(
@@ -38,9 +52,10 @@ def verify_store(
     *,
     expected: Mapping[str, npt.NDArray[Any]] | None = None,
     tables: bool = True,
+    sealed: Sequence[Damage] = (),
     progress: Callable[[int], None] | None = None,
 ) -> tuple[int, list[Damage]]:
-    """Read everything and compare it with its record.
+    """Read everything and compare it with its record; nothing is written.
 
     Parameters
     ----------
@@ -50,6 +65,8 @@ def verify_store(
         Columns that follow from the manifest.
     tables : bool
         Whether to compare the tables too: those of a run at work are behind its ledger.
+    sealed : sequence of Damage
+        What `sealed_damages` found, nothing that keeps the store from being read: it is not read again.
     progress : callable, optional
         Is told how many volumes were read since the last call.
 
@@ -58,7 +75,7 @@ def verify_store(
     count : int
         Volumes read.
     damages : list of Damage
-        In the order of stages and granules, then tables.
+        The sealed ones, then in the order of stages and granules, then tables.
 
     Raises
     ------
@@ -66,24 +83,89 @@ def verify_store(
         When the store cannot be opened at all.
     """
     store = Store(path)
-    position = {study: index for index, study in enumerate(store.studies)}
+    try:
+        position = {study: index for index, study in enumerate(store.studies)}
+    except (ValueError, RuntimeError, OSError):
+        return 0, [*sealed, Damage("study", "", "unreadable", None)]
     readers: dict[str, VolumeReader] = {}
-    count, damages = 0, []
+    count, damages, current, lost = 0, list(sealed), _volumes_by_stage(store), _lost(store, sealed)
+    doubted = {damage.key for damage in sealed}
     for key, rows in _objects(path):
-        if rows is None:
-            damages.append(Damage(f"{FOLDER}/{key.stage}", "", "unreadable", key))
+        if key in doubted:
             continue
+        if rows is None:
+            study = store.studies[key.granule] if key.stage.startswith(TRUST) else ""
+            damages.append(Damage(f"{FOLDER}/{key.stage}", study, "unreadable", key))
+            lost.setdefault(key.stage, set()).update(_members(store, key))
+            continue
+        wanted = {current[key.stage]: ""} if key.stage in current else {}
         for row in rows:
-            for array, recorded in row.sha256.items():
+            count += len(row.sha256)
+            for array, recorded in {**wanted, **row.sha256}.items():
                 kind = _compare(store, readers, array, position.get(row.study), recorded)
-                count += 1
                 if kind:
                     damages.append(Damage(array, row.study, kind, key))
         if progress is not None:
             progress(sum(len(row.sha256) for row in rows))
     if tables:
-        damages += _table_damages(store, expected or {})
+        damages += _table_damages(store, expected or {}, lost, named={damage.array for damage in sealed})
     return count, damages
+
+
+def sealed_damages(path: Location) -> list[Damage]:
+    """Compare with the seal what it covers, and every command's record with itself; no array is opened.
+
+    Where metadata or the names of the studies are damaged, nothing else can be read before they are put back.
+    """
+    records = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
+    try:
+        sealed = seal.read_seal(path)
+    except (OSError, ValueError):
+        return [Damage(seal.NAME, "", "unreadable", None), *records]
+    if sealed is None:
+        return [Damage(seal.NAME, "", "missing", None), *records] if _had_seal(path) else records
+    damages = [damage_of(one) for one in seal.differences(path, sealed)]
+    named = {damage.array for damage in damages}
+    return damages + [damage for damage in records if damage.array not in named]
+
+
+def _had_seal(path: Location) -> bool:
+    try:
+        return bool(Store(path).attributes.get(SEALED))
+    except StoreError:
+        return False
+
+
+def damage_of(found: seal.Difference) -> Damage:
+    """Name what a file that is not as it was sealed belongs to."""
+    if found.is_metadata or found.node == RUNS:
+        return Damage(found.file, "", found.kind, None)
+    if not found.node.startswith(f"{FOLDER}/"):
+        return Damage(found.node, "", found.kind, None)
+    stage, _, digest = found.node.removeprefix(f"{FOLDER}/").rpartition("/")
+    granule, _, members = found.file.rpartition("/")[2].removesuffix(".json").partition("-")
+    return Damage(f"{FOLDER}/{stage}", "", found.kind, GranuleKey(stage, digest, int(granule), members))
+
+
+def _members(store: Store, key: GranuleKey) -> range:
+    """Give the positions of a granule's studies."""
+    first = key.granule * store.granule_studies
+    return range(first, min(first + store.granule_studies, len(store.studies)))
+
+
+def _lost(store: Store, damages: Iterable[Damage]) -> dict[str, set[int]]:
+    """Give, by stage, the positions of studies of which the ledger cannot tell any more."""
+    lost: dict[str, set[int]] = {}
+    for damage in damages:
+        if damage.key is not None:
+            lost.setdefault(damage.key.stage, set()).update(_members(store, damage.key))
+    return lost
+
+
+def _volumes_by_stage(store: Store) -> dict[str, str]:
+    """Give the array that a stage fills: a study without record has no volume in it."""
+    explained = {f"explain/{model}": f"relevance/{model}/{schema.RELEVANCE_MAP.name}" for model in store.models}
+    return {FINAL_STAGE: schema.UPTAKE.name, **explained}
 
 
 def recorded_volumes(path: Location) -> int:
@@ -105,9 +187,9 @@ def _compare(store: Store, readers: dict[str, VolumeReader], array: str, index: 
         found = volume_sha256(readers[array][index])
     except (CorruptStoreError, StoreError, IndexError):
         return "unreadable"
-    if not found:
-        return "missing"
-    return "" if found == recorded else "changed"
+    if found == recorded:
+        return ""
+    return "changed" if found and recorded else "missing" if recorded else "unrecorded"
 
 
 def _objects(path: Location) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
@@ -117,22 +199,30 @@ def _objects(path: Location) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
             yield key, ledger.read(key)
 
 
-def _table_damages(store: Store, expected: Mapping[str, npt.NDArray[Any]]) -> list[Damage]:
+def _table_damages(
+    store: Store, expected: Mapping[str, npt.NDArray[Any]], lost: Mapping[str, set[int]], named: Container[str]
+) -> list[Damage]:
+    """Compare the columns that are not `named` yet; `lost` are positions, by stage, that the ledger cannot tell of."""
     damages = []
-    for name, wanted in _wanted_columns(store):
-        kind = _compare_column(store, name, expected.get(name, wanted))
+    for name, wanted, stage in _wanted_columns(store):
+        if name in named:
+            continue
+        unknown = np.fromiter(lost.get(stage, ()), dtype=np.intp)
+        kind = _compare_column(store, name, expected.get(name, wanted), unknown)
         damages += [Damage(name, "", kind, None)] if kind else []
     for variable in (schema.ATLAS, schema.TEMPLATE):
+        if variable.name in named or not store.has_image(variable):
+            continue
         try:
-            if store.has_table(variable.name) and not np.nan_to_num(store.read_image(variable)).any():
+            if not np.nan_to_num(store.read_image(variable)).any():
                 damages.append(Damage(variable.name, "", "missing", None))
         except CorruptStoreError:
             damages.append(Damage(variable.name, "", "unreadable", None))
     return damages
 
 
-def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None]]:
-    """Give the path of every column, and what the ledger says it must hold; None where the ledger does not say."""
+def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
+    """Give the path of every column, what the ledger says it must hold (None where it does not say), and its stage."""
     ledger, studies, known = Ledger(store.path), store.studies, set[str]()
     outcomes = pending_outcomes(studies)
     for stage, identity in store.attributes.get("stages", {}).items():
@@ -141,10 +231,10 @@ def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None
             columns.add_values(row)
             if stage == FINAL_STAGE:
                 outcomes.add_outcome(row)
-        yield from columns.arrays.items()
+        yield from ((name, values, stage) for name, values in columns.arrays.items())
         known |= columns.arrays.keys()
     if known:
-        yield from outcomes.arrays.items()
+        yield from ((name, values, FINAL_STAGE) for name, values in outcomes.arrays.items())
         known |= set(OUTCOME)
     yield from _unknown("", schema.STUDY_TABLE, known)
     for model in store.models:
@@ -154,7 +244,7 @@ def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None
         columns = Columns(told, studies)
         for row in ledger.rows(ledger.keys(stage, digest) if digest else ()):
             columns.add_values(row)
-        yield from ((f"relevance/{model}/{name}", values) for name, values in columns.arrays.items())
+        yield from ((f"relevance/{model}/{name}", values, stage) for name, values in columns.arrays.items())
         yield from _unknown(f"relevance/{model}/", schema.RELEVANCE_TABLE, columns.arrays.keys())
     if store.has_normal_range:
         yield from _unknown(f"{schema.NORMAL_RANGE}/", schema.NORMAL_RANGE_TABLE, ())
@@ -162,11 +252,11 @@ def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None
 
 def _unknown(
     prefix: str, variables: Iterable[schema.Variable], known: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[Any] | None]]:
-    yield from ((prefix + v.name, None) for v in variables if v.name not in set(known))
+) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
+    yield from ((prefix + v.name, None, "") for v in variables if v.name not in set(known))
 
 
-def _compare_column(store: Store, name: str, wanted: npt.NDArray[Any] | None) -> str:
+def _compare_column(store: Store, name: str, wanted: npt.NDArray[Any] | None, unknown: npt.NDArray[np.intp]) -> str:
     if not store.has_table(name):
         # A store of an earlier version lacks columns; the next run adds them.
         return ""
@@ -176,5 +266,8 @@ def _compare_column(store: Store, name: str, wanted: npt.NDArray[Any] | None) ->
         return "unreadable"
     if wanted is None:
         return ""
-    same = np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f")
+    if found.shape != wanted.shape:
+        return "changed"
+    known = np.delete(np.arange(len(found)), unknown)
+    same = np.array_equal(found[known], wanted[known], equal_nan=found.dtype.kind == "f")
     return "" if same else "changed"

@@ -144,16 +144,23 @@ def evaluate_cohort(
         if each_site:
             found = leave_one_site_out(store, name, cases, odds_of, cluster=cluster, workers=workers, quiet=quiet)
             values["each_site"] = {"of": content, **found}
-    store.set_attributes({"evaluation": canonical_json(values)}, f"relevance/{name}")
+    text = canonical_json(values)
+    store.set_attributes({"evaluation": text}, f"relevance/{name}")
     store.consolidate()
+    write_whole(models_path(cohort) / name / EVALUATION_FILE, kept_decisions(text))
+    return EvaluationSummary(name, values)
+
+
+def kept_decisions(evaluation: str) -> bytes:
+    """Give what is kept beside the model of an evaluation as the store has it: what tells whether a call is certain."""
+    values = json.loads(evaluation)
     decisions = {
         "digest": values["digest"],
-        "weights_sha256": weights[name],
+        "weights_sha256": values["weights"][values["model"]],
         "certainty": [found["certainty"] for found in values["certainty"]],
         "too_few": next((row["reason"] for row in values["missing"] if row["figure"] == CERTAINTY), ""),
     }
-    write_whole(models_path(cohort) / name / EVALUATION_FILE, canonical_json(decisions).encode())
-    return EvaluationSummary(name, values)
+    return canonical_json(decisions).encode()
 
 
 def repeats_of(store: Store, model: str) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import __version__
-from datbatch.archive import Manifest, load_or_create_key, write_linkage
+from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
 from datbatch.cohort.fold import Columns, pending_outcomes
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
@@ -37,7 +36,7 @@ from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.execution.progress import Progress
-from datbatch.execution.record import FINISHED, CommandRecord, recorded_command
+from datbatch.execution.record import CommandRecord, recorded_command
 from datbatch.execution.scanning import scan_losable
 from datbatch.execution.space import configured_space, recorded, write_space
 from datbatch.location import Location
@@ -46,6 +45,10 @@ ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""
 COMMANDS = {schema.PROJECTIONS: "run", schema.TOMOGRAM: "import"}
 """Name of the command by what it reads."""
+KEY_CHECK = "key_check"
+"""Attribute of the store: which key its pseudonyms were made with (`archive.pseudonyms.key_check`)."""
+FOLDED = "folded"
+"""Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,12 @@ def prepare(
         )
     # Made last of all checks: a mistyped path must not leave a key behind.
     key = load_or_create_key(key_path(cohort))
+    if known and Store(cohort).attributes.get(KEY_CHECK, key_check(key)) != key_check(key):
+        raise StoreError(
+            "the key beside the store is not the one that its pseudonyms were made with: every study would get another "
+            "name and be there twice",
+            "Bring back the key that belongs to the store, from a backup or the machine that it was made on.",
+        )
     progress = Progress("scan", 0, "files", quiet=quiet)
     manifest = scan_losable(
         archive,
@@ -158,18 +167,17 @@ def run_imaging(
     quiet : bool
         Whether to show no progress.
     fold : bool
-        Whether to write the tables again even where nothing changed.
+        Whether to write tables, template and atlas again even where nothing changed.
     source : str
         What to read: projections, or tomograms.
     """
-    started = time.time()
+    started = time.monotonic()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet, source=source)
     folders = {**earlier_folders(cohort), source: Given(archive, participants)}
     space, kept = configured_space(config), recorded(config)
     if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
     store, ledger = Store(cohort), Ledger(cohort)
-    earlier = [one for one in Runs(cohort).read() if one.get("command") in COMMANDS.values()]
     called = {"cluster": cluster is not None, "workers": workers}
     with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
         plan = plan_run(manifest, cohort, kept)
@@ -185,14 +193,16 @@ def run_imaging(
         )
         done = _Sum()
         # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
-        if fold or plan.pending or not _is_folded(earlier, stamp):
+        if fold or plan.pending or store.attributes.get(FOLDED) != stamp:
             _start(store, ledger, manifest, plan, kept, source)
-            write_space(store, space)
+            write_space(store, space, again=fold)
+            folded = ""
             try:
                 if plan.pending:
                     _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+                folded = stamp
             finally:
-                fold_imaging(store, ledger, plan, manifest)
+                fold_imaging(store, ledger, plan, manifest, stamp=folded)
                 record.note(processed=done.processed)
         summary = _summary(store, done)
         record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
@@ -274,11 +284,6 @@ def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
     ]
 
 
-def _is_folded(earlier: Sequence[Mapping[str, Any]], stamp: str) -> bool:
-    """Tell whether the last run ended well and left tables of the same manifest and stages."""
-    return bool(earlier) and earlier[-1].get("outcome") == FINISHED and earlier[-1].get("manifest_sha256") == stamp
-
-
 def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
     """Give a digest of all that the tables follow from, once all granules are done."""
     # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
@@ -290,13 +295,16 @@ def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
     return content.hexdigest()
 
 
-def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest) -> None:
-    """Write what the ledger holds into the tables, a stage after the other: a row's values are many."""
+def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest, *, stamp: str) -> None:
+    """Write what the ledger holds into the tables, a stage after the other: a row's values are many.
+
+    `stamp` says what they follow from; empty while granules are pending.
+    """
     studies = store.studies
     outcomes = pending_outcomes(studies)
     for stage in plan.identities:
         columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
-        for row in ledger.rows(granule.keys[stage] for granule in plan.granules):
+        for row in ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True):
             columns.add_values(row)
             if stage == "quantify":
                 outcomes.add_outcome(row)
@@ -305,7 +313,7 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
         if e.status != INCLUDED:
             outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
     store.write_table(outcomes.arrays)
-    store.set_attributes({"simulated": _is_simulated(store)})
+    store.set_attributes({"simulated": _is_simulated(store), FOLDED: stamp})
     mark_norms(store)
     store.consolidate()
 
@@ -339,12 +347,14 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     count = 0
     for stage, identity in store.attributes.get("stages", {}).items():
         for key in ledger.keys(stage, identity["digest"]):
+            rows = ledger.read(key)
             failed = [
                 row
-                for row in ledger.read(key) or ()
+                for row in rows or ()
                 if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
             ]
-            if failed:
+            # What is damaged tells nothing: it runs again, too.
+            if failed or rows is None:
                 count += len(failed) if stage == "quantify" else 0
                 ledger.remove([key])
     return count
@@ -362,6 +372,8 @@ def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, 
             "datbatch_version": __version__,
             "files": canonical_json(_files(store, manifest, source)),
             "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
+            FOLDED: "",
+            KEY_CHECK: key_check(load_or_create_key(key_path(store.path))),
         }
     )
     for model in store.models:

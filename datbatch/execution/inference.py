@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from datbatch.classifier.model import load_model
 from datbatch.classifier.network import choose_device
 from datbatch.cohort import schema
+from datbatch.cohort.envelope import unwrap, wrap
 from datbatch.cohort.store import VolumeReader
-from datbatch.config import canonical_json
 from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds
 from datbatch.execution import driver
@@ -135,7 +134,7 @@ def infer(
                 kept.setdefault(f"{fwhm:g}", {}).update(
                     {key[index]: value for index, value in zip(record.studies, row, strict=True)}
                 )
-            write_whole(path, canonical_json({"weights": weights_sha256, "log_odds": kept}).encode())
+            write_whole(path, wrap(INFERENCE_FILE, {"weights": weights_sha256, "log_odds": kept}))
             on_progress(len(record.studies))
 
         driver.run_tasks(
@@ -149,7 +148,7 @@ def infer(
 
 def _read(path: Path, weights_sha256: str) -> dict[str, dict[str, float]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = unwrap(INFERENCE_FILE, path.read_bytes())
         return dict(found["log_odds"]) if found["weights"] == weights_sha256 else {}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}

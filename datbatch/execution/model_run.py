@@ -317,7 +317,7 @@ def _add_group(store: Store, name: str, card: ModelCard) -> None:
 def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card: ModelCard) -> int:
     """Write the model's tables; what the sign of relevance means is learned from the rows of `orienting_studies`."""
     studies, group = store.studies, f"relevance/{name}"
-    rows = list(ledger.rows(keys))
+    rows = list(ledger.rows(keys, discard=True))
     # The split stands beside the model: a later split of a grown cohort is another.
     split = json.loads((models_path(store.path) / name / SPLIT_FILE).read_text(encoding="utf-8"))
     columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)

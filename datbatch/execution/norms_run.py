@@ -136,7 +136,7 @@ class _Tables:
 
 
 @writes
-def fit_norms(cohort: Location, config: Config, *, quiet: bool = False) -> NormsSummary:
+def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: bool = False) -> NormsSummary:
     """Fit normal range and harmonisation on the training split and compare every study with them, in the store.
 
     Nothing is computed where the tables and parameters are those of the last call. The fit is kept beside the models,
@@ -148,6 +148,8 @@ def fit_norms(cohort: Location, config: Config, *, quiet: bool = False) -> Norms
         Folder of the store.
     config : Config
         Parameters; of them `norms` and `split`.
+    again : bool
+        Whether to fit and write even where tables and parameters are those of the last call.
     quiet : bool
         Whether to show no progress.
 
@@ -173,7 +175,7 @@ def fit_norms(cohort: Location, config: Config, *, quiet: bool = False) -> Norms
     value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
     progress.advance(note=_PARTS[0])
     kept = models_path(cohort) / NORMAL_RANGE_FILE
-    if store.has_normal_range and kept.exists():
+    if store.has_normal_range and kept.exists() and not again:
         before = store.group_attributes(schema.NORMAL_RANGE)
         if before.get("digest") == value:
             # The tables may have left and come back since.

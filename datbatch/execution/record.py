@@ -71,12 +71,13 @@ def recorded_command(
     config : Config
         All parameters; paths do not enter the record.
     started : float, optional
-        When it began, in seconds since 1970; now by default.
+        When it began, by `time.monotonic`; now by default.
     **facts
         What else is needed to redo it, of JSON types, without paths.
     """
-    started = time.time() if started is None else started
-    runs, begun = Runs(store), datetime.fromtimestamp(started, UTC)
+    # By the clock that nobody sets.
+    started = time.monotonic() if started is None else started
+    runs, begun = Runs(store), datetime.fromtimestamp(time.time() - (time.monotonic() - started), UTC)
     name = f"{begun:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
     record = CommandRecord(
         {
@@ -114,7 +115,7 @@ def recorded_command(
     finally:
         ended.set()
         thread.join()
-        record.note(outcome=outcome, ended=utc_now(), seconds=round(time.time() - started, 1))
+        record.note(outcome=outcome, ended=utc_now(), seconds=round(time.monotonic() - started, 1))
         if code:
             record.note(error=code)
         with suppress(OSError):
@@ -124,7 +125,8 @@ def recorded_command(
 def outcome_of(content: Mapping[str, Any]) -> str:
     """Say what became of a command: one that says nothing any more was killed."""
     told = str(content.get("outcome", LOST))
-    return LOST if told == RUNNING and seconds_since(content.get("last_sign")) > SILENT_SECONDS else told
+    # A sign that is to come was given by a clock that was set back since: the living give another one soon.
+    return LOST if told == RUNNING and abs(seconds_since(content.get("last_sign"))) > SILENT_SECONDS else told
 
 
 def seconds_since(moment: Any) -> float:

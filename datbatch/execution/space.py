@@ -125,14 +125,14 @@ def used_atlas(store: Store) -> str:
     return str(parameters.get("atlas", analytic_atlas().digest))
 
 
-def write_space(store: Store, space: Space) -> None:
-    """Keep template and atlas in the store, where it does not hold them yet."""
+def write_space(store: Store, space: Space, *, again: bool = False) -> None:
+    """Keep template and atlas in the store, where it does not hold them yet; `again` even there."""
     names = {
         "flag_values": list(range(1, len(schema.ATLAS_LABELS) + 1)),
         "flag_meanings": " ".join(schema.ATLAS_LABELS),
     }
-    store.write_image(schema.ATLAS, space.atlas.labels, {**names, "digest": space.atlas.digest})
-    store.write_image(schema.TEMPLATE, space.template.data, {"digest": _digest(space.template)})
+    store.write_image(schema.ATLAS, space.atlas.labels, {**names, "digest": space.atlas.digest}, again=again)
+    store.write_image(schema.TEMPLATE, space.template.data, {"digest": _digest(space.template)}, again=again)
 
 
 def as_imaged(store: Store, config: Config) -> Config:

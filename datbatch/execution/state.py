@@ -1,8 +1,7 @@
-"""What a store holds, what failed in it, and its repair."""
+"""What a store holds, and what failed in it."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +11,9 @@ import numpy as np
 from datbatch.archive import read_linkage
 from datbatch.cohort import schema
 from datbatch.cohort.ledger import Ledger
-from datbatch.cohort.lock import writes
-from datbatch.cohort.orphans import Orphan, find_orphans, remove_orphans
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path
-from datbatch.cohort.verify import Damage, recorded_volumes, verify_store
-from datbatch.errors import StoreError
-from datbatch.execution.imaging_run import manifest_columns
-from datbatch.execution.model_run import explain_cohort
-from datbatch.execution.origin import read_manifest, read_origin
-from datbatch.execution.progress import Progress
-from datbatch.execution.record import RUNNING, outcome_of
-from datbatch.execution.rerun import run_again
+from datbatch.execution.record import outcome_of
 from datbatch.location import Location
 
 
@@ -113,58 +103,3 @@ def cohort_failures(cohort: Location, *, with_files: bool = False) -> dict[str, 
                 Failure(study, site, scanner, status, stage, reason, files.get(study, ()))
             )
     return found
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What `datbatch verify` found."""
-
-    volumes: int
-    """Volumes read."""
-    damages: list[Damage]
-    orphans: list[Orphan]
-    """Files that belong to nothing; not looked for while a command is at work."""
-
-
-def verify_cohort(cohort: Location, *, quiet: bool = False) -> Verified:
-    """Compare everything with its record, and look for what belongs to nothing, with progress."""
-    progress = Progress("verify", recorded_volumes(cohort), "volumes", quiet=quiet)
-    at_work = any(outcome_of(one) == RUNNING for one in Runs(cohort).read())
-    try:
-        expected = manifest_columns(read_manifest(cohort))
-    except StoreError:
-        # A store that was handed on: the manifest stays with whom it can lead to persons.
-        expected = {}
-    try:
-        count, damages = verify_store(cohort, expected=expected, tables=not at_work, progress=progress.advance)
-    finally:
-        progress.close()
-    return Verified(count, damages, [] if at_work else find_orphans(cohort))
-
-
-@writes
-def repair_cohort(
-    cohort: Location,
-    found: Verified,
-    *,
-    cluster: str | None = None,
-    workers: int | None = None,
-    quiet: bool = False,
-) -> int:
-    """Compute damaged granules again and remove what killed writers left. Returns how many files were removed."""
-    ledger = Ledger(cohort)
-    swept = remove_orphans(cohort, found.orphans)
-    ledger.remove(damage.key for damage in found.damages if damage.key is not None)
-    if found.damages:
-        origin = read_origin(cohort)
-        # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
-        run_again(origin, cohort, fold=True, cluster=cluster, workers=workers, quiet=quiet)
-        for model in sorted({model for damage in found.damages if (model := _model_of(damage))}):
-            explain_cohort(cohort, origin.config, model=model, cluster=cluster, workers=workers, quiet=quiet)
-    return swept
-
-
-def _model_of(damage: Damage) -> str:
-    """Name the model whose results are damaged; empty where none are."""
-    match = re.match(r"(?:relevance|ledger/explain)/([^/]+)", damage.array)
-    return match[1] if match else ""

@@ -14,7 +14,7 @@ from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import SplitConfig
-from datbatch.errors import StoreError, TrainingDataError
+from datbatch.errors import CorruptStoreError, StoreError, TrainingDataError
 
 
 class TrainingSet(NamedTuple):
@@ -85,12 +85,16 @@ def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
     ------
     StoreError
         When imaging is not finished.
+    CorruptStoreError
+        When an object of the ledger is damaged.
     """
     identity = store.attributes.get("stages", {}).get("quantify")
     ledger, studies = Ledger(store.path), store.studies
     keys = ledger.keys("quantify", identity["digest"]) if identity is not None else []
     rows = rows_by_study(ledger.rows(keys))
     if not studies or any(study not in rows for study in studies):
+        if damaged := ledger.damaged(keys):
+            raise CorruptStoreError(f"{len(damaged)} objects of the ledger of quantify are damaged")
         raise StoreError(
             "the imaging stages of the store are not finished", "Call `datbatch run ARCHIVE COHORT` first."
         )

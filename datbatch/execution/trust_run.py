@@ -115,7 +115,7 @@ def try_maps(
     tasks = _tasks(store, maps, labels, chosen, config.trust)
     stage, value = tasks[0].key.stage, tasks[0].key.digest
     ledger.retire(stage, value, ledger.names(stage, value))
-    pending = [task for task in tasks if task.key.name not in ledger.names(stage, value)]
+    pending = [task for task in tasks if ledger.read(task.key) is None]
     if pending:
         progress = Progress("trust", len(pending), quiet=quiet)
         with (

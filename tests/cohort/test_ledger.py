@@ -39,7 +39,28 @@ def test_a_damaged_object_counts_as_not_done(place: Location) -> None:
     (name,) = location.names(place)
     location.write(place / name, location.read(place / name)[0][:-20])
     assert ledger.read(KEY) is None
+    assert location.names(place) == [name], "reading removes nothing"
+    assert ledger.damaged([KEY]) == [KEY]
     assert ledger.commit(KEY, ROWS)
+    assert ledger.read(KEY) == ROWS
+
+
+def test_an_object_of_another_granule_is_none_of_this_one(place: Location) -> None:
+    ledger, other = Ledger(place), GranuleKey("quantify", "d1", 1, "m1")
+    for key in (KEY, other):
+        ledger.commit(key, ROWS)
+    one, another = location.names(place)
+    location.write(place / one, location.read(place / another)[0])
+    assert (ledger.read(KEY), ledger.read(other)) == (None, ROWS)
+
+
+def test_folding_discards_what_is_damaged_so_that_it_is_computed_again(place: Location) -> None:
+    ledger = Ledger(place)
+    ledger.commit(KEY, ROWS)
+    (name,) = location.names(place)
+    location.write(place / name, b"")
+    assert list(ledger.rows([KEY], discard=True)) == []
+    assert location.names(place) == []
 
 
 def test_retiring_keeps_only_the_named_objects(place: Location) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datbatch import location
 from datbatch.cohort import schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.orphans import find_orphans, remove_orphans
+from datbatch.cohort.seal import differences, put_back, read_seal
 from datbatch.cohort.store import Store
-from datbatch.cohort.verify import recorded_volumes, verify_store
+from datbatch.cohort.verify import recorded_volumes, sealed_damages, verify_store
+from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
@@ -61,17 +64,19 @@ def test_a_changed_chunk_of_a_volume_or_a_table_is_found(
     assert {damage.array for damage in damages} == {place}
 
 
-def test_a_changed_figure_in_the_ledger_is_found_beside_the_table(store: Store) -> None:
-    (file,) = (store.path / "ledger").rglob("*.json")
+def changed_figure(file: Path) -> None:
     file.write_text(file.read_text().replace('"reference_value":2.0', '"reference_value":3.0'))
-    assert [(d.array, d.kind) for d in verify_store(store.path)[1]] == [("reference_value", "changed")]
 
 
-def test_an_unreadable_ledger_object_is_found(store: Store) -> None:
-    (file,) = (store.path / "ledger").rglob("*.json")
-    cut(file)
-    damages = verify_store(store.path)[1]
-    assert ("ledger/quantify", "unreadable", KEY) in {(d.array, d.kind, d.key) for d in damages}
+@pytest.mark.parametrize("harm", [flip, cut, changed_figure])
+def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
+    store: Store, harm: Callable[[Path], None]
+) -> None:
+    (file,) = (store.path / "ledger").rglob("0*.json")
+    harm(file)
+    before = file.read_bytes()
+    assert [(d.array, d.kind, d.granule) for d in verify_store(store.path)[1]] == [("ledger/quantify", "unreadable", 0)]
+    assert file.read_bytes() == before
 
 
 def test_columns_of_the_manifest_are_compared_with_it(store: Store) -> None:
@@ -96,3 +101,29 @@ def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
     assert {orphan.name: orphan.kind for orphan in found} == files
     assert remove_orphans(store.path, found) == 5
     assert {orphan.kind for orphan in find_orphans(store.path)} == {"unknown"}
+
+
+def test_on_a_disk_and_on_s3_what_changed_since_the_seal_is_found_and_put_back(place: Location) -> None:
+    path = place / "cohort.zarr"
+    store = Store.create(path, granule_studies=2)
+    store.grow(["sa", "sb"])
+    store.write_table({"label": np.array(["negative", "positive"], dtype=object)})
+    store.consolidate()
+    assert sealed_damages(path) == []
+    before = {name: location.read(path / name)[0] for name in ("zarr.json", "age/zarr.json", "label/c.0")}
+    location.write(path / "zarr.json", before["zarr.json"].replace(b"granule_studies", b"granule_studied"))
+    location.write(path / "age/zarr.json", before["age/zarr.json"].replace(b"float64", b"float32"))
+    location.write(path / "views/c.0", before["label/c.0"])
+    location.remove(path / "label/c.0")
+    kinds = {(damage.array, damage.kind) for damage in sealed_damages(path)}
+    assert kinds == {
+        ("zarr.json", "changed"), ("age/zarr.json", "changed"), ("views", "unrecorded"), ("label", "missing")
+    }  # fmt: skip
+    sealed = read_seal(path)
+    assert sealed is not None
+    put_back(path, sealed, differences(path, sealed))
+    Store(path).consolidate()
+    assert [(damage.array, damage.kind) for damage in sealed_damages(path)] == [("label", "missing")]
+    assert {name: location.read(path / name)[0] for name in ("zarr.json", "age/zarr.json")} == {
+        name: before[name] for name in ("zarr.json", "age/zarr.json")
+    }

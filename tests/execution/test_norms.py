@@ -18,6 +18,7 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
 from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
 from datbatch.execution.comparison import NORMAL_RANGE_FILE
+from datbatch.execution.mending import repair_cohort, verify_cohort
 from datbatch.execution.norms_run import HEADLINE, fit_norms, mark_norms
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
 
@@ -197,6 +198,31 @@ def test_the_group_grows_with_the_store(cohort: Path) -> None:
     store.consolidate()
     assert group(cohort).sizes["study"] == STUDIES + 1
     assert np.isnan(group(cohort).z_score.values[-1]).all()
+
+
+def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_cannot_be_mended(cohort: Path) -> None:
+    fit_norms(cohort, Config())
+    chunks = sorted((cohort / schema.NORMAL_RANGE).glob("*/c.*"))
+    before = {chunk: chunk.read_bytes() for chunk in chunks}
+    for chunk in chunks:
+        chunk.write_bytes(before[chunk][:-1])
+    unmended = repair_cohort(cohort, quiet=True).unmended
+    assert {chunk: chunk.read_bytes() for chunk in chunks} == before
+    # The tables of this store are of no ledger and of no archive.
+    assert [command.split()[1] for command in unmended] == ["run"]
+    assert "origin" in next(iter(unmended.values()))
+
+
+def test_a_normal_range_with_recovery_factors_names_the_command_that_fits_it_again(
+    cohort: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "recovery.csv"
+    table.write_text("scanner,definition,recovery\nMaker A,large_volume,0.8\n")
+    fit_norms(cohort, Config(norms=NormsConfig(recovery=str(table))))
+    next((cohort / schema.NORMAL_RANGE / "recovered").glob("c.*")).unlink()
+    unmended = repair_cohort(cohort, quiet=True).unmended
+    assert f"datbatch norms {cohort}" in unmended
+    assert "normal_range/recovered" in {damage.array for damage in verify_cohort(cohort, quiet=True).damages}
 
 
 def test_a_half_made_group_is_made_again(cohort: Path) -> None:

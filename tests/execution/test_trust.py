@@ -21,6 +21,7 @@ from datbatch.config import Config, TrustConfig
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
 from datbatch.execution import evaluation_run, trust_run
 from datbatch.execution.cluster_file import ACCELERATOR, IMAGING
+from datbatch.execution.mending import repair_cohort, verify_cohort
 from datbatch.execution.trust_run import choose_studies, compare_repeats, try_maps
 from datbatch.execution.trust_summary import as_text, mean_estimate, summarise
 from tests.execution.trust_figures import ALONE, CHANCE, figures
@@ -151,6 +152,21 @@ def test_figures_of_a_real_study_hang_together(tried: Path) -> None:
     assert np.ptp(list(ends)) < 1e-4
     assert min(starts) >= 0
     assert row["noise"]["correlation"] > 0.5
+
+
+def test_a_damaged_object_of_a_study_is_named_and_made_again_to_the_same_bytes(tmp_path: Path, tried: Path) -> None:
+    shutil.copytree(tried.parent, tmp_path / "own")
+    own = tmp_path / "own" / tried.name
+    (name,) = Store(own).models
+    place = sorted((own / "ledger" / "trust" / name).rglob("*.json"))[0]
+    content = place.read_bytes()
+    place.write_bytes(content.replace(b"e-", b"e+", 1))
+    (damage,) = verify_cohort(own, quiet=True).damages
+    assert (damage.array, damage.kind) == (f"ledger/trust/{name}", "unreadable")
+    assert damage.study == Store(own).studies[int(place.name.partition("-")[0])]
+    assert repair_cohort(own, workers=1, quiet=True).unmended == {}
+    assert place.read_bytes() == content
+    assert verify_cohort(own, quiet=True).damages == []
 
 
 def test_another_network_of_the_same_training_is_compared(tried: Path) -> None:

@@ -1,16 +1,19 @@
-"""A disk that is full, has no inode left or turns read-only stops a run with a clear error; mended, it ends as ever."""
+"""A disk that is full, over its quota, without inodes or read-only stops a run with a clear error; mended, it ends as
+ever.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from datbatch.cohort.store import key_path
+from datbatch.execution.mending import verify_cohort
 from tests.pipeline import assert_same_content, call_command, imaging_content, run_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
@@ -34,6 +37,52 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this machine allows no mount")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A folder with a quota, and what sets it: a file system in a file, of the kind that binds root, too."""
+    if os.geteuid() != 0 or shutil.which("btrfs") is None or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("only root with btrfs-progs can make a file system with a quota")
+    image, place = tmp_path / "image", tmp_path / "place"
+    image.touch()
+    os.truncate(image, 256 << 20)
+    place.mkdir()
+
+    def call(*words: object) -> None:
+        if subprocess.run([str(word) for word in words], capture_output=True, check=False).returncode:
+            pytest.skip(f"this machine does not allow {words[0]} {words[1]}")
+
+    call("mkfs.btrfs", "-q", image)
+    call("mount", "-o", "loop", image, place)
+    try:
+        call("btrfs", "quota", "enable", place)
+        call("btrfs", "subvolume", "create", place / "own")
+        yield place / "own", lambda limit: call("btrfs", "qgroup", "limit", limit, place / "own")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_quota_is_named_and_loses_nothing(
+    limited: tuple[Path, Callable[[str], None]], archive: Path, cheap_whole: Path, config: Path
+) -> None:
+    place, set_quota = limited
+    own = place / "cohort.zarr"
+    shutil.copy(key_path(cheap_whole), key_path(own))
+    set_quota("1300k")
+    refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
+    assert "quota" in refused["reason"].lower()
+    assert "Make room" in refused["remedy"]
+    assert str(own) in refused["stderr"], "the message does not name the store"
+    set_quota("none")
+    left = verify_cohort(own, quiet=True)
+    # The tables are behind the ledger, as after any run that ended early.
+    assert {(d.array, d.kind) for d in left.damages} <= {("status", "changed")}, "something is half written"
+    run_command("run", archive, own, "--config", config, expect=3)
+    assert_same_content(imaging_content(own), imaging_content(cheap_whole))
+    found = verify_cohort(own, quiet=True)
+    assert found.damages == []
+    assert all(orphan.ours for orphan in found.orphans)
 
 
 @pytest.mark.parametrize("short", ["size=1200k", "nr_inodes=200"])
