@@ -116,7 +116,8 @@ def _are_weights(store: Store, folder: Path) -> bool:
 
 def _is_split(store: Store, folder: Path) -> bool:
     split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
-    return {study: part for study, part in split.items() if part} == stored_split(store, folder.name)
+    parts = {study: part for study, part in split.items() if part}
+    return split.keys() <= set(store.studies) and parts == stored_split(store, folder.name)
 
 
 def stored_split(store: Store, model: str) -> dict[str, str]:
