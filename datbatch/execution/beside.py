@@ -20,9 +20,10 @@ from datbatch.errors import DatbatchError, ExposedFileError
 from datbatch.execution.certainty import EVALUATION_FILE
 from datbatch.execution.comparison import NORMAL_RANGE_FILE
 from datbatch.execution.evaluation_run import kept_decisions
-from datbatch.execution.imaging_run import KEY_CHECK, manifest_columns
+from datbatch.execution.imaging_run import FOLDED, KEY_CHECK, manifest_columns, stamp_of
 from datbatch.execution.model_run import SPLIT_FILE
 from datbatch.execution.origin import manifest_path, origin_path, read_manifest, read_origin
+from datbatch.execution.stages import IMAGING
 from datbatch.files import write_whole
 from datbatch.norms import KeptRange
 
@@ -81,6 +82,11 @@ def _is_manifest(store: Store) -> bool:
     manifest = read_manifest(store.path)
     wanted = manifest_columns(manifest) | {"study": np.asarray([e.pseudonym for e in manifest.entries], dtype=object)}
     columns = {name: store.read_table(name) for name in wanted if store.has_table(name)}
+    stages = [str(store.attributes["stages"][stage.name]["digest"]) for stage in IMAGING]
+    # Of tables that are not complete it is not known from which manifest they will be.
+    stamp = store.attributes.get(FOLDED) or None
+    if stamp not in (None, stamp_of(manifest, stages, str(store.attributes["datbatch_version"]))):
+        return False
     return all(
         np.array_equal(found, wanted[name], equal_nan=found.dtype.kind == "f") for name, found in columns.items()
     )

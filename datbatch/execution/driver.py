@@ -65,7 +65,7 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     ClusterError
         When no worker comes.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "distributed.scheduler.allowed-failures": 3,
         "distributed.scheduler.work-stealing": False,
         # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
@@ -77,6 +77,10 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     described = None if place is None else _described(place)
+    if described is None:
+        # Silence of a worker is measured by the wall clock, which jumps when it is set or a laptop wakes up: all
+        # workers would be given up at once. Those of this machine are watched as its processes.
+        settings["distributed.scheduler.worker-ttl"] = None
     with dask.config.set(settings):
         if described is None:
             devices = _accelerators() if resource == ACCELERATOR else []

@@ -184,7 +184,7 @@ def run_imaging(
         origin = Origin(folders, config)
         _require_folders(plan, origin)
         write_origin(cohort, origin, manifest)
-        stamp = _stamp(manifest, plan)
+        stamp = stamp_of(manifest, [identity.digest for identity in plan.identities.values()])
         record.note(
             manifest_sha256=stamp,
             studies=len(manifest.entries),
@@ -284,12 +284,22 @@ def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
     ]
 
 
-def _stamp(manifest: Manifest, plan: ImagingPlan) -> str:
-    """Give a digest of all that the tables follow from, once all granules are done."""
+def stamp_of(manifest: Manifest, stages: Iterable[str], version: str = __version__) -> str:
+    """Give a digest of all that the tables follow from, once all granules are done.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The studies and all that the archive says of them.
+    stages : iterable of str
+        Digests of the imaging stages, in order.
+    version : str
+        Of datbatch that writes the tables.
+    """
     # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
-    content = hashlib.sha256(f"{__version__} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
-    for identity in plan.identities.values():
-        content.update(identity.digest.encode())
+    content = hashlib.sha256(f"{version} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
+    for digest in stages:
+        content.update(digest.encode())
     for entry in manifest.entries:
         content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
     return content.hexdigest()

@@ -9,7 +9,7 @@ from datbatch.archive.codes import explain_code
 from datbatch.cohort import schema
 
 PACKAGE = Path(datbatch.__file__).parent
-OTHER_WORDS = {"shepp-logan", "ram-lak", "utf-8", "utf-8-sig", "latin-1"}
+OTHER_WORDS = {"shepp-logan", "ram-lak", "utf-8", "utf-8-sig", "latin-1", "pylibjpeg-openjpeg"}
 
 
 def spelled_codes(folder: str) -> set[str]:
