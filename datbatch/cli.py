@@ -15,7 +15,7 @@ from typing import Any
 from datbatch import __version__, commands
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
 from datbatch.completion import SHELLS
-from datbatch.errors import ConfigurationError, DatbatchError, StoreError, Terminated
+from datbatch.errors import MAKE_ROOM, ConfigurationError, DatbatchError, StoreError, Terminated
 from datbatch.location import Location, failure_of_storage, parse_location
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -368,7 +368,7 @@ def _called(options: argparse.Namespace) -> Answer:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-        return "Make room or mend the disk, then call the same command again: it resumes."
+        return MAKE_ROOM
     return "Mend it, then call again."
 
 

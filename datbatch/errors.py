@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MAKE_ROOM = "Make room or mend the disk, then call the same command again: it resumes."
+"""What to do where the system could not write."""
+
 
 class DatbatchError(Exception):
     """Base of all errors that name their reason and remedy.

@@ -111,11 +111,12 @@ def _axes(affine: _Array) -> tuple[tuple[int, int, int], tuple[float, float, flo
 
 def _check_extent(shape: tuple[int, ...], sizes_mm: _Array) -> None:
     if not (sizes_mm.min() >= VOXEL_MM[0] and sizes_mm.max() <= VOXEL_MM[1]):
-        raise InvalidTomogramError(f"a voxel of {_by(sizes_mm)} mm; possible is {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm")
+        raise InvalidTomogramError(f"a voxel of {by(sizes_mm)} mm; possible is {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm")
     extent = np.array(shape) * sizes_mm
     if any(not low <= length <= high for length, (low, high) in zip(extent, EXTENT_MM, strict=True)):
-        raise InvalidTomogramError(f"an image of {_by(extent)} mm is not of a head")
+        raise InvalidTomogramError(f"an image of {by(extent)} mm is not of a head")
 
 
-def _by(lengths: _Array) -> str:
+def by(lengths: _Array) -> str:
+    """Write lengths as `2 x 2 x 4`."""
     return " x ".join(f"{length:.4g}" for length in lengths)

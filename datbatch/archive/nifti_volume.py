@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.archive.anatomical import MAX_VOXELS
+from datbatch.archive.anatomical import MAX_VOXELS, by
 from datbatch.errors import (
     ContradictoryGeometryError,
     InvalidTomogramError,
@@ -76,8 +76,15 @@ def is_nifti(data: bytes) -> bool:
     return _order(data) != "" and (_mark(data) in _PAIR_MARKS or _mark(data) == _expected_mark(data))
 
 
-def read_volume(data: bytes) -> NiftiVolume:
+def read_volume(data: bytes, size: int) -> NiftiVolume:
     """Read the bytes of a file `.nii` or `.nii.gz`.
+
+    Parameters
+    ----------
+    data : bytes
+        What was read of it.
+    size : int
+        Bytes of the file: where it has more, it was too large to be read.
 
     Raises
     ------
@@ -92,6 +99,8 @@ def read_volume(data: bytes) -> NiftiVolume:
     """
     import nibabel
 
+    if size > len(data):
+        raise InvalidTomogramError(f"a file of {size} bytes is too large for an image of a head")
     data = _inflated(data)
     order, mark = _order(data), _mark(data)
     if mark in _PAIR_MARKS:
@@ -228,7 +237,7 @@ def _check_sizes(affine: _Array, pixdim: _Array) -> None:
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     ratio = sizes / pixdim
     if ratio.max() > _SAME_SIZE or ratio.min() < 1.0 / _SAME_SIZE:
-        raise ContradictoryGeometryError(f"pixdim says voxels of {_by(pixdim)} mm, the matrix says {_by(sizes)}")
+        raise ContradictoryGeometryError(f"pixdim says voxels of {by(pixdim)} mm, the matrix says {by(sizes)}")
 
 
 def _compare(s_form: _Array, q_form: _Array, limit_deg: float) -> None:
@@ -239,7 +248,3 @@ def _compare(s_form: _Array, q_form: _Array, limit_deg: float) -> None:
     apart = np.degrees(np.arccos(np.clip((one * other).sum(axis=0), -1.0, 1.0))).max()
     if apart > limit_deg:
         raise ContradictoryGeometryError(f"sform and qform turn the image by {apart:.0f} degrees against each other")
-
-
-def _by(lengths: _Array) -> str:
-    return " x ".join(f"{length:.4g}" for length in lengths)

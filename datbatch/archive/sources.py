@@ -22,7 +22,7 @@ from datbatch.archive.nifti_volume import is_nifti, read_volume
 from datbatch.archive.slices import tomogram_refusal
 from datbatch.archive.tomogram import read_tomogram
 from datbatch.cohort import schema
-from datbatch.errors import DatbatchError, InvalidTomogramError, NotTomogramError
+from datbatch.errors import DatbatchError, NotTomogramError
 from datbatch.location import Location
 
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -58,9 +58,7 @@ def _nifti_facts(found: FileFacts, data: bytes) -> FileFacts:
     """Add what the volume is known by: of its values also where its place in space is refused."""
     if not found.has_mark:
         raise NotTomogramError("neither DICOM nor NIfTI")
-    if found.size > len(data):
-        raise InvalidTomogramError(f"a file of {found.size} bytes is too large for an image of a head")
-    volume = read_volume(data)
+    volume = read_volume(data, found.size)
     found = replace(found, values=values_digest(volume.values))
     try:
         # Texts of the header are no part of the content: a de-identified copy is the same study.

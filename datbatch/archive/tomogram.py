@@ -14,7 +14,7 @@ from datbatch.archive.facts import age_years, scanner_name, sex
 from datbatch.archive.header import has_mark, parse, read_bytes
 from datbatch.archive.nifti_volume import read_volume
 from datbatch.archive.slices import plan_stack
-from datbatch.errors import ArchiveError, ContradictoryGeometryError, InvalidTomogramError, SeveralTomogramsError
+from datbatch.errors import ArchiveError, ContradictoryGeometryError, SeveralTomogramsError
 from datbatch.location import Location
 
 _SAME_PLACE_MM = 0.01
@@ -91,7 +91,5 @@ def _read_slices(contents: Sequence[tuple[bytes, int]]) -> Tomogram:
 
 
 def _read_nifti(data: bytes, size: int) -> Tomogram:
-    if size > len(data):
-        raise InvalidTomogramError(f"a file of {size} bytes is too large for an image of a head")
-    volume = read_volume(data)
+    volume = read_volume(data, size)
     return Tomogram(*to_anatomical(volume.values, volume.affine()))

@@ -103,8 +103,6 @@ class Ledger:
             content = unwrap(_name(key), location.read(self._place(key))[0])
             # A list is an object of the time before it bore its digest.
             return [Row(**row) for row in (content if isinstance(content, list) else content["rows"])]
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -18,6 +18,7 @@ from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from datbatch.errors import (
+    MAKE_ROOM,
     ClusterError,
     NoAcceleratorError,
     StoreError,
@@ -65,7 +66,7 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     ClusterError
         When no worker comes.
     """
-    settings: dict[str, Any] = {
+    settings = {
         "distributed.scheduler.allowed-failures": 3,
         "distributed.scheduler.work-stealing": False,
         # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
@@ -77,30 +78,9 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     described = None if place is None else _described(place)
-    if described is None:
-        # Silence of a worker is measured by the wall clock, which jumps when it is set or a laptop wakes up: all
-        # workers would be given up at once. Those of this machine are watched as its processes.
-        settings["distributed.scheduler.worker-ttl"] = None
     with dask.config.set(settings):
         if described is None:
-            devices = _accelerators() if resource == ACCELERATOR else []
-            cores = os.cpu_count() or 1
-            count = workers or (min(cores, WORKERS_PER_DEVICE * len(devices)) if devices else cores)
-            with (
-                LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    scheduler_kwargs={"dashboard": False},
-                    resources={ACCELERATOR: 1},
-                    silence_logs=logging.CRITICAL,
-                    memory_limit=0,
-                ) as cluster,
-                Client(cluster) as client,
-            ):
-                if devices:
-                    client.register_plugin(_OwnDevice(devices))
+            with _local(workers, resource) as client:
                 yield client
         elif described.kind == "running":
             with connect_running(described) as client:
@@ -108,6 +88,33 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
         else:
             with started(described, resource) as pools, Client(pools) as client:
                 yield client
+
+
+@contextmanager
+def _local(workers: int | None, resource: str) -> Iterator[Client]:
+    """Start workers on this machine."""
+    devices = _accelerators() if resource == ACCELERATOR else []
+    cores = os.cpu_count() or 1
+    count = workers or (min(cores, WORKERS_PER_DEVICE * len(devices)) if devices else cores)
+    with (
+        # Silence of a worker is measured by the wall clock, which jumps when it is set or a laptop wakes up: all
+        # workers would be given up at once. Those of this machine are watched as its processes.
+        dask.config.set({"distributed.scheduler.worker-ttl": None}),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            resources={ACCELERATOR: 1},
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        if devices:
+            client.register_plugin(_OwnDevice(devices))
+        yield client
 
 
 class _OwnDevice(WorkerPlugin):
@@ -272,7 +279,7 @@ def named(error: BaseException) -> BaseException:
         return failure_of_storage(error) or error
     return StoreError(
         f"a worker could not write to the store: {error.strerror or type(error).__name__}",
-        "Make room or mend the disk, then call the same command again: it resumes.",
+        MAKE_ROOM,
     )
 
 

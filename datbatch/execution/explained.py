@@ -209,7 +209,7 @@ class StudyExplanation(ExplainedVolume):
             relevance = self.orientation * self.regional[index, hottest]
             lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
         if self.lower_side == schema.UNCERTAIN:
-            lines.append(f"{SIDE_UNCERTAIN[0].upper()}{SIDE_UNCERTAIN[1:]}")
+            lines.append(SIDE_UNCERTAIN.capitalize())
         lines += self._binding_lines() + self._normal_lines()
         lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
         motion = f"motion {self.motion_mm:.1f} mm" if np.isfinite(self.motion_mm) else "motion not known"

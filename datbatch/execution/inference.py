@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.classifier.model import load_model
-from datbatch.classifier.network import choose_device
 from datbatch.cohort import schema
 from datbatch.cohort.envelope import unwrap, wrap
 from datbatch.cohort.store import VolumeReader
 from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds
 from datbatch.execution import driver
+from datbatch.execution.explaining import load_model_once
 from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.precision import products
@@ -63,20 +62,19 @@ def infer_on_worker(task: InferTask) -> InferRecord:
     """Read the studies once, blur them by each width and run the network over them."""
     import torch
 
-    model = load_model(task.folder)
+    model = load_model_once(task.folder)
     if model.card.weights_sha256 != task.weights_sha256:
         raise ModelError("the model was replaced while it was being evaluated")
     if model.card.shape != schema.SHAPE:
         raise ModelError(f"the model is for the grid {model.card.shape}, the volumes have {schema.SHAPE}")
     reader = VolumeReader(task.store, schema.UPTAKE.name)
     volumes = [reader[index] for index in task.studies]
-    device = choose_device()
-    network = model.network.to(device)
+    device = next(model.network.parameters()).device
     found = []
     for fwhm_mm in task.blurs_fwhm_mm:
         batch = torch.from_numpy(np.stack([blurred(volume, fwhm_mm) for volume in volumes])[:, None])
         with torch.inference_mode(), products():
-            logits = network(batch.to(device)).float().cpu().numpy()
+            logits = model.network(batch.to(device)).float().cpu().numpy()
         found.append(tuple(log_odds(logits).tolist()))
     return InferRecord(task.studies, task.blurs_fwhm_mm, tuple(found))
 
