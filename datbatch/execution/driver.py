@@ -25,6 +25,7 @@ from datbatch.errors import (
     Terminated,
 )
 from datbatch.execution.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
+from datbatch.execution.dask_settings import SETTINGS
 from datbatch.execution.pools import started
 from datbatch.execution.progress import Progress
 from datbatch.execution.running_cluster import connect_running
@@ -66,19 +67,10 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     ClusterError
         When no worker comes.
     """
-    settings = {
-        "distributed.scheduler.allowed-failures": 3,
-        "distributed.scheduler.work-stealing": False,
-        # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
-        "distributed.scheduler.http.routes": [],
-        "distributed.worker.http.routes": [],
-        # Dask would look for its graphics processors by the numbers of the parent, and end where it finds others.
-        "distributed.diagnostics.nvml": False,
-    }
     # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     described = None if place is None else _described(place)
-    with dask.config.set(settings):
+    with dask.config.set(SETTINGS):
         if described is None:
             with _local(workers, resource) as client:
                 yield client

@@ -17,6 +17,7 @@ from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import StorageError, WorkerLostError
 from datbatch.execution.isolation import LOST, call_losable
+from datbatch.execution.memory import keep_memory
 from datbatch.execution.space import store_space
 from datbatch.execution.stages import ImagedStudy, image_study
 from datbatch.location import Location
@@ -84,6 +85,7 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
 
     Deterministic: a duplicate of the task writes the same bytes.
     """
+    keep_memory()
     store, ledger = Store(task.store), Ledger(task.store)
     kept = {stage: ledger.read(key) for stage, key in task.keys.items()}
     known = {stage: rows_by_study(rows) for stage, rows in kept.items() if rows is not None}

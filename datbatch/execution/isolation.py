@@ -32,6 +32,7 @@ from datbatch.errors import (
     TimeExceededError,
     WorkerLostError,
 )
+from datbatch.execution.memory import keep_memory
 
 DEATHS = 3
 """Times in a row that an item may end its process before it is given up: others kill processes, too."""
@@ -39,9 +40,6 @@ START_SECONDS = 600.0
 """How long the libraries may take to load; on a cold network file system that is minutes."""
 GRACE_SECONDS = 5.0
 """How long the process outlives its time before it ends by itself."""
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-"""What a study frees is kept for the next one. Dask tells its workers, and so their children, to give all of it back at
-once, and fetching it anew, page by page, took as long as the imaging (measured)."""
 LOST = (WorkerLostError, TimeExceededError, MemoryExceededError)
 """What can become of an item that was too much for its process."""
 
@@ -114,7 +112,6 @@ class LosableProcess:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
-                    env=os.environ | KEEP_MEMORY,
                 )  # fmt: skip
             self._pipe = Connection(ours.detach())
             with contextlib.suppress(EOFError, OSError):
@@ -255,6 +252,7 @@ def main(descriptor: str, module: str, seconds: str, gigabytes: str) -> None:
     """Be the process that can be lost."""
     # An operator's Ctrl-C is for the command, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
     importlib.import_module(module)
     _be_modest(float(gigabytes))
     pipe: Connection[Any, Any] = Connection(int(descriptor))

@@ -18,11 +18,11 @@ from dask.utils import parse_bytes
 
 from datbatch.errors import ClusterError, ConfigurationError
 from datbatch.execution.cluster_file import Pool
+from datbatch.execution.dask_settings import worker_environment
 
 DEATH_TIMEOUT_SECONDS = 60
 """A worker ends itself when it finds no scheduler for so long: nothing is left over after the driver was killed."""
 INSTALL = "Install what starts it: pip install 'datbatch[hpc]'."
-_NO_PAGES = "export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Processes:
     def start(self, pool: Pool, place: int, name: str) -> subprocess.Popen[bytes]:
         """Start the workers of a place."""
         command = self._start.command(pool, name, str(parse_bytes(pool.memory) // pool.workers))
-        shell = "\n".join([_NO_PAGES, *pool.prologue, "exec " + " ".join(command)])
+        shell = "\n".join([*worker_environment(), *pool.prologue, "exec " + " ".join(command)])
         # A worker that ssh started hears of its end through the scheduler; the terminal makes a lost ssh end it too.
         line = ["ssh", "-tt", "-o", "BatchMode=yes", pool.hosts[place], shell] if self._remote else ["sh", "-c", shell]
         with (self._start.folder / f"{name}.log").open("wb") as log:
@@ -129,7 +129,7 @@ class Queue:
             queue=pool.queue or None,
             account=pool.account or None,
             job_extra_directives=list(pool.directives),
-            job_script_prologue=[_NO_PAGES, *pool.prologue],
+            job_script_prologue=[*worker_environment(), *pool.prologue],
             worker_extra_args=self._start.arguments(pool),
             death_timeout=DEATH_TIMEOUT_SECONDS,
             interface=self._start.interface or None,

@@ -96,8 +96,13 @@ def store_space(store: Location, config: Config) -> Space:
         When the store holds others.
     """
     name = config.register.template
-    template = _store_template(store, template_digest(name)) if name else load_template()
-    return Space(template, store_atlas(store, atlas_digest(config.quantify)))
+    return _kept_space(store, template_digest(name) if name else "", atlas_digest(config.quantify))
+
+
+@lru_cache(maxsize=2)
+def _kept_space(store: Location, template: str, atlas: str) -> Space:
+    """Give one and the same object again and again: what is measured on a template is kept by it."""
+    return Space(_store_template(store, template) if template else load_template(), store_atlas(store, atlas))
 
 
 @lru_cache(maxsize=2)
@@ -196,7 +201,6 @@ def _require_model(same: bool) -> None:
         raise ModelError("template or atlas beside the model are not those that its card describes")
 
 
-@lru_cache(maxsize=2)
 def _store_template(store: Location, wanted: str) -> Volume:
     from datbatch.cohort.store import Store
 

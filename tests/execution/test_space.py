@@ -109,6 +109,7 @@ def test_the_store_gives_back_what_it_was_made_with(own: Config, tmp_path: Path)
     write_space(store, space)
     store.consolidate()
     found = store_space(store.path, kept)
+    assert found is store_space(store.path, kept), "what is measured on a template is measured for every study"
     np.testing.assert_array_equal(found.template.data, space.template.data)
     np.testing.assert_array_equal(found.atlas.masks, space.atlas.masks)
     tree = open_cohort(store.path)
