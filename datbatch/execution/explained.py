@@ -16,7 +16,7 @@ from datbatch.execution.comparison import Comparison
 from datbatch.imaging import Atlas, Binding
 from datbatch.norms import WARNINGS
 
-SIDE_UNCERTAIN = "which side is the lower one is not certain: counting noise explains the difference."
+SIDE_UNCERTAIN = "which side is the lower one is not certain: counting noise can explain the difference."
 MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 """The classes in words."""
 

@@ -26,6 +26,11 @@ def escape(text: object) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(str(text), quote=True))
 
 
+def with_code(text: str) -> list[Child]:
+    """Mark what stands between backticks, as commands do in messages, as code."""
+    return [element("code", part) if index % 2 else part for index, part in enumerate(text.split("`"))]
+
+
 def _joined(child: Child) -> str:
     if child is None:
         return ""

@@ -15,7 +15,7 @@ from datbatch.execution.comparison import Person
 from datbatch.execution.explained import MEANINGS, SIDE_UNCERTAIN, StudyExplanation
 from datbatch.norms import WARNINGS
 from datbatch.report.document import document
-from datbatch.report.hypertext import Child, Html, element, join, table
+from datbatch.report.hypertext import Child, Html, element, join, table, with_code
 from datbatch.report.planes import Convention
 from datbatch.report.study_charts import age_panels, relevance_chart
 from datbatch.report.study_film import film
@@ -177,7 +177,7 @@ def _sentences(study: StudyExplanation) -> Iterator[Html]:
         "below, which are computed beside it.",
     )
     if study.certain is None:
-        yield element("p", f"Whether the reading is certain is not known: {study.not_judged}")
+        yield element("p", "Whether the reading is certain is not known: ", with_code(study.not_judged))
     elif not study.certain:
         yield _doubt(
             "It is uncertain: studies as close to the border between the classes are wrong more often than others. "

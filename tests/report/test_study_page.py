@@ -201,16 +201,16 @@ def test_what_is_not_known_is_said_to_be_unknown() -> None:
         comparison=None,
         not_compared="there is none",
         certain=None,
-        not_judged="nobody asked",
+        not_judged="nobody called `datbatch <evaluate>`",
         calibrated_probability=np.nan,
         uncertain_share=np.nan,
     )
     told = bare.text().splitlines()
     assert told[0].endswith("(not calibrated), certain or not is not known")
-    assert told[1] == "not known whether certain: nobody asked"
+    assert told[1] == "not known whether certain: nobody called `datbatch <evaluate>`"
     text = study_page(bare)
     assert "not calibrated" in text
-    assert "Whether the reading is certain is not known: nobody asked" in text
+    assert "Whether the reading is certain is not known: nobody called <code>datbatch &lt;evaluate&gt;</code>" in text
     assert "No normal range: there is none" in text
     said = re.sub(r"<script.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
     assert "nan" not in said.lower().replace("nanm", "")
