@@ -1,0 +1,51 @@
+"""Killed in the middle of a run whose store lies on a real S3 server, and two drivers on it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from datbatch import location
+from datbatch.cohort.store import key_path
+from datbatch.location import S3Location
+from tests.faults.conftest import with_key_of
+from tests.pipeline import (
+    assert_same_content,
+    call_command,
+    imaging_content,
+    kill_group,
+    run_command,
+    start_command,
+)
+
+
+def granules_done(store: S3Location) -> int:
+    return sum(name.startswith("ledger/quantify/") for name in location.names(store))
+
+
+def test_kills_leave_no_trace_and_a_second_driver_is_refused(
+    s3: S3Location, cheap_whole: Path, archive: Path, config: Path
+) -> None:
+    store = s3 / "cohort.zarr"
+    with_key_of(cheap_whole, key_path(store))
+    command = ("run", archive, store, "--config", config, "--workers", 2)
+    met = []
+    for alone in (False, True, False):
+        process, before = start_command(*command), granules_done(store)
+        limit = time.monotonic() + 120
+        while granules_done(store) == before and process.poll() is None:
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        met.append(process.poll() is None)
+        if met[-1]:
+            assert call_command(*command, expect=1)["error"] == "store-in-use"
+        if alone:
+            # Its workers must notice by themselves; the next run starts while they do.
+            process.kill()
+            process.wait()
+        else:
+            kill_group(process)
+    assert met[0], "the run had ended before it was killed"
+    run_command(*command, expect=3)
+    assert_same_content(imaging_content(store), imaging_content(cheap_whole))
+    assert not call_command("verify", store)["damages"]
