@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from datbatch.archive import Entry, read_study
 from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
+from datbatch.execution.isolation import call_losable
 from datbatch.execution.stages import register_study
 from datbatch.imaging import Volume, reconstruct
 from datbatch.imaging.template import Pose, PosedSum
@@ -95,8 +96,15 @@ def read_round(workspace: Path, number: int) -> Volume:
 def _volumes(task: TemplateTask) -> Iterator[tuple[int, Volume]]:
     """Reconstruct one study after the other; what cannot be read any more is left out."""
     for index, entry in task.entries.items():
+        files = tuple(task.archive / name for name in entry.files)
         try:
-            acquisition = read_study([task.archive / name for name in entry.files], config=task.config.archive)
-            yield index, reconstruct(acquisition, **vars(task.config.reconstruct))
+            volume = call_losable(reconstruct_one, (files, task.config), task.config.limits)
         except DatbatchError:
             continue
+        yield index, volume
+
+
+def reconstruct_one(study: tuple[Sequence[Location], Config]) -> Volume:
+    """Reconstruct one study from its files, in a process that can be lost."""
+    files, config = study
+    return reconstruct(read_study(files, config=config.archive), **vars(config.reconstruct))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from datbatch import cli
 from datbatch.cohort import schema
 from datbatch.cohort.store import Store
+from datbatch.config import LimitsConfig
 from datbatch.errors import TrainingDataError
 from datbatch.execution import driver, template
 from datbatch.execution.imaging_run import plan_run
@@ -166,6 +168,18 @@ def test_a_study_whose_files_are_gone_is_left_out(tmp_path: Path, cohort: Path) 
     entries = dict(enumerate(read_manifest(cohort).entries[:1]))
     record = register_shard(TemplateTask(tmp_path / "gone", tmp_path, 0, entries, read_origin(cohort).config))
     assert (record.poses, record.failed) == ({}, 1)
+
+
+@pytest.mark.parametrize(("seconds", "failed"), [(0.0, 0), (0.001, 1)])
+def test_a_study_that_takes_too_long_is_left_out(
+    seconds: float, failed: int, tmp_path: Path, archive: Path, some_study: list[Path], cohort: Path
+) -> None:
+    np.save(tmp_path / "round-0.npy", load_template().data)
+    names = tuple(path.relative_to(archive).as_posix() for path in some_study)
+    entry = replace(read_manifest(cohort).entries[0], files=names)
+    config = replace(read_origin(cohort).config, limits=LimitsConfig(study_seconds=seconds))
+    record = register_shard(TemplateTask(archive, tmp_path, 0, {0: entry}, config))
+    assert (len(record.poses), record.failed) == (1 - failed, failed)
 
 
 def test_the_command_wants_a_cohort_or_a_file(capsys: pytest.CaptureFixture[str]) -> None:
