@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import dask
 
@@ -16,3 +17,11 @@ def test_workers_elsewhere_understand_the_same_as_those_of_this_machine() -> Non
     with dask.config.set(SETTINGS):
         for key, value in WORKER_SETTINGS.items():
             assert dask.config.get(key, config=told) == dask.config.get(key) == value
+
+
+def test_workers_on_kubernetes_are_told_the_same() -> None:
+    manifest = (Path(__file__).parents[2] / "cluster" / "kubernetes" / "cluster.yaml").read_text()
+    for line in worker_environment():
+        name, value = shlex.split(line)[1].split("=", 1)
+        # The processors' workers take the scheduler's list.
+        assert manifest.count(f'{{name: {name}, value: "{value}"}}') == 2
