@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from datbatch import location
 from datbatch.cohort.store import key_path
 from datbatch.location import S3Location
@@ -17,6 +19,7 @@ from tests.pipeline import (
     run_command,
     start_command,
 )
+from tests.s3_server import environment, failing_proxy
 
 
 def granules_done(store: S3Location) -> int:
@@ -49,3 +52,24 @@ def test_kills_leave_no_trace_and_a_second_driver_is_refused(
     run_command(*command, expect=3)
     assert_same_content(imaging_content(store), imaging_content(cheap_whole))
     assert not call_command("verify", store)["damages"]
+
+
+def test_a_run_through_failing_and_slow_answers_ends_with_the_same_bits(
+    s3: S3Location, s3_endpoint: str, cheap_whole: Path, archive: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, failed = s3 / "cohort.zarr", []
+    with_key_of(cheap_whole, key_path(store))
+
+    def fault(number: int) -> tuple[int, float]:
+        if number % 10 == 3:
+            failed.append(number)
+            return (500 if number % 20 == 3 else 503), 0.0
+        return 0, 0.5 if number % 50 == 7 else 0.0
+
+    with failing_proxy(s3_endpoint, fault) as endpoint, monkeypatch.context() as through:
+        for name, value in environment(endpoint).items():
+            through.setenv(name, value)
+        run_command("run", archive, store, "--config", config, "--workers", 2, expect=3)
+        assert not run_command("verify", store)["damages"]
+    assert len(failed) > 20
+    assert_same_content(imaging_content(store), imaging_content(cheap_whole))
