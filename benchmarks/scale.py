@@ -65,7 +65,7 @@ def main() -> None:
     print(f"datbatch {__version__}, Python {platform.python_version()}, {options.workers} workers, "
           f"{time.strftime('%Y-%m-%d')}; volumes left out\n")  # fmt: skip
     print("| studies | granules | driver and scheduler, peak MB | against the smallest | overhead a granule, ms | "
-          "of it processor ms | files | ledger, MB | fold, s | resume, s (processor s) | "
+          "of it processor, ms | files | ledger, MB | fold, s | resume, s (processor s) | "
           "status, s (processor s) | one region over all, s (processor s) |")  # fmt: skip
     print("|" + "---|" * 12)
     rows = []
@@ -237,7 +237,7 @@ def memory_field(name: str) -> int:
 
 
 def draw(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the growth of each figure, both axes logarithmic."""
+    """Draw each figure, from zero, over the number of studies, which is logarithmic."""
     from matplotlib import pyplot
 
     shown = {
@@ -250,7 +250,8 @@ def draw(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     }
     figure, axes = pyplot.subplots(2, 3, figsize=(10, 5.5), layout="constrained")
     for axis, (name, title) in zip(axes.flat, shown.items(), strict=True):
-        axis.loglog([row["studies"] for row in rows], [row[name] for row in rows], "o-", color="#2b5c8a")
+        axis.semilogx([row["studies"] for row in rows], [row[name] for row in rows], "o-", color="#2b5c8a")
+        axis.set_ylim(0, 1.1 * max(row[name] for row in rows))
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("studies")
         axis.grid(which="both", alpha=0.25)

@@ -11,6 +11,8 @@ WORKER_SETTINGS: dict[str, Any] = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.log-length": 100,
+    "distributed.admin.low-level-log-length": 100,
 }
 SETTINGS: dict[str, Any] = WORKER_SETTINGS | {
     "distributed.scheduler.http.routes": [],

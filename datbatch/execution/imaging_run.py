@@ -32,6 +32,7 @@ from datbatch.execution.imaging_task import (
     image_granule,
     single_studies,
 )
+from datbatch.execution.memory import return_memory
 from datbatch.execution.norms_run import mark_norms
 from datbatch.execution.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.execution.planning import ImagingPlan, PlannedStage, plan_imaging
@@ -196,12 +197,14 @@ def run_imaging(
         if fold or plan.pending or store.attributes.get(FOLDED) != stamp:
             _start(store, ledger, manifest, plan, kept, source)
             write_space(store, space, again=fold)
+            return_memory()
             folded = ""
             try:
                 if plan.pending:
                     _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
                 folded = stamp
             finally:
+                return_memory()
                 fold_imaging(store, ledger, plan, manifest, stamp=folded)
                 record.note(processed=done.processed)
         summary = _summary(store, done)

@@ -1,4 +1,4 @@
-"""Memory that one study frees serves the next one, whatever the process was told when it was started."""
+"""What becomes of memory that was freed: a worker keeps it for its next study, the driver gives it back."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def keep_memory() -> None:
         tell = ctypes.CDLL(None).mallopt
         tell(_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
         tell(_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def return_memory() -> None:
+    """Give back what is free, where the allocator is glibc's: between small blocks in use it would be kept.
+
+    The driver calls it between phases that need much for a moment, so that their needs do not add up.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
