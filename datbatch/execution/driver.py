@@ -213,9 +213,12 @@ def run_tasks(
         future = ended.get(timeout=seconds)
         _, task = running.pop(future.key)
         error = future.exception() if future.status == "error" else None
-        if future.status in ("cancelled", "lost"):
+        if future.status == "cancelled":
             raise failure_of(client) or ClusterError("the scheduler was lost")
-        if error is None:
+        if future.status == "lost":
+            # Its worker died before the record was fetched: done again, it writes the same.
+            waiting = itertools.chain([task], waiting)
+        elif error is None:
             ended_task: _Ended[Record] = future.result()
             if progress is not None:
                 progress.at(ended_task.worker, ended_task.seconds)

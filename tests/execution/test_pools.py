@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -50,6 +51,26 @@ def test_a_job_that_is_killed_is_replaced_and_only_pools_that_serve_are_started(
     assert set(names) == {"cpu.1", "cpu.2"}
     assert not jobs()
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_result_that_is_lost_with_its_worker_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "TEND_SECONDS", 0.2)
+    names: list[str] = []
+
+    with driver.connect(cluster_file(tmp_path)) as client:
+
+        def note(name: str) -> None:
+            names.append(name)
+            if len(names) == 1:
+                # Time for the second task to end; its record lies on the worker still.
+                time.sleep(2.0)
+                os.killpg(jobs()[0].pid, signal.SIGKILL)
+                while any(worker["name"] == name for worker in driver.workers_of(client).values()):
+                    time.sleep(0.05)
+                time.sleep(0.5)
+
+        driver.run_tasks(client, own_name, range(4), on_record=note, on_lost=lambda task: [task])
+    assert names == ["cpu.1", "cpu.2", "cpu.2", "cpu.2"]
 
 
 def test_the_accelerators_pool_serves_what_asks_for_it(tmp_path: Path) -> None:

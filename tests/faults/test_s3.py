@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def test_kills_leave_no_trace_and_a_second_driver_is_refused(
             time.sleep(0.02)
         met.append(process.poll() is None)
         if met[-1]:
+            # It stands still, so that it cannot end before the second one has looked.
+            process.send_signal(signal.SIGSTOP)
             assert call_command(*command, expect=1)["error"] == "store-in-use"
         if alone:
             # Its workers must notice by themselves; the next run starts while they do.
