@@ -34,7 +34,7 @@ from datbatch import __version__
 from datbatch.cohort.ledger import FOLDER
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.verify import verify_store
-from tests.pipeline import PROGRAM, assert_same_content, imaging_content
+from tests.pipeline import PROGRAM, assert_same_content, granules_done, imaging_content
 
 STAND_IN = Path(__file__).parent.parent / "tests" / "faults" / "stand_in"
 VICTIMS = ("a worker", "the process of a study", "the driver", "the scheduler", "all at once")
@@ -127,7 +127,7 @@ def disturb(
     hit: bool | None = None
     if process.poll() is None:
         done = granules_done(cohort)
-        hit = 0 < done < len(list((cohort.parent.parent / "whole" / "cohort.zarr" / FOLDER / "quantify").glob("*/*")))
+        hit = 0 < done < granules_done(cohort.parent.parent / "whole" / "cohort.zarr")
         shoot(victim, process, others, chance)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=PATIENCE_SECONDS)
@@ -179,10 +179,6 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def granules_done(cohort: Path) -> int:
-    return len(list((cohort / FOLDER / "quantify").glob("*/*.json")))
 
 
 def compare(own: Path, whole: Path) -> None:

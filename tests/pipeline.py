@@ -11,15 +11,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datbatch import location
 from datbatch.cli import main
 from datbatch.cohort import schema
+from datbatch.cohort.ledger import FOLDER
 from datbatch.cohort.store import Store
+from datbatch.location import Location
 
 PROGRAM = str(Path(sys.executable).parent / "datbatch")
 STUDIES = 12
@@ -75,6 +79,19 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def granules_done(cohort: Location) -> int:
+    """Count the granules whose last imaging stage is in the ledger, on a disk or on S3."""
+    return sum(name.endswith(".json") for name in location.names(cohort / FOLDER / "quantify"))
+
+
+def wait_until(true: Callable[[], object], what: str = "it did not happen", patience_seconds: float = 120.0) -> None:
+    """Look again and again, and fail with what did not happen."""
+    limit = time.monotonic() + patience_seconds
+    while not true():
+        assert time.monotonic() < limit, what
+        time.sleep(0.02)
 
 
 def copy_studies(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:

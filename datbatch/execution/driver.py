@@ -212,10 +212,12 @@ def run_tasks(
         nonlocal waiting
         future = ended.get(timeout=seconds)
         _, task = running.pop(future.key)
-        error = future.exception() if future.status == "error" else None
-        if future.status == "cancelled":
+        # Read once: what was lost may be there again a moment later.
+        status = future.status
+        error = future.exception() if status == "error" else None
+        if status == "cancelled":
             raise failure_of(client) or ClusterError("the scheduler was lost")
-        if future.status == "lost":
+        if status == "lost":
             # Its worker died before the record was fetched: done again, it writes the same.
             waiting = itertools.chain([task], waiting)
         elif error is None:

@@ -48,8 +48,8 @@ class StudyExplanation(ExplainedVolume):
     mirrored : bool
         Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
     lower_side : str
-        The patient's side of lower putaminal binding, left or right; uncertain where counting noise explains the
-        difference.
+        The patient's side of lower putaminal binding, left or right; uncertain where counting noise can explain
+        the difference.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
     binding : Binding

@@ -44,7 +44,7 @@ class Quantification:
         Whether left and right were exchanged.
     lower_side : str
         The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
-        difference that counting noise explains.
+        difference that counting noise can explain.
     specific_binding_ratio : ndarray, shape (region,), float64
         In the order of `schema.REGIONS`.
     binding : Binding

@@ -9,7 +9,8 @@ import importlib.util
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ import pytest
 from datbatch.cohort.store import key_path
 from datbatch.execution import driver
 from datbatch.execution.cluster_file import ACCELERATOR
-from tests.pipeline import assert_same_content, imaging_content, run_command, start_command
+from tests import pipeline
+from tests.pipeline import assert_same_content, granules_done, imaging_content, run_command, start_command
 
 CONFIG = "[store]\ngranule_studies = 1\n"
 PATIENCE_SECONDS = 240.0
@@ -47,15 +49,7 @@ def node() -> str:
     return said("sinfo", "--noheader", "--format=%n").split()[0]
 
 
-def wait_until(true: Callable[[], object], what: str) -> None:
-    limit = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < limit, what
-        time.sleep(0.2)
-
-
-def granules_done(cohort: Path) -> int:
-    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
+wait_until = partial(pipeline.wait_until, patience_seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture

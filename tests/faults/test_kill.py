@@ -14,7 +14,15 @@ import psutil
 import pytest
 
 from datbatch.cohort.store import key_path
-from tests.pipeline import assert_same_content, imaging_content, kill_group, made_once, run_command, start_command
+from tests.pipeline import (
+    assert_same_content,
+    granules_done,
+    imaging_content,
+    kill_group,
+    made_once,
+    run_command,
+    start_command,
+)
 
 CONFIG = "[store]\ngranule_studies = 1\n"
 WORKER_KILLS = 5
@@ -49,10 +57,6 @@ def worker_processes(driver: int) -> list[psutil.Process]:
         return [p for p in below if "spawn_main" in " ".join(p.cmdline())]
     except psutil.NoSuchProcess:
         return []
-
-
-def granules_done(cohort: Path) -> int:
-    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
 
 
 def test_killed_workers_and_killed_drivers_leave_no_trace(tmp_path: Path, archive: Path, uninterrupted: Path) -> None:

@@ -15,15 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import with_key_of
-from tests.pipeline import assert_same_content, imaging_content, start_command
+from tests.pipeline import assert_same_content, granules_done, imaging_content, start_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
 PATIENCE_SECONDS = 240.0
 HOST, WORKER = "10.213.7.1", "10.213.7.2"
-
-
-def granules_done(cohort: Path) -> int:
-    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
 
 
 def wait_for_a_granule(cohort: Path, process: subprocess.Popen[str]) -> None:

@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from datbatch import location
 from datbatch.cohort.store import key_path
 from datbatch.location import S3Location
 from tests.faults.conftest import with_key_of
 from tests.pipeline import (
     assert_same_content,
     call_command,
+    granules_done,
     imaging_content,
     kill_group,
     run_command,
     start_command,
 )
 from tests.s3_server import environment, failing_proxy
-
-
-def granules_done(store: S3Location) -> int:
-    return sum(name.startswith("ledger/quantify/") for name in location.names(store))
 
 
 def test_kills_leave_no_trace_and_a_second_driver_is_refused(

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from datbatch.cohort.lock import lock_path
-from tests.pipeline import PROGRAM, STUDIES, call_command, config_text
-
-
-def granules_done(cohort: Path) -> int:
-    return len(list((cohort / "ledger" / "quantify").glob("*/*.json")))
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    limit = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+from tests.pipeline import PROGRAM, STUDIES, call_command, config_text, granules_done, wait_until
 
 
 def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_path: Path, archive: Path) -> None:
