@@ -19,7 +19,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +31,7 @@ from datbatch.errors import (
     TimeExceededError,
     WorkerLostError,
 )
+from datbatch.execution.channel import Channel
 from datbatch.execution.memory import keep_memory
 
 DEATHS = 3
@@ -61,7 +61,7 @@ class LosableProcess:
     def __init__(self, module: str, limits: LimitsConfig) -> None:
         self._module, self._limits = module, limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection[Any, Any] | None = None
+        self._channel: Channel | None = None
 
     def call(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
         """Call a function of a module's top level on an item; what it prints is dropped.
@@ -80,13 +80,13 @@ class LosableProcess:
             What the function raised.
         """
         for _ in range(DEATHS):
-            pipe = self._started()
+            channel = self._started()
             try:
-                pipe.send((function, item))
-                if not pipe.poll(self._limits.study_seconds or None):
-                    self._end(patience_seconds=0.0)
-                    raise TimeExceededError(f"the study took over {self._limits.study_seconds:g} s")
-                result, error = pipe.recv()
+                channel.send((function, item))
+                result, error = channel.receive(self._limits.study_seconds or None)
+            except TimeoutError:
+                self._end(patience_seconds=0.0)
+                raise TimeExceededError(f"the study took over {self._limits.study_seconds:g} s") from None
             except (EOFError, ConnectionError):
                 ended = self._end()
                 continue
@@ -99,9 +99,9 @@ class LosableProcess:
         """End the process."""
         self._end()
 
-    def _started(self) -> Connection[Any, Any]:
-        if self._process is not None and self._process.poll() is None and self._pipe is not None:
-            return self._pipe
+    def _started(self) -> Channel:
+        if self._process is not None and self._process.poll() is None and self._channel is not None:
+            return self._channel
         for _ in range(DEATHS):
             self._end()
             ours, theirs = socket.socketpair()
@@ -113,19 +113,18 @@ class LosableProcess:
                     [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
                 )  # fmt: skip
-            self._pipe = Connection(ours.detach())
+            self._channel = Channel(ours)
             with contextlib.suppress(EOFError, OSError):
-                if self._pipe.poll(START_SECONDS):
-                    self._pipe.recv()
-                    return self._pipe
+                self._channel.receive(START_SECONDS)
+                return self._channel
         raise ClusterError(f"a process for the studies could not be started; it ended by {_name(self._end())}")
 
     def _end(self, patience_seconds: float = 1.0) -> int:
         """End the process, if it has not ended, and give its exit status."""
-        if self._pipe is not None:
-            # Its end of the pipe tells an idle process to end.
-            self._pipe.close()
-            self._pipe = None
+        if self._channel is not None:
+            # Its end tells an idle process to end.
+            self._channel.close()
+            self._channel = None
         if self._process is None:
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -209,11 +208,11 @@ class LosableMap:
             self._idle.append(process)
 
 
-def _serve(pipe: Connection[Any, Any], seconds: float) -> None:
+def _serve(channel: Channel, seconds: float) -> None:
     """Answer until nobody asks any more."""
     while True:
         try:
-            function, item = pipe.recv()
+            function, item = channel.receive()
         except (EOFError, ConnectionError):
             return
         if seconds:
@@ -233,7 +232,7 @@ def _serve(pipe: Connection[Any, Any], seconds: float) -> None:
         except Exception as unforeseen:
             error = InternalError(f"unforeseen {type(unforeseen).__name__}")
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        pipe.send((result, error))
+        channel.send((result, error))
 
 
 def _be_modest(gigabytes: float) -> None:
@@ -255,10 +254,10 @@ def main(descriptor: str, module: str, seconds: str, gigabytes: str) -> None:
     keep_memory()
     importlib.import_module(module)
     _be_modest(float(gigabytes))
-    pipe: Connection[Any, Any] = Connection(int(descriptor))
+    channel = Channel(socket.socket(fileno=int(descriptor)))
     with contextlib.suppress(ConnectionError):
-        pipe.send("ready")
-        _serve(pipe, float(seconds))
+        channel.send("ready")
+        _serve(channel, float(seconds))
 
 
 if __name__ == "__main__":
