@@ -28,12 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from datbatch import __version__
 from datbatch.archive import Entry, scan_archive
 from datbatch.archive.manifest import INCLUDED
-from datbatch.cohort import schema
+from datbatch.cohort import layout, schema
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config
 from datbatch.execution import driver
@@ -203,7 +202,7 @@ def compared(folder: Path, volumes: npt.NDArray[np.float32], repeats: int) -> li
     store = new_store(folder / "ours.zarr", [Entry(f"s{n}", (), "") for n in range(GRANULE)], Config())
     plain = zarr.create_array(
         path, shape=volumes.shape, dtype="float32", chunks=(1, *schema.SHAPE), shards=volumes.shape,
-        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
+        compressors=layout.volume_codecs(schema.UPTAKE),
         fill_value=np.nan, chunk_key_encoding={"name": "default", "separator": "."},
     )  # fmt: skip
     ways: dict[str, Callable[[], object]] = {

@@ -1,8 +1,7 @@
-"""The arrays of one cohort, on disk or on S3: plain Zarr v3 that xarray opens alone. The only door to zarr."""
+"""The arrays of one cohort, on disk or on S3: plain Zarr v3 that xarray opens alone. Only it and `shard` know zarr."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from zarr.storage import MemoryStore, ObjectStore
 
 from datbatch import __version__, location
 from datbatch.cohort import layout, schema, seal
+from datbatch.cohort.shard import Shard
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
 
@@ -155,8 +155,8 @@ class Store:
         """Give the attributes of a group."""
         return dict(self._group(group).attrs)
 
-    def write_volumes(self, name: str, granule: int, values: npt.NDArray[np.float32]) -> list[str]:
-        """Write the volumes of one granule with one aligned shard write.
+    def shard(self, name: str, granule: int, studies: int) -> Shard:
+        """Begin to write the volumes of one granule, with one aligned shard write at the end.
 
         Parameters
         ----------
@@ -164,6 +164,27 @@ class Store:
             Path of the array: `uptake` or `relevance/<model>/map`.
         granule : int
             Number of the granule.
+        studies : int
+            How many the granule has, with those without result.
+
+        Raises
+        ------
+        GridMismatchError
+            When the granule of the store has another number.
+        """
+        array = self._array(name)
+        expected = min(self.granule_studies, array.shape[0] - granule * self.granule_studies)
+        if studies != expected:
+            raise GridMismatchError(f"granule {granule} of {name} has {expected} studies, not {studies}")
+        return Shard(array, self.path / name, granule)
+
+    def write_volumes(self, name: str, granule: int, values: npt.NDArray[np.float32]) -> list[str]:
+        """Write the volumes of one granule that are at hand all at once.
+
+        Parameters
+        ----------
+        name, granule
+            See `shard`.
         values : ndarray, shape (study, x, y, z), float32
             All studies of the granule; a study without result is NaN throughout.
 
@@ -172,13 +193,10 @@ class Store:
         list of str
             SHA-256 of each study's bytes, empty for a study without result.
         """
-        array = self._array(name)
-        first = granule * self.granule_studies
-        expected = (min(self.granule_studies, array.shape[0] - first), *array.shape[1:])
-        if values.shape != expected or values.dtype != np.float32:
-            raise GridMismatchError(f"a granule of {name} has shape {expected}, not {values.shape}")
-        array[first : first + len(values)] = values
-        return [volume_sha256(v) for v in values]
+        shard = self.shard(name, granule, len(values))
+        hashes = [shard.add(index, volume) for index, volume in enumerate(values)]
+        shard.write()
+        return hashes
 
     def volumes(self, name: str = "uptake") -> VolumeReader:
         """Give the reader of single volumes of an array."""
@@ -338,14 +356,6 @@ class VolumeReader:
             raise
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptStoreError(f"study {index} of {self._name} cannot be read: {type(error).__name__}") from error
-
-
-def volume_sha256(values: npt.NDArray[np.float32]) -> str:
-    """Hash a volume's bytes (C order, little endian); empty where the volume is NaN throughout."""
-    # Looking at all voxels of a volume that has a result would take as long as hashing it.
-    if np.isnan(values.flat[0]) and np.isnan(values).all():
-        return ""
-    return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()
 
 
 def zarr_store(path: Location, *, read_only: bool = False) -> Any:

@@ -14,7 +14,8 @@ from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.seal import METADATA, RUNS
-from datbatch.cohort.store import SEALED, Store, VolumeReader, volume_sha256
+from datbatch.cohort.shard import volume_sha256
+from datbatch.cohort.store import SEALED, Store, VolumeReader
 from datbatch.errors import CorruptStoreError, StoreError
 from datbatch.location import Location
 

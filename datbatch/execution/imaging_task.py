@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import schema
@@ -91,7 +89,7 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     known = {stage: rows_by_study(rows) for stage, rows in kept.items() if rows is not None}
     # Uptake comes out of the last stage: without its rows every volume is made again, so none of them is kept.
     rows: dict[str, list[Row]] = {stage: [] for stage in task.keys}
-    uptake = np.full((len(task.entries), *schema.SHAPE), np.nan, dtype=np.float32)
+    shard = store.shard(schema.UPTAKE.name, task.granule, len(task.entries))
     seconds: Counter[str] = Counter()
     for index, entry in enumerate(task.entries):
         imaged = _image_entry(entry, task, {s: r[entry.pseudonym] for s, r in known.items() if s != "quantify"})
@@ -99,15 +97,11 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
             # Not the study's fault: the granule is left to be done again.
             raise StorageError(imaged.rows["quantify"].reason)
         seconds.update(imaged.seconds)
-        if imaged.uptake is not None:
-            uptake[index] = imaged.uptake
         for stage, row in imaged.rows.items():
             rows[stage].append(row)
-    hashes = store.write_volumes(schema.UPTAKE.name, task.granule, uptake)
-    rows["quantify"] = [
-        replace(row, sha256={schema.UPTAKE.name: value}) if value else row
-        for row, value in zip(rows["quantify"], hashes, strict=True)
-    ]
+        if imaged.uptake is not None and (sha256 := shard.add(index, imaged.uptake)):
+            rows["quantify"][-1] = replace(rows["quantify"][-1], sha256={schema.UPTAKE.name: sha256})
+    shard.write()
     for stage, key in task.keys.items():
         ledger.commit(key, rows[stage])
     included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.status == INCLUDED]

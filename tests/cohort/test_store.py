@@ -15,7 +15,8 @@ import xarray
 from datbatch import location
 from datbatch.cohort import schema
 from datbatch.cohort.query import as_acquired, open_cohort
-from datbatch.cohort.store import Store, volume_sha256
+from datbatch.cohort.shard import volume_sha256
+from datbatch.cohort.store import Store
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, S3Location
 
