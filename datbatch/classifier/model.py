@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from datbatch import __version__
 from datbatch.classifier.checkpoint import save_tensors
 from datbatch.classifier.network import arrange, build_network, parameter_count, preset
 from datbatch.config import canonical_json
@@ -125,7 +126,8 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
             weights_sha256=file_sha256(temporary / WEIGHTS_FILE),
             versions={
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("datbatch", "torch")},
+                "datbatch": __version__,
+                "torch": version("torch"),
             },
         )
         (temporary / CARD_FILE).write_text(card.to_json() + "\n", encoding="utf-8")
