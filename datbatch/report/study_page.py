@@ -143,8 +143,9 @@ def _headline(study: StudyExplanation) -> Html:
     ]  # fmt: skip
     lowest = _lowest_putamen(study)
     if lowest is not None:
-        note = f"{region_words(study, lowest.region)}: {lowest.place} the normal range"
-        tiles.append(_tile("Lower putamen binding", f"{_signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
+        # Which is not always the side of lower binding: left and right have normal ranges of their own.
+        note = f"the lower of the two, {region_words(study, lowest.region)}: {lowest.place} the normal range"
+        tiles.append(_tile("Putamen against normal", f"{_signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
     return element("dl", tiles, class_="tiles")
 
 
