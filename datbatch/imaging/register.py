@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
+from threadpoolctl import ThreadpoolController
 
 from datbatch.config import RegisterConfig
 from datbatch.imaging.alignment import AFFINE_STRETCH_SD, MOST_STEPS, RIGID_STRETCH_SD, descend
@@ -26,6 +27,10 @@ SURE_PROBABILITY = 0.1
 """A result that is more probably a failure than this is compared with one from turned starts; few good ones are."""
 
 
+_BLAS = ThreadpoolController()
+"""Limited to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
+
+
 def _turns() -> tuple[_Array, ...]:
     """Give the turns to start from where the first start fails: 45 degrees either way about each axis."""
     turns = []
@@ -33,7 +38,8 @@ def _turns() -> tuple[_Array, ...]:
         for sign in (1.0, -1.0):
             turn = np.zeros((4, 4))
             turn[first, second], turn[second, first] = -sign * np.pi / 4, sign * np.pi / 4
-            turns.append(scipy.linalg.expm(turn))
+            with _BLAS.limit(limits=1, user_api="blas"):
+                turns.append(scipy.linalg.expm(turn))
     return tuple(turns)
 
 
@@ -100,8 +106,12 @@ def register_affine(
     GridMismatchError
         When an affine is not (4, 4) or cannot be inverted.
     """
-    config = RegisterConfig(**options)
-    fine, coarse, centre_mm = prepare(_checked(volume, affine), _checked(template, template_affine), config)
+    with _BLAS.limit(limits=1, user_api="blas"):
+        return _register(_checked(volume, affine), _checked(template, template_affine), RegisterConfig(**options))
+
+
+def _register(study: Volume, template: Volume, config: RegisterConfig) -> Registration:
+    fine, coarse, centre_mm = prepare(study, template, config)
     start = np.eye(4)
     start[:3, 3] = centre_mm
     found = _judged(fine, coarse, refine(fine, find_pose(coarse, start)), config)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from datbatch.errors import EmptyVolumeError, GridMismatchError
-from datbatch.imaging import load_template, reconstruct, register_affine
+from datbatch.imaging import load_template, reconstruct, register, register_affine
 from datbatch.imaging.smoothing import smooth_and_thin
 from datbatch.imaging.volume import Volume
 from datbatch.simulation import acquire, draw_subject
@@ -142,6 +143,23 @@ def test_the_same_study_gives_the_same_bits(head_template):
     first, second = registered(head_template, data, affine), registered(head_template, data, affine)
     assert first.template_to_study.tobytes() == second.template_to_study.tobytes()
     assert first.quality == second.quality
+
+
+def test_blas_has_one_thread_meanwhile_and_what_it_had_after(head_template, monkeypatch):
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    def watched(*given):
+        seen.append(threads())
+        return prepare(*given)
+
+    prepare, seen = register.prepare, []
+    monkeypatch.setattr(register, "prepare", watched)
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        registered(head_template, *head_volume(random_pose(1)))
+        assert threads() == before
+    assert seen == [{1}]
 
 
 def test_an_object_that_is_no_head_is_a_failure(head_template):
