@@ -41,8 +41,6 @@ SAMPLE = 4
 MOST_WORKERS = 8
 """Workers that take part in the estimate at most; more are scaled up from these."""
 VOLUME_BYTES = 4 * int(np.prod(schema.SHAPE))
-COPIES = 2
-"""Copies of a granule's volumes that a worker holds at once: the array, and what is encoded of it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,9 @@ def estimate_cost(
     measured = _measure(plan, archive, cohort, config, min(here, MOST_WORKERS) if not cluster else 1)
     seconds = before_s + measured.start_s + makespan([size * measured.study_s for size in sizes], count)
     largest = max(len(granule.entries) for granule in plan.pending)
-    memory_mb = measured.memory_mb + COPIES * VOLUME_BYTES * max(0, largest - SAMPLE) / 1e6
+    # A worker holds what it has encoded of a granule, and joins it for an upload.
+    copies = 1 if isinstance(cohort, Path) else 2
+    memory_mb = measured.memory_mb + copies * VOLUME_BYTES * max(0, largest - SAMPLE) / 1e6
     jobs = sum(len(pool.hosts) or pool.jobs for pool in pools)
     cores = sum((len(pool.hosts) or pool.jobs) * pool.cores for pool in pools) if pools else count
     return Cost(
