@@ -27,7 +27,7 @@ LEVELS = [
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {
-    "zarr": {"cohort/store.py", "cohort/layout.py"},
+    "zarr": {f"cohort/{name}.py" for name in ("store", "layout", "shard")},
     "obstore": {"location.py"},
     "distributed": {f"execution/{name}.py" for name in ("driver", "pools", "running_cluster", "worker_group")},
 }
