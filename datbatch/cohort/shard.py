@@ -106,7 +106,9 @@ def _compressor(array: Any) -> Blosc:
                 codecs=(BytesCodec(), BloscCodec() as blosc, Crc32cCodec()), index_codecs=(BytesCodec(), Crc32cCodec())
             ),
         ) if array.chunks == (1, *array.shape[1:]) and array.shards[1:] == array.shape[1:]:
-            return Blosc(blosc.cname.value, blosc.clevel, getattr(Blosc, blosc.shuffle.value.upper()), blosc.blocksize)
+            # As the store's metadata name them, whatever types zarr keeps them in.
+            given: Any = blosc.to_dict()["configuration"]
+            return Blosc(given["cname"], given["clevel"], getattr(Blosc, given["shuffle"].upper()), given["blocksize"])
     raise StoreError("volumes are encoded in the store in another way than this version of datbatch writes")
 
 
