@@ -1,7 +1,7 @@
 """One granule's volumes, encoded one by one as they come and written together: the bytes that zarr would write.
 
 Zarr encodes a shard from all its volumes at once and joins the encoded ones: nearly three times a granule's size in
-memory, where this takes the encoded ones' alone, and twice the time (`benchmarks/throughput.py`).
+memory, where this takes the encoded ones' alone, and 1.7 times as long (`benchmarks/throughput.py`).
 """
 
 from __future__ import annotations
