@@ -52,8 +52,8 @@ def coordinates(variables: Sequence[schema.Variable]) -> str:
     return " ".join(v.name for v in variables if v.coordinate and v.dims != (v.name,))
 
 
-def _codecs() -> list[Any]:
-    return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+def _codecs(compressor: Literal["lz4", "zstd"] = "zstd") -> list[Any]:
+    return [BloscCodec(cname=compressor, clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
 
 
 def volume_codecs(variable: schema.Variable) -> list[Any]:
@@ -62,8 +62,7 @@ def volume_codecs(variable: schema.Variable) -> list[Any]:
     Noise fills the uptake, and no codec makes it much smaller: lz4 takes a quarter of zstd's time for 1 % more bytes.
     Maps of relevance, most of them nearly empty, would take 40 % more.
     """
-    name: Literal["lz4", "zstd"] = "lz4" if variable is schema.UPTAKE else "zstd"
-    return [BloscCodec(cname=name, clevel=1, shuffle="bitshuffle", typesize=4), Crc32cCodec()]
+    return _codecs("lz4" if variable is schema.UPTAKE else "zstd")
 
 
 def create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, granule: int) -> None:

@@ -72,7 +72,8 @@ class Shard:
             When the volume is of another shape or type.
         """
         if volume.shape != self._shape or volume.dtype != np.float32:
-            raise GridMismatchError(f"a volume has shape {self._shape} and type float32, not {volume.shape}")
+            given = f"{volume.shape} and {volume.dtype}"
+            raise GridMismatchError(f"a volume has shape {self._shape} and type float32, not {given}")
         sha256 = volume_sha256(volume)
         if sha256:
             encoded = self._blosc.encode(np.ascontiguousarray(volume, dtype="<f4"))
@@ -120,6 +121,8 @@ def _write_pieces(place: Location, pieces: Sequence[bytes]) -> None:
     if not isinstance(place, Path):
         location.write(place, b"".join(pieces))
         return
+    # Not `files.write_whole`, which waits until tens of megabytes are on the disk: what a power cut takes of a shard,
+    # `verify` finds by the ledger's digests.
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""The arrays of one cohort, on disk or on S3: plain Zarr v3 that xarray opens alone. Only it and `shard` know zarr."""
+"""The arrays of one cohort, on disk or on S3: plain Zarr v3 that xarray opens alone, without this package."""
 
 from __future__ import annotations
 
