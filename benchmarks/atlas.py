@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging import analytic_atlas
 from datbatch.imaging.shapes import structure_mask
 

@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch import schema
 from datbatch.archive import read_study
-from datbatch.cohort import schema
 from datbatch.config import Config, ReconstructConfig
-from datbatch.execution.stages import register_study
 from datbatch.imaging import (
     Quantification,
     load_template,
@@ -38,6 +37,7 @@ from datbatch.imaging import (
     resample,
 )
 from datbatch.simulation import simulate_study, write_study
+from datbatch.study.imaging import register_study
 
 SEED = 600
 BAR = 0.04

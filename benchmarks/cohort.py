@@ -24,18 +24,17 @@ import xarray
 from landmarks import error_mm, landmarks
 from scipy.ndimage import distance_transform_edt
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import read_linkage, read_study
-from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
 from datbatch.config import Config, TrainConfig
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
-from datbatch.execution.imaging_run import run_imaging
-from datbatch.execution.model_run import explain_cohort, train_model
 from datbatch.imaging import quantify, reconstruct, region_masks, resample
 from datbatch.simulation import read_truth, simulate_archive
+from datbatch.stages.imaging import run_imaging
+from datbatch.stages.train import explain_cohort, train_model
 
 SEED = 200
 NEAR_MM = 4.0

@@ -1,7 +1,7 @@
 """How well failed normalisations are told from good ones, on studies whose true affine is known.
 
     python benchmarks/failures.py --studies 110 --seed 2        what share of failures is found
-    python benchmarks/failures.py --studies 110 --seed 1 --fit  weights for datbatch/imaging/reliability.py
+    python benchmarks/failures.py --studies 110 --seed 1 --fit  weights for datbatch/imaging/registration/reliability.py
 
 A result counts as a failure when its mean error exceeds 5 mm in the brain or 4 mm in the striata, or when there is no
 head at all. The good ones are what the registration gives; failures are made on purpose. Results made on purpose that
@@ -26,8 +26,8 @@ from scipy.spatial.transform import Rotation
 from datbatch.config import RegisterConfig
 from datbatch.errors import DatbatchError
 from datbatch.imaging import Volume, load_template
-from datbatch.imaging.register import find_pose, prepare, refine
-from datbatch.imaging.reliability import (
+from datbatch.imaging.registration.register import find_pose, prepare, refine
+from datbatch.imaging.registration.reliability import (
     FAILED_BRAIN_MM,
     FAILED_STRIATAL_MM,
     failure_probability,

@@ -149,7 +149,7 @@ def shoot(
     elif victim == SCHEDULER:
         others[0].kill()
     else:
-        mark = "datbatch.execution.isolation" if victim == STUDY else "spawn_main"
+        mark = "datbatch.workers.losable" if victim == STUDY else "spawn_main"
         with contextlib.suppress(psutil.NoSuchProcess):
             found = [p for p in psutil.Process(driver.pid).children(recursive=True) if mark in " ".join(p.cmdline())]
             if found:

@@ -24,13 +24,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import Acquisition
-from datbatch.cohort import schema
 from datbatch.config import Config
-from datbatch.execution.stages import ImagedStudy, image_study
 from datbatch.imaging import reconstruct
 from datbatch.simulation import acquire, draw_subject, write_study
+from datbatch.study.imaging import ImagedStudy, image_study
 from tests.archive.tomograms import ALL_AXES, TRANSAXIAL, multi_frame, nifti
 
 SEED = 61

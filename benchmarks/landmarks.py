@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging import region_masks
 
 

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from datbatch import __version__
 from datbatch.imaging import Volume, load_template, register_affine
-from datbatch.imaging.reliability import FAILED_BRAIN_MM, FAILED_STRIATAL_MM
+from datbatch.imaging.registration.reliability import FAILED_BRAIN_MM, FAILED_STRIATAL_MM
 
 CUT: tuple[Group, ...] = ("cut, top", "cut, base")
 PIVOT_MM = np.array([0.0, -17.0, 0.0])

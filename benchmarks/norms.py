@@ -22,18 +22,17 @@ import numpy.typing as npt
 import xarray
 from scipy.stats import skew
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import read_linkage
-from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
 from datbatch.config import Config, NormsConfig
 from datbatch.evaluation.discrimination import area_under_curve
-from datbatch.execution.imaging_run import run_imaging
-from datbatch.execution.norms_run import HEADLINE, fit_norms
 from datbatch.norms import fit_covariates, fit_harmonisation, measures
 from datbatch.norms.measures import BINDING_RATIOS
 from datbatch.simulation import read_truth, simulate_archive
+from datbatch.stages.imaging import run_imaging
+from datbatch.stages.norms import HEADLINE, fit_norms
 
 SEED = 200
 GAINS, SHIFTS = (1.0, 1.3, 0.8, 1.1), (0.0, 0.2, -0.2, 0.1)

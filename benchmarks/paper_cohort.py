@@ -20,19 +20,18 @@ from typing import Any
 
 import torch
 
-from datbatch import __version__
-from datbatch.cohort import schema
+from datbatch import __version__, schema
 from datbatch.cohort.query import open_cohort
 from datbatch.config import Config, TrainConfig
-from datbatch.execution.evaluation_run import evaluate_cohort
-from datbatch.execution.evaluation_text import SHARES, estimate, share
-from datbatch.execution.imaging_run import run_imaging
-from datbatch.execution.model_run import explain_cohort, train_model
-from datbatch.execution.norms_run import fit_norms
-from datbatch.execution.trust_run import try_maps
-from datbatch.execution.trust_summary import sentences
+from datbatch.evaluation.trust import sentences
 from datbatch.report import write_report
 from datbatch.simulation import simulate_archive
+from datbatch.stages.evaluate import evaluate_cohort
+from datbatch.stages.evaluation_text import SHARES, estimate, share
+from datbatch.stages.imaging import run_imaging
+from datbatch.stages.norms import fit_norms
+from datbatch.stages.train import explain_cohort, train_model
+from datbatch.stages.trust import try_maps
 
 STUDIES = 1306
 SEED = 2022

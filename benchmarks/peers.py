@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.imaging import Volume
-from datbatch.imaging.smoothing import smooth_and_thin
+from datbatch.imaging.registration.smoothing import smooth_and_thin
 
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 

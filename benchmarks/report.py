@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.config import Config
 from datbatch.imaging import load_template

@@ -26,18 +26,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import Entry, Manifest, load_or_create_key
 from datbatch.archive.manifest import INCLUDED
-from datbatch.cohort import schema
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path
 from datbatch.config import Config
-from datbatch.execution import driver, imaging_run, imaging_task
-from datbatch.execution.imaging_task import GranuleRecord, ImagingTask
-from datbatch.execution.origin import read_manifest
-from datbatch.execution.stages import IMAGING, ImagedStudy
+from datbatch.stages import imaging as imaging_run
+from datbatch.stages import imaging_task
+from datbatch.stages.imaging_task import GranuleRecord, ImagingTask
+from datbatch.stages.origin import read_manifest
+from datbatch.study.imaging import IMAGING, ImagedStudy
+from datbatch.workers import driver
 
 STUDIES = (1_000, 3_000, 10_000, 30_000, 100_000)
 STEPS = ("run", "resume", "status", "query")
@@ -107,7 +108,7 @@ def measured(step: str, folder: Path, count: int, workers: int) -> dict[str, flo
     cohort = folder / "cohort.zarr"
     if step == "status":
         # It loads the network's library, which a run does not: the memory of that step must not hold it.
-        from datbatch.execution.state import cohort_state
+        from datbatch.cohort.state import cohort_state
     start, worked = time.perf_counter(), time.process_time()
     if step == "run":
         return run(folder, cohort, count, workers)

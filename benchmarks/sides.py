@@ -36,17 +36,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import read_study
-from datbatch.cohort import schema
 from datbatch.config import Config
-from datbatch.execution.stages import image_study, register_study
 from datbatch.imaging import load_template, normal_side_ratio, quantify, reconstruct, resample
 from datbatch.imaging.quantify import SIDE_NOISE
 from datbatch.simulation import Convention, Site, Subject, acquire, draw_subject, site_named, write_study
 from datbatch.simulation.phantom import SIDES, Side, striatum
 from datbatch.simulation.population import anatomy, striatal_binding
 from datbatch.simulation.shapes import filled
+from datbatch.study.imaging import image_study, register_study
 
 SEED = 52
 ASYMMETRY = 0.15

@@ -22,9 +22,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.classifier import PRESETS, ModelCard, build_network, save_model
-from datbatch.cohort import schema
 from datbatch.config import Config
 from datbatch.simulation import simulate_archive
 

@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.results import ResultsReader, positions
-from datbatch.execution.origin import read_origin
-from datbatch.execution.stored_study import StoredStudies
-from datbatch.report.study_page import study_page
+from datbatch.report.study.page import study_page
+from datbatch.report.study.stored import StoredStudies
+from datbatch.stages.origin import read_origin
 
 OPTIONS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 BARE = "<!DOCTYPE html><html lang=en><title>bare</title><p id=viewer data-state=ready>bare</p></html>"

@@ -29,18 +29,18 @@ import numpy.typing as npt
 import psutil
 import zarr
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive import Entry, scan_archive
 from datbatch.archive.manifest import INCLUDED
-from datbatch.cohort import layout, schema
+from datbatch.cohort import layout
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config
-from datbatch.execution import driver
-from datbatch.execution.imaging_task import ImagingTask, image_granule
-from datbatch.execution.planning import granule_keys
-from datbatch.execution.space import configured_space, write_space
-from datbatch.execution.stages import image_study, imaging_identities
 from datbatch.simulation import simulate_archive
+from datbatch.stages.imaging_task import ImagingTask, image_granule
+from datbatch.stages.planning import granule_keys
+from datbatch.study.imaging import image_study, imaging_identities
+from datbatch.study.space import configured_space, write_space
+from datbatch.workers import driver
 
 SEED = 7
 GRANULE = Config().store.granule_studies

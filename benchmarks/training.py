@@ -27,12 +27,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.classifier.group import ALONE, joined
 from datbatch.classifier.memory import plan_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.train import Epoch, TrainedModel, train_network
-from datbatch.cohort import schema
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import TrainConfig
 from datbatch.precision import products

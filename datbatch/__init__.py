@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "open_cohort": "datbatch.accessor",
-    "explain_study": "datbatch.execution.study",
+    "explain_study": "datbatch.study.explain",
     "DatbatchError": "datbatch.errors",
     "Config": "datbatch.config",
 }
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datbatch.accessor import open_cohort
     from datbatch.config import Config
     from datbatch.errors import DatbatchError
-    from datbatch.execution.study import explain_study
+    from datbatch.study.explain import explain_study
 
 
 def __getattr__(name: str) -> Any:

@@ -143,14 +143,14 @@ class CohortAccessor:
         frame : {"as-acquired", "ipsilateral-left"}
             The patient's own left at x < 0, or as in the store.
         **options
-            `z_mm`, `convention` and `figure` of `datbatch.report.study_axes.draw`.
+            `z_mm`, `convention` and `figure` of `datbatch.report.study.axes.draw`.
 
         Returns
         -------
         ndarray of Axes, shape (kind, slice)
             With L and R, the patient's sides, and I (ipsilateral, lower binding) and C (contralateral).
         """
-        from datbatch.report.study_axes import draw
+        from datbatch.report.study.axes import draw
 
         one = {"study": study}
         root = self._cohort.dataset

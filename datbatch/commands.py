@@ -18,9 +18,9 @@ from datbatch.location import output_beside
 
 if TYPE_CHECKING:
     from datbatch.cohort.verify import Damage
-    from datbatch.execution.imaging_run import RunSummary
     from datbatch.export import Exported
     from datbatch.imaging.template import Round
+    from datbatch.stages.imaging import RunSummary
 
 EXIT_OK, EXIT_ERROR, EXIT_FAILED_STUDIES = 0, 1, 3
 NOTICE = "Research software, not a medical device."
@@ -80,9 +80,9 @@ def simulate(options: argparse.Namespace) -> Answer:
 
 def plan(options: argparse.Namespace) -> Answer:
     """Say what `run` would do, why, and what it would cost."""
-    from datbatch.execution.estimate import estimate_cost
-    from datbatch.execution.imaging_run import plan_run, prepare, stage_lines
-    from datbatch.execution.model_run import plan_models
+    from datbatch.stages.estimate import estimate_cost
+    from datbatch.stages.imaging import plan_run, prepare, stage_lines
+    from datbatch.stages.train import plan_models
 
     config = _config(options)
     started = time.monotonic()
@@ -109,7 +109,7 @@ def plan(options: argparse.Namespace) -> Answer:
 
 def run(options: argparse.Namespace) -> Answer:
     """Take an archive into a store."""
-    from datbatch.execution.imaging_run import run_imaging
+    from datbatch.stages.imaging import run_imaging
 
     ran = run_imaging(
         options.archive, options.cohort, _config(options), participants=options.participants,
@@ -120,10 +120,10 @@ def run(options: argparse.Namespace) -> Answer:
 
 def import_tomograms(options: argparse.Namespace) -> Answer:
     """Take tomograms that were reconstructed elsewhere into a store."""
-    from datbatch.cohort import schema
+    from datbatch import schema
     from datbatch.cohort.store import Store
-    from datbatch.execution.imaging_run import run_imaging
-    from datbatch.execution.origin import read_origin
+    from datbatch.stages.imaging import run_imaging
+    from datbatch.stages.origin import read_origin
 
     # Other parameters would make every study of the store anew.
     kept = options.config is None and Store.exists(options.cohort)
@@ -151,7 +151,7 @@ def _outcome(ran: RunSummary) -> str:
 
 def norms(options: argparse.Namespace) -> Answer:
     """Fit the normal range."""
-    from datbatch.execution.norms_run import fit_norms
+    from datbatch.stages.norms import fit_norms
 
     norms = fit_norms(options.cohort, _config(options), quiet=options.quiet)
     return Answer(f"{norms.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(norms))
@@ -159,7 +159,7 @@ def norms(options: argparse.Namespace) -> Answer:
 
 def train(options: argparse.Namespace) -> Answer:
     """Train a model."""
-    from datbatch.execution.model_run import train_model
+    from datbatch.stages.train import train_model
 
     config = _config(options)
     changes = {key: value for key in ("preset", "epochs", "seed") if (value := getattr(options, key)) is not None}
@@ -172,7 +172,7 @@ def train(options: argparse.Namespace) -> Answer:
 
 def explain(options: argparse.Namespace) -> Answer:
     """Infer and explain."""
-    from datbatch.execution.model_run import explain_cohort
+    from datbatch.stages.train import explain_cohort
 
     explained = explain_cohort(
         options.cohort, _config(options), model=options.model,
@@ -187,7 +187,7 @@ def explain(options: argparse.Namespace) -> Answer:
 
 def evaluate(options: argparse.Namespace) -> Answer:
     """Evaluate a model on its test set."""
-    from datbatch.execution.evaluation_run import evaluate_cohort
+    from datbatch.stages.evaluate import evaluate_cohort
 
     evaluated = evaluate_cohort(
         options.cohort, _config(options), model=options.model, blur=options.blur, each_site=options.leave_one_site_out,
@@ -198,7 +198,7 @@ def evaluate(options: argparse.Namespace) -> Answer:
 
 def trust(options: argparse.Namespace) -> Answer:
     """Try whether relevance maps can be trusted."""
-    from datbatch.execution.trust_run import try_maps
+    from datbatch.stages.trust import try_maps
 
     config = _config(options)
     if options.studies is not None:
@@ -211,7 +211,7 @@ def report(options: argparse.Namespace) -> Answer:
     """Write the report."""
     from datbatch.cohort.query import open_cohort
     from datbatch.report import write_report
-    from datbatch.report.pages import report_folder
+    from datbatch.report.cohort.pages import report_folder
 
     output = options.output or output_beside(options.cohort, "report.html")
     page = write_report(open_cohort(options.cohort), output, model=options.model, quiet=options.quiet)
@@ -236,10 +236,10 @@ def explore(options: argparse.Namespace) -> Answer:
 
 def study(options: argparse.Namespace) -> Answer:
     """Explain one study."""
-    from datbatch.execution.study import explain_study
+    from datbatch.study.explain import explain_study
 
     if options.output is not None:
-        from datbatch.report.study_folder import check_folder
+        from datbatch.report.study.folder import check_folder
 
         check_folder(options.output)
     explained = explain_study(
@@ -260,8 +260,8 @@ def study(options: argparse.Namespace) -> Answer:
 
 def status(options: argparse.Namespace) -> Answer:
     """Say what is done."""
-    from datbatch.execution.record import command_lines
-    from datbatch.execution.state import cohort_state
+    from datbatch.cohort.record import command_lines
+    from datbatch.cohort.state import cohort_state
 
     state = cohort_state(options.cohort)
     lines = command_lines(state.commands[-1]) if state.commands else []
@@ -280,7 +280,7 @@ def status(options: argparse.Namespace) -> Answer:
 def failures(options: argparse.Namespace) -> Answer:
     """List what failed, by code."""
     from datbatch.archive.codes import explain_code
-    from datbatch.execution.state import cohort_failures
+    from datbatch.cohort.state import cohort_failures
 
     found = cohort_failures(options.cohort, with_files=options.files)
     lines = []
@@ -303,9 +303,9 @@ def failures(options: argparse.Namespace) -> Answer:
 
 def retry(options: argparse.Namespace) -> Answer:
     """Run failed studies again."""
-    from datbatch.execution.imaging_run import forget_failures
-    from datbatch.execution.origin import read_origin
-    from datbatch.execution.rerun import run_again
+    from datbatch.stages.imaging import forget_failures
+    from datbatch.stages.origin import read_origin
+    from datbatch.stages.rerun import run_again
 
     unknown = sorted(set(options.code or ()) - by_code().keys())
     if unknown:
@@ -317,7 +317,7 @@ def retry(options: argparse.Namespace) -> Answer:
 
 def verify(options: argparse.Namespace) -> Answer:
     """Compare every byte with its record, and repair."""
-    from datbatch.execution.mending import repair_cohort, verify_cohort
+    from datbatch.stages.repair import repair_cohort, verify_cohort
 
     found = verify_cohort(options.cohort, quiet=options.quiet)
     lines = [f"{found.volumes} volumes read, {len(found.damages)} damaged, {len(found.orphans)} files of nothing"]
@@ -359,7 +359,7 @@ def template(options: argparse.Namespace) -> Answer:
     if (options.cohort is None) == (options.simulated is None):
         raise ConfigurationError("give a cohort, or --simulated FILE", "Call `datbatch template --help`.")
     if options.simulated is not None:
-        from datbatch.execution.simulated_template import build_simulated_template
+        from datbatch.stages.simulated_template import build_simulated_template
 
         rounds = build_simulated_template(
             options.simulated, options.studies or SIMULATED_TEMPLATE_STUDIES, rounds=options.rounds,
@@ -367,7 +367,7 @@ def template(options: argparse.Namespace) -> Answer:
         )  # fmt: skip
         said = {"template": str(options.simulated), "rounds": [dataclasses.asdict(one) for one in rounds]}
         return Answer("\n".join([str(options.simulated), *_convergence(rounds)]), said)
-    from datbatch.execution.template import build_cohort_template, normalise_with, template_path
+    from datbatch.stages.template import build_cohort_template, normalise_with, template_path
 
     output = options.output or template_path(options.cohort)
     built = build_cohort_template(
@@ -399,7 +399,7 @@ def _convergence(rounds: Sequence[Round]) -> list[str]:
 
 def atlas(options: argparse.Namespace) -> Answer:
     """Write the atlas as NIfTI."""
-    from datbatch.cohort import schema
+    from datbatch import schema
     from datbatch.imaging import write_labels
 
     names = write_labels(options.output)
@@ -438,10 +438,10 @@ def export_pages(options: argparse.Namespace) -> Answer:
     """Hand out a page for each study."""
     from datbatch.cohort.query import open_cohort
     from datbatch.errors import StoreError
-    from datbatch.execution.origin import read_origin
-    from datbatch.execution.stored_study import StoredStudies
     from datbatch.export import export_pages
-    from datbatch.report.study_page import study_page
+    from datbatch.report.study.page import study_page
+    from datbatch.report.study.stored import StoredStudies
+    from datbatch.stages.origin import read_origin
 
     try:
         archive = read_origin(options.cohort).archive
@@ -459,7 +459,7 @@ def export_pages(options: argparse.Namespace) -> Answer:
 def export_dicom(options: argparse.Namespace) -> Answer:
     """Hand out DICOM objects."""
     from datbatch.export import export_dicom
-    from datbatch.report.summary import draw_summary
+    from datbatch.report.study.summary import draw_summary
 
     if options.dicom_source is not None:
         print(

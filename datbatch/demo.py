@@ -8,21 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.config import Config, StoreConfig, TrainConfig, TrustConfig
 from datbatch.errors import NormalRangeError
-from datbatch.execution.evaluation_run import EvaluationSummary, evaluate_cohort
-from datbatch.execution.imaging_run import RunSummary, run_imaging
-from datbatch.execution.model_run import ExplainSummary, TrainSummary, explain_cohort, train_model
-from datbatch.execution.norms_run import NormsSummary, fit_norms
-from datbatch.execution.progress import Progress
-from datbatch.execution.trust_run import TrustOutcome, try_maps
+from datbatch.progress import Progress
 from datbatch.report import write_report
 from datbatch.report.explorer import write_explorer
 from datbatch.simulation import simulate_archive
+from datbatch.stages.evaluate import EvaluationSummary, evaluate_cohort
+from datbatch.stages.imaging import RunSummary, run_imaging
+from datbatch.stages.norms import NormsSummary, fit_norms
+from datbatch.stages.train import ExplainSummary, TrainSummary, explain_cohort, train_model
+from datbatch.stages.trust import TrustOutcome, try_maps
 
 SEED = 2022
 CONFIG = Config(

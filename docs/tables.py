@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 from datbatch.errors import by_code
 
 HERE = Path(__file__).parent

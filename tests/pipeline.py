@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from datbatch import location
+from datbatch import location, schema
 from datbatch.cli import main
-from datbatch.cohort import schema
 from datbatch.cohort.ledger import FOLDER
 from datbatch.cohort.store import Store
 from datbatch.location import Location

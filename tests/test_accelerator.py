@@ -15,10 +15,11 @@ from datbatch.classifier.memory import available_memory
 from datbatch.classifier.model import Model
 from datbatch.classifier.network import arrange, build_network
 from datbatch.config import TrainConfig
-from datbatch.execution import driver, explaining
-from datbatch.execution.cluster_file import ACCELERATOR
 from datbatch.precision import products
 from datbatch.relevance import explain_batch
+from datbatch.study import relevance as explaining
+from datbatch.workers import driver
+from datbatch.workers.cluster_file import ACCELERATOR
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 SHAPE = (31, 37, 25)

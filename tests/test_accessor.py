@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import xarray
 
-from datbatch import open_cohort
-from datbatch.cohort import schema
+from datbatch import open_cohort, schema
 from datbatch.cohort.store import Store
 from datbatch.errors import ModelError
 

@@ -14,11 +14,12 @@ LEVELS = [
     {"errors"},
     {"config", "files", "precision"},
     {"location"},
-    {"cohort.schema"},
-    {"archive", "imaging", "simulation", "classifier", "relevance"},
+    {"schema", "progress"},
+    {"archive", "imaging", "simulation", "classifier", "relevance", "workers"},
     {"norms", "evaluation"},
     {"cohort"},
-    {"execution"},
+    {"study"},
+    {"stages"},
     {"report", "export"},
     {"accessor", "completion", "demo"},
     {"commands"},
@@ -29,7 +30,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py
 ONE_DOOR = {
     "zarr": {f"cohort/{name}.py" for name in ("store", "layout", "shard")},
     "obstore": {"location.py"},
-    "distributed": {f"execution/{name}.py" for name in ("driver", "pools", "running_cluster", "worker_group")},
+    "distributed": {f"workers/{name}.py" for name in ("driver", "pools", "running_cluster", "group")},
 }
 ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms", "evaluation"}
 FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
@@ -37,7 +38,7 @@ FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
 
 def room(dotted: str) -> str:
     """Name the room of a dotted path below the package."""
-    return "cohort.schema" if dotted.startswith("cohort.schema") else dotted.split(".")[0]
+    return dotted.split(".")[0]
 
 
 def imported(path: Path) -> list[str]:
@@ -77,7 +78,7 @@ def test_zarr_and_distributed_have_one_door_each(path: Path) -> None:
 def test_the_package_and_its_help_load_no_heavy_library() -> None:
     heavy = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numba")
     probe = (
-        "import sys, datbatch, datbatch.cohort.schema, datbatch.cli;"
+        "import sys, datbatch, datbatch.schema, datbatch.cli;"
         f"datbatch.cli.build_parser();print([m for m in {heavy!r} if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

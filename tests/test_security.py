@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "datbatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-CHANNEL = "execution/channel.py"
+CHANNEL = "workers/channel.py"
 """Objects between a process and the one that it started itself: the only pickles, and none of them from a file."""
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 LOADERS = {("torch", "load"), ("pandas", "read_pickle"), ("pd", "read_pickle"), ("yaml", "load")}

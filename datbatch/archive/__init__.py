@@ -1,6 +1,8 @@
 """DICOM in: read one study's raw projections; scan an archive into a manifest."""
 
-from datbatch.archive.acquisition import Acquisition, StudyFacts
+from datbatch.archive.geometry.acquisition import Acquisition, StudyFacts
+from datbatch.archive.geometry.study import read_study
+from datbatch.archive.geometry.tomogram import Tomogram, read_tomogram
 from datbatch.archive.inspection import FileFacts, inspect_file
 from datbatch.archive.manifest import Entry, Manifest
 from datbatch.archive.pseudonyms import (
@@ -13,8 +15,6 @@ from datbatch.archive.pseudonyms import (
 )
 from datbatch.archive.scan import scan_archive
 from datbatch.archive.sources import SOURCES
-from datbatch.archive.study import read_study
-from datbatch.archive.tomogram import Tomogram, read_tomogram
 
 __all__ = [
     "SOURCES",

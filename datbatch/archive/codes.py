@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datbatch import errors
+from datbatch import errors, schema
 from datbatch.archive.inclusion import EXCLUSIONS, NOT_INDICATED, SYSTEM_NOT_ELIGIBLE
 from datbatch.archive.labels import ATYPICAL
-from datbatch.cohort import schema
 
 _REMEDIES = {
     NOT_INDICATED: "None; correct the participants table if the indication is wrong.",

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from datbatch.archive.elements import Elements
-from datbatch.archive.facts import age_years, sex
-from datbatch.archive.frames import declared_detectors
-from datbatch.archive.header import has_mark, parse, read_bytes
-from datbatch.archive.heads import read_detectors
+from datbatch.archive.dicom.elements import Elements
+from datbatch.archive.dicom.facts import age_years, sex
+from datbatch.archive.dicom.frames import declared_detectors
+from datbatch.archive.dicom.header import has_mark, parse, read_bytes
+from datbatch.archive.dicom.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
+from datbatch.archive.geometry.heads import read_detectors
+from datbatch.archive.geometry.study import read_study
 from datbatch.archive.inclusion import System
-from datbatch.archive.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
-from datbatch.archive.study import read_study
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
 from datbatch.location import Location

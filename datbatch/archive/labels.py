@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from datbatch.cohort.schema import LABELS
 from datbatch.errors import ContradictoryLabelError
+from datbatch.schema import LABELS
 
 ATYPICAL = "atypical"
 """A pattern of vascular or structural damage, settled by the readers jointly: such studies are excluded."""

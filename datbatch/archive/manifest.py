@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from datbatch.cohort.schema import PROJECTIONS
+from datbatch.schema import PROJECTIONS
 
 INCLUDED, FAILED, EXCLUDED = "included", "failed", "excluded"
 

@@ -9,9 +9,9 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from datbatch.cohort.schema import READS
 from datbatch.errors import ParticipantsTableError
 from datbatch.location import Location, read
+from datbatch.schema import READS
 
 DEFAULT_NAMES = ("participants.csv", "participants.tsv")
 KEYS = ("path", "study_instance_uid", "accession_number", "patient_id")

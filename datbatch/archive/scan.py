@@ -20,7 +20,6 @@ from datbatch.archive.participants import Participant, ParticipantsTable, read_p
 from datbatch.archive.pseudonyms import person_pseudonym, pseudonym, study_identifier
 from datbatch.archive.sources import SOURCES
 from datbatch.archive.walk import find_files
-from datbatch.cohort.schema import PROJECTIONS, READS
 from datbatch.config import ArchiveConfig
 from datbatch.errors import (
     ContradictoryLabelError,
@@ -38,6 +37,7 @@ from datbatch.errors import (
     WrongModalityError,
 )
 from datbatch.location import Location
+from datbatch.schema import PROJECTIONS, READS
 
 _DEFAULT = ArchiveConfig()
 _SUFFIXES = (".dcm", ".ima", ".dicom")

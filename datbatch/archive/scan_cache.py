@@ -237,7 +237,7 @@ def _code_digest() -> str:
     """Give a digest of the code that reads: what other code found is found again."""
     found = hashlib.sha256(f"{__version__} {np.__version__} {_decoder()}".encode())
     package = Path(__file__).parent.parent
-    for source in sorted([*package.glob("archive/*.py"), *(package / f"{name}.py" for name in _BELOW)]):
+    for source in sorted([*package.glob("archive/**/*.py"), *(package / f"{name}.py" for name in _BELOW)]):
         found.update(source.read_bytes())
     return found.hexdigest()
 

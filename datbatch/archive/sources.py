@@ -6,9 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from datbatch.archive.anatomical import placed_digest, to_anatomical, values_digest
-from datbatch.archive.facts import age_years, sex
-from datbatch.archive.header import has_mark, parse, read_bytes
+from datbatch import schema
+from datbatch.archive.dicom.facts import age_years, sex
+from datbatch.archive.dicom.header import has_mark, parse, read_bytes
+from datbatch.archive.dicom.nifti_volume import is_nifti, read_volume
+from datbatch.archive.geometry.anatomical import placed_digest, to_anatomical, values_digest
+from datbatch.archive.geometry.slices import tomogram_refusal
+from datbatch.archive.geometry.tomogram import read_tomogram
 from datbatch.archive.inspection import (
     FileFacts,
     StudyCheck,
@@ -18,10 +22,6 @@ from datbatch.archive.inspection import (
     header_facts,
     inspect_file,
 )
-from datbatch.archive.nifti_volume import is_nifti, read_volume
-from datbatch.archive.slices import tomogram_refusal
-from datbatch.archive.tomogram import read_tomogram
-from datbatch.cohort import schema
 from datbatch.errors import DatbatchError, NotTomogramError
 from datbatch.location import Location
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from datbatch.classifier.loader import Images
-from datbatch.cohort.schema import SPACING_MM
 from datbatch.config import TrainConfig
+from datbatch.schema import SPACING_MM
 
 SIGMA_PER_FWHM = 1.0 / math.sqrt(8.0 * math.log(2.0))
 STREAM = 1

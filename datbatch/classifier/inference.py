@@ -14,8 +14,8 @@ from torch import nn
 from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.loader import Batch, Images, load_groups
 from datbatch.classifier.threads import Threads
-from datbatch.cohort.schema import LABELS
 from datbatch.precision import products
+from datbatch.schema import LABELS
 
 Item = TypeVar("Item")
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
-from datbatch.cohort.schema import LABELS
+from datbatch.schema import LABELS
 
 
 def mean_loss(logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

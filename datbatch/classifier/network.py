@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv3d
 
-from datbatch.cohort.schema import LABELS
 from datbatch.errors import GridMismatchError, ModelError
+from datbatch.schema import LABELS
 
 FILTERS = 16
 KERNEL = 3

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import LABELS
 from datbatch.config import SplitConfig
 from datbatch.errors import ConfigurationError, SplitLeakError, TrainingDataError
+from datbatch.schema import LABELS
 
 SETS = ("train", "validation", "test")
 UNLABELLED = -1

@@ -27,10 +27,10 @@ from datbatch.classifier.network import arrange, build_network, choose_device, p
 from datbatch.classifier.split import SETS
 from datbatch.classifier.step import Step
 from datbatch.classifier.threads import Threads
-from datbatch.cohort.schema import LABELS
 from datbatch.config import TrainConfig, digest
 from datbatch.errors import ConfigurationError, DivergedError, TrainingDataError
 from datbatch.precision import products
+from datbatch.schema import LABELS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
 

@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
-from datbatch.cohort import schema
+from datbatch import schema
 
 TABLE_CHUNK_ROWS = 65_536
 _FILL: dict[str, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import ModelError, StoreError
 from datbatch.location import Location, parse_location
 

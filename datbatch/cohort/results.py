@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.query import choose_model, json_attribute
 from datbatch.errors import CorruptStoreError, StoreError
 

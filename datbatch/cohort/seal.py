@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from datbatch import location
-from datbatch.cohort import schema
+from datbatch import location, schema
 from datbatch.cohort.envelope import bears_digest, unwrap, wrap
 from datbatch.location import Location
 

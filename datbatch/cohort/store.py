@@ -13,8 +13,8 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore, ObjectStore
 
-from datbatch import __version__, location
-from datbatch.cohort import layout, schema, seal
+from datbatch import __version__, location, schema
+from datbatch.cohort import layout, seal
 from datbatch.cohort.shard import Shard
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema, seal
+from datbatch import schema
+from datbatch.cohort import seal
 from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
 from datbatch.cohort.runs import Runs

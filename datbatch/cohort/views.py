@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.query import as_acquired, choose_model, json_attribute
 from datbatch.errors import ModelError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import LABELS, READS
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
+from datbatch.schema import LABELS, READS
 
 BETWEEN = "between readers"
 

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from datbatch import __version__
-from datbatch.cohort import schema
+from datbatch import __version__, schema
 from datbatch.cohort.query import choose_model, cohort_atlas, json_attribute
 from datbatch.cohort.results import StudyResults, positions
 from datbatch.export.frames import FRAME_WORDS, IPSILATERAL_LEFT, OWN_SPACE, Frame

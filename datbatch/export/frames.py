@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.results import StudyResults
 from datbatch.imaging import Volume
 from datbatch.imaging.resample import inverse, resample

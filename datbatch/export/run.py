@@ -10,7 +10,7 @@ import xarray
 
 from datbatch.cohort.results import ResultsReader, StudyResults, positions
 from datbatch.errors import DatbatchError
-from datbatch.execution.progress import Progress
+from datbatch.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from datbatch import __version__
-from datbatch.cohort import schema
+from datbatch import __version__, schema
 from datbatch.cohort.results import LEFT, RIGHT, ModelResults, StudyResults
 from datbatch.export.nifti import NOTICE
 from datbatch.export.parametric_map import MANUFACTURER

@@ -12,8 +12,8 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from datbatch import schema
 from datbatch.archive import inspect_file, pseudonym, study_identifier
-from datbatch.cohort import schema
 from datbatch.cohort.results import StudyResults
 from datbatch.errors import UnreadableDicomError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datbatch.cohort import schema
+from datbatch import schema
 
 LABELS = {
     "region": schema.REGIONS,

@@ -16,8 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray
 
-from datbatch import __version__
-from datbatch.cohort import schema
+from datbatch import __version__, schema
 from datbatch.cohort.query import choose_model
 from datbatch.cohort.results import patient_side, positions
 from datbatch.errors import ConfigurationError

@@ -11,10 +11,8 @@ from datbatch.imaging.atlas import (
     region_masks,
 )
 from datbatch.imaging.atlas_file import read_atlas, write_labels
-from datbatch.imaging.backprojection import filtered_back_projection
 from datbatch.imaging.binding import Binding, measure_binding
-from datbatch.imaging.inverse_radon import iradon
-from datbatch.imaging.projection_quality import ProjectionQuality, assess_projections
+from datbatch.imaging.projections.quality import ProjectionQuality, assess_projections
 from datbatch.imaging.quantify import (
     Quantification,
     hottest_voxels_mean,
@@ -23,8 +21,10 @@ from datbatch.imaging.quantify import (
     scale_to_reference,
     specific_binding_ratio,
 )
-from datbatch.imaging.reconstruct import reconstruct
-from datbatch.imaging.register import Registration, register_affine
+from datbatch.imaging.reconstruction.backprojection import filtered_back_projection
+from datbatch.imaging.reconstruction.inverse_radon import iradon
+from datbatch.imaging.reconstruction.reconstruct import reconstruct
+from datbatch.imaging.registration.register import Registration, register_affine
 from datbatch.imaging.resample import mirror, resample
 from datbatch.imaging.template import (
     build_template,

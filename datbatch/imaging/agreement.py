@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging.binding import Binding
 from datbatch.imaging.binding_regions import BindingRegions, analytic_binding_regions
 

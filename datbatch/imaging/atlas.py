@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging.shapes import structure_mask
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging.atlas import STRUCTURES, Atlas, analytic_atlas, atlas_from_labels, symmetric_labels
 from datbatch.imaging.nifti import read_nifti, write_nifti

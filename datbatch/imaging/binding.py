@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.binding_regions import SEEN_SHARE, BindingRegions, Region, analytic_binding_regions

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging.atlas import Atlas, analytic_atlas, large_volume_masks
 
 _Indices = npt.NDArray[np.intp]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging.agreement import binding_flags

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging.atlas import region_masks
 from datbatch.imaging.nifti import read_nifti, write_nifti
 from datbatch.imaging.quantify import scale_to_reference
-from datbatch.imaging.register import Registration, register_affine
+from datbatch.imaging.registration.register import Registration, register_affine
 from datbatch.imaging.resample import inverse, resample
 from datbatch.imaging.volume import Volume
 

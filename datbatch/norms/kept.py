@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import MEASURES
 from datbatch.config import canonical_json
 from datbatch.errors import NormalRangeError
 from datbatch.norms.covariates import Covariates
 from datbatch.norms.normal_range import NormalRange, Prediction
 from datbatch.norms.warnings import WARNINGS
+from datbatch.schema import MEASURES
 
 LAYOUT = 1
 _COUNTS = ("normals", "outliers")

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
+from datbatch.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
 
 _SIZES = tuple(len(DEFINITIONS) * len(names) for names in (STRIATAL, STRUCTURES, SIDES))
 _STARTS = np.cumsum((0, *_SIZES))

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import DEFINITIONS
 from datbatch.errors import RecoveryTableError
 from datbatch.norms.measures import BINDING_RATIOS, DEFINITION_OF
+from datbatch.schema import DEFINITIONS
 
 LARGEST_BYTES = 1_000_000
 

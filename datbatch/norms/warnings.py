@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import TOMOGRAM
+from datbatch.schema import TOMOGRAM
 
 WARNINGS = {
     "age-missing": "no age: compared with the mean age of the normals, with a wider interval",

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datbatch.cohort.schema import LABELS, NEGATIVE, POSITIVE
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
 from datbatch.precision import products
 from datbatch.relevance.layers import Convolution, LinearMap, linear_map
 from datbatch.relevance.rules import Rule, share_among_blocks
 from datbatch.relevance.tables import choose_rules, gives_nothing_to_zeros, reads_inputs
+from datbatch.schema import LABELS, NEGATIVE, POSITIVE
 
 TARGETS = ("predicted", POSITIVE, NEGATIVE, "log_odds")
 KNOWN_LAYERS = (nn.Conv3d, nn.Linear, nn.AvgPool3d, nn.ReLU, nn.Dropout, nn.Flatten)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import STATISTICS
 from datbatch.errors import EmptyVolumeError, GridMismatchError
+from datbatch.schema import STATISTICS
 
 
 def region_statistics(

@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {"write_report": "pages", "write_study": "study_folder", "write_study_picture": "study"}
+_HOMES = {"write_report": "cohort.pages", "write_study": "study.folder", "write_study_picture": "study.figure"}
 __all__ = ["write_report", "write_study", "write_study_picture"]
 
 if TYPE_CHECKING:
-    from datbatch.report.pages import write_report
-    from datbatch.report.study import write_study_picture
-    from datbatch.report.study_folder import write_study
+    from datbatch.report.cohort.pages import write_report
+    from datbatch.report.study.figure import write_study_picture
+    from datbatch.report.study.folder import write_study
 
 
 def __getattr__(name: str) -> Any:

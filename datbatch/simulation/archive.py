@@ -15,9 +15,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from datbatch.cohort.schema import NEGATIVE, POSITIVE, READS
 from datbatch.errors import ArchiveError
 from datbatch.files import write_whole
+from datbatch.schema import NEGATIVE, POSITIVE, READS
 from datbatch.simulation.defects import Defect, defect_of, one_head, write_defective
 from datbatch.simulation.nuclear_medicine import StudyHeader, study_header, write_study
 from datbatch.simulation.phantom import SIDES

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
-from datbatch.cohort.schema import SIMULATED
+from datbatch.schema import SIMULATED
 from datbatch.simulation.identity import Identity, uid
 from datbatch.simulation.population import Subject, draw_person
 from datbatch.simulation.sites import Convention, Site

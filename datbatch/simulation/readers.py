@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.schema import NEGATIVE, POSITIVE, READS
+from datbatch.schema import NEGATIVE, POSITIVE, READS
 from datbatch.simulation.population import EVIDENCE_THRESHOLD, READERS, Subject, evidence, stream, true_label
 
 PERCEPTION_ERROR = 0.040

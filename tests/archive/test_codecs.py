@@ -13,12 +13,19 @@ from hypothesis.extra import numpy as hnp
 from openjpeg.utils import encode_array
 from pydicom import dcmread
 
-from datbatch.archive.encapsulated import JPEG_2000, JPEG_LOSSLESS, JPEG_LS, RUN_LENGTH, decode_frame, frame_fragments
-from datbatch.archive.header import read_header
-from datbatch.archive.jpeg_2000 import decode_jpeg_2000
-from datbatch.archive.jpeg_lossless import decode_jpeg_lossless
-from datbatch.archive.jpeg_ls import decode_jpeg_ls, default_thresholds
-from datbatch.archive.run_length import decode_run_length
+from datbatch.archive.dicom.encapsulated import (
+    JPEG_2000,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    RUN_LENGTH,
+    decode_frame,
+    frame_fragments,
+)
+from datbatch.archive.dicom.header import read_header
+from datbatch.archive.dicom.jpeg_2000 import decode_jpeg_2000
+from datbatch.archive.dicom.jpeg_lossless import decode_jpeg_lossless
+from datbatch.archive.dicom.jpeg_ls import decode_jpeg_ls, default_thresholds
+from datbatch.archive.dicom.run_length import decode_run_length
 from datbatch.errors import DatbatchError, LossyCompressionError, TruncatedError, UnreadableDicomError
 from tests.archive.encoders import by_others, jpeg_lossless, known_images, run_length, segment
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import datbatch
+from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 
 PACKAGE = Path(datbatch.__file__).parent
 OTHER_WORDS = {"shepp-logan", "ram-lak", "utf-8", "utf-8-sig", "latin-1", "pylibjpeg-openjpeg"}

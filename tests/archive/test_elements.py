@@ -10,8 +10,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from datbatch.archive.elements import TAGS, Elements, Layout, Walk
-from datbatch.archive.header import parse
+from datbatch.archive.dicom.elements import TAGS, Elements, Layout, Walk
+from datbatch.archive.dicom.header import parse
 from datbatch.errors import NotDicomError, TruncatedError, UnreadableDicomError
 from tests.archive.writer import SYNTAXES, UNCOMPRESSED, Style, write
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datbatch.archive.labels import truth
-from datbatch.cohort.schema import READS
 from datbatch.errors import ContradictoryLabelError
+from datbatch.schema import READS
 
 SHORT = {"n": "negative", "p": "positive", "a": "atypical", "-": "", "?": "perhaps"}
 

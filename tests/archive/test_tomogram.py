@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from datbatch import errors
 from datbatch.archive import SOURCES, read_tomogram
-from datbatch.archive.tomogram import Tomogram
+from datbatch.archive.geometry.tomogram import Tomogram
 from tests.archive.tomograms import (
     AFFINE,
     ALL_AXES,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from datbatch.archive import Acquisition
 from datbatch.norms import WARNINGS
-from datbatch.report.study_page import study_page
+from datbatch.report.study.page import study_page
 from tests.report.explained import HOT, comparison, explained_study, with_ages
 
 FLAGS = (

@@ -11,9 +11,9 @@ import torch
 
 from datbatch.classifier import memory, train_network
 from datbatch.classifier.memory import available_memory, plan_memory, require_disk
-from datbatch.cohort.schema import SHAPE
 from datbatch.config import TrainConfig
 from datbatch.errors import MemoryPlanError
+from datbatch.schema import SHAPE
 
 PAPER = TrainConfig()
 

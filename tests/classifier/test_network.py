@@ -8,8 +8,8 @@ from torch import nn
 
 from datbatch.classifier import PRESETS, build_network
 from datbatch.classifier.network import parameter_count, preset
-from datbatch.cohort.schema import LABELS, SHAPE
 from datbatch.errors import GridMismatchError, ModelError
+from datbatch.schema import LABELS, SHAPE
 
 
 def test_the_paper_preset_has_the_papers_number_of_parameters():

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from datbatch import location
-from datbatch.cohort import schema
+from datbatch import location, schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.location import Location

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datbatch.cohort import schema
+from datbatch import schema
 
 ALL = (*schema.STUDY_TABLE, *schema.RELEVANCE_TABLE, *schema.NORMAL_RANGE_TABLE, schema.UPTAKE, schema.RELEVANCE_MAP)
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from datbatch import location
-from datbatch.cohort import schema
+from datbatch import location, schema
 from datbatch.cohort.shard import Shard, volume_sha256
 from datbatch.cohort.store import Store, zarr_store
 from datbatch.errors import GridMismatchError, StoreError

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import xarray
 
-from datbatch import location
-from datbatch.cohort import schema
+from datbatch import location, schema
 from datbatch.cohort.query import as_acquired, open_cohort
 from datbatch.cohort.shard import volume_sha256
 from datbatch.cohort.store import Store

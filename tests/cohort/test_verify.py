@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datbatch import location
-from datbatch.cohort import schema
+from datbatch import location, schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.orphans import find_orphans, remove_orphans

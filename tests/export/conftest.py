@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.results import ModelResults, StudyResults
 from tests.report.synthetic import TEST_SET, blob, build_cohort
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.cohort.results import ResultsReader, positions
 from datbatch.errors import GridMismatchError, ModelError, StoreError
 from datbatch.export import bids, nifti

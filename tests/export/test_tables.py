@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import ConfigurationError, StoreError
 from datbatch.export.table_contents import MODEL_TABLES, RANGE_TABLES, ROOT_TABLES
 from datbatch.export.tables import to_csv, write_tables

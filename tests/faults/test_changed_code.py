@@ -9,8 +9,8 @@ import pytest
 
 from datbatch.cohort.store import Store
 from datbatch.config import Config, StoreConfig
-from datbatch.execution import stages
-from datbatch.execution.imaging_run import plan_run, prepare
+from datbatch.stages.imaging import plan_run, prepare
+from datbatch.study import imaging as stages
 
 
 @pytest.mark.parametrize(

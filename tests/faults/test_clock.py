@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from datbatch.cohort.record import SILENT_SECONDS, outcome_of
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, key_path
-from datbatch.execution.mending import verify_cohort
-from datbatch.execution.record import SILENT_SECONDS, outcome_of
+from datbatch.stages.repair import verify_cohort
 from tests.pipeline import assert_same_content, imaging_content, run_command, start_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from datbatch.cohort.store import key_path
-from datbatch.execution.mending import verify_cohort
+from datbatch.stages.repair import verify_cohort
 from tests.pipeline import assert_same_content, call_command, imaging_content, run_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")

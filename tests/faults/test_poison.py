@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort import schema
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
 from tests.pipeline import PROGRAM, config_text, imaging_content, run_command

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging import Volume
 from tests.reference.head_phantom import RESOLUTION_FWHM_MM, activity, grid_points
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from datbatch.errors import ConfigurationError, MissingDeviceError
-from datbatch.imaging import accelerated, backprojection
-from datbatch.imaging.backprojection import back_project
+from datbatch.imaging.reconstruction import accelerated, backprojection
+from datbatch.imaging.reconstruction.backprojection import back_project
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 OPTIONS = {"pixel_size_mm": 4.0, "cutoff_per_cm": 0.9}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 from datbatch.config import QuantifyConfig
 from datbatch.imaging import Binding, binding_flags, measure_binding, quantify
 from datbatch.imaging.agreement import CUT_SHARE

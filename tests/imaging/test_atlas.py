@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging import hottest_region_masks, label_volume, region_masks
 from datbatch.imaging.shapes import shape_table, structure_mask
 

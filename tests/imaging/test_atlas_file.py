@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from nibabel.orientations import inv_ornt_aff
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import AtlasError, DatbatchError, GridMismatchError
 from datbatch.imaging import analytic_atlas, atlas_from_labels, label_volume, read_atlas, write_labels
 from datbatch.imaging.atlas_file import NAMES

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from datbatch.archive.acquisition import Acquisition
+from datbatch.archive.geometry.acquisition import Acquisition
 from datbatch.errors import BodyContourError, ConfigurationError
 from datbatch.imaging import Volume, reconstruct
-from datbatch.imaging.attenuation import DIRECTIONS, area_mm2, body_contour, chang_factors, corners
+from datbatch.imaging.reconstruction.attenuation import DIRECTIONS, area_mm2, body_contour, chang_factors, corners
 from datbatch.simulation import acquire, draw_subject
 from datbatch.simulation.phantom import ATTENUATION_PER_MM
 from datbatch.simulation.study import subject_phantom

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging import filtered_back_projection
-from datbatch.imaging.backprojection import angular_weights, merge_directions, view_weights
-from datbatch.imaging.filters import frequency_response, padded_length
+from datbatch.imaging.reconstruction.backprojection import angular_weights, merge_directions, view_weights
+from datbatch.imaging.reconstruction.filters import frequency_response, padded_length
 from tests.reference import backprojection as reference
 
 FILTERS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")

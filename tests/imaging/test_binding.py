@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging import (

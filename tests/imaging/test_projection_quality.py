@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datbatch import schema
 from datbatch.archive import Acquisition, StudyFacts
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 from datbatch.config import QualityConfig
 from datbatch.errors import InvalidProjectionsError
 from datbatch.imaging import assess_projections
-from datbatch.imaging.projection_motion import axial_positions
-from datbatch.imaging.projection_quality import count_jump, counts_by_angle, sampling_faults
+from datbatch.imaging.projections.motion import axial_positions
+from datbatch.imaging.projections.quality import count_jump, counts_by_angle, sampling_faults
 from datbatch.simulation import acquire, draw_subject
 from tests.reference.moving_head import Turn, acquired, one_head, two_heads
 

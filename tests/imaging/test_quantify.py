@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datbatch.archive.acquisition import Acquisition
+from datbatch.archive.geometry.acquisition import Acquisition
 from datbatch.errors import (
     BodyContourError,
     ConfigurationError,

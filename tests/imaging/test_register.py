@@ -10,8 +10,9 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from datbatch.errors import EmptyVolumeError, GridMismatchError
-from datbatch.imaging import load_template, reconstruct, register, register_affine
-from datbatch.imaging.smoothing import smooth_and_thin
+from datbatch.imaging import load_template, reconstruct, register_affine
+from datbatch.imaging.registration import register
+from datbatch.imaging.registration.smoothing import smooth_and_thin
 from datbatch.imaging.volume import Volume
 from datbatch.simulation import acquire, draw_subject
 from tests.reference.head_phantom import (

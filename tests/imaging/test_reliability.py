@@ -11,8 +11,13 @@ from scipy.spatial.transform import Rotation
 
 from datbatch.config import RegisterConfig
 from datbatch.imaging import Volume, register_affine
-from datbatch.imaging.register import prepare
-from datbatch.imaging.reliability import FAILURE_WEIGHTS, failure_probability, failure_terms, quality_scores
+from datbatch.imaging.registration.register import prepare
+from datbatch.imaging.registration.reliability import (
+    FAILURE_WEIGHTS,
+    failure_probability,
+    failure_terms,
+    quality_scores,
+)
 from tests.reference.head_phantom import grid_points, head_volume, random_pose
 
 LIMIT = RegisterConfig().maximum_failure_probability

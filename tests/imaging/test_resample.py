@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import EmptyVolumeError, GridMismatchError
 from datbatch.imaging import Volume, mirror, resample
 from tests.reference.head_phantom import grid_points, random_pose

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging import (
     Volume,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datbatch.cohort.schema import MEASURES
 from datbatch.errors import NormalRangeError
 from datbatch.norms import KeptRange, fit_normal_range
+from datbatch.schema import MEASURES
 
 STUDIES = 60
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from datbatch.cohort.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
 from datbatch.norms import FAMILIES, WARNINGS, join_warnings, measures, reconstruction_class
+from datbatch.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
 
 
 def test_each_value_stands_under_its_name() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datbatch.cohort.schema import DEFINITIONS, MEASURES
 from datbatch.errors import RecoveryTableError
 from datbatch.norms import read_recovery, recover
+from datbatch.schema import DEFINITIONS, MEASURES
 
 GOOD = "scanner,definition,recovery,sd\nDuo 2,hottest_voxels,0.5,0.05\nDuo 2,fixed_regions,0.4,\n"
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from datbatch.cohort.schema import LABELS
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError
 from datbatch.relevance import explain_batch, layers, propagate, rules
+from datbatch.schema import LABELS
 from tests.reference import relevance_rules as reference
 
 SHAPE = (7, 8, 6)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from datbatch.cohort.schema import STATISTICS
 from datbatch.errors import EmptyVolumeError, GridMismatchError
 from datbatch.relevance import region_statistics
 from datbatch.relevance.regions import hottest_mean
+from datbatch.schema import STATISTICS
 
 SHAPE = (4, 5, 3)
 AXES = tuple(10.0 * (axis + 1) + 2.0 * np.arange(size) for axis, size in enumerate(SHAPE))

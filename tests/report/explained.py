@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from datbatch.cohort import schema
-from datbatch.execution.comparison import AgeCurve, Comparison, Person
-from datbatch.execution.explained import StudyExplanation
+from datbatch import schema
 from datbatch.imaging import Binding, analytic_atlas
+from datbatch.study.comparison import AgeCurve, Comparison, Person
+from datbatch.study.explained import StudyExplanation
 
 HOT = (-24.0, 2.0, 0.0)
 """Where the patient's left putamen alone is hot, and relevant, in MNI mm."""

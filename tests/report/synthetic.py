@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.config import Config
 
 GRID = np.meshgrid(*(schema.coordinates_mm(axis) for axis in range(3)), indexing="ij")

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 from xarray.core import indexing
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging import region_masks
-from datbatch.report.averages import peak_distance_mm, scan_test_set, striatal_slice, striatum_distance_mm
+from datbatch.report.cohort.averages import peak_distance_mm, scan_test_set, striatal_slice, striatum_distance_mm
 from tests.report.synthetic import TEST_SET, WHOLE, Recorded, blob, relevance_of, uptake_of
 
 OUTCOMES = ["TN", "TN", "TN", "TP", "TP", "FN", "FP"]

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from datbatch.cohort import schema
-from datbatch.report.binding_sections import normal_range_section
-from datbatch.report.binding_tables import BindingTable, definition_rows, read_binding
-from datbatch.report.contents import gather
-from datbatch.report.exhibits import Beside, Exhibits
-from datbatch.report.hypertext import element
-from datbatch.report.tables import codes_by_site, read_studies
+from datbatch import schema
+from datbatch.report.cohort.binding import normal_range_section
+from datbatch.report.cohort.binding_tables import BindingTable, definition_rows, read_binding
+from datbatch.report.cohort.contents import gather
+from datbatch.report.cohort.tables import codes_by_site, read_studies
+from datbatch.report.parts.exhibits import Beside, Exhibits
+from datbatch.report.parts.hypertext import element
 from tests.report.parsed import Page
 from tests.report.synthetic import TEST_SET, build_cohort
 

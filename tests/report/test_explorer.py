@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from datbatch import schema
 from datbatch.cli import main
-from datbatch.cohort import schema
 from datbatch.cohort.query import open_cohort
 from datbatch.commands import EXIT_FAILED_STUDIES
 from datbatch.errors import ConfigurationError
-from datbatch.report.classification import read_model
+from datbatch.report.cohort.classification import read_model
 from datbatch.report.explorer import Column, write_columns, write_explorer
 from datbatch.report.explorer.columns import cohort_columns, worth_a_look
 from datbatch.report.explorer.volumes import LEVELS, halve

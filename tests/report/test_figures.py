@@ -10,12 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from datbatch.cohort import schema
+from datbatch import schema
 from datbatch.imaging.volume import Volume
-from datbatch.report import plates
-from datbatch.report.averages import GroupImages, GroupMean
-from datbatch.report.figures import HOT_IRON, to_png, to_print_png, to_svg
-from datbatch.report.planes import (
+from datbatch.report.cohort.averages import GroupImages, GroupMean
+from datbatch.report.parts import plates
+from datbatch.report.parts.figures import HOT_IRON, to_png, to_print_png, to_svg
+from datbatch.report.parts.planes import (
     AVERAGE,
     patient_marks,
     store_plane,
@@ -25,8 +25,8 @@ from datbatch.report.planes import (
     transaxial_plane,
     uptake_limits,
 )
-from datbatch.report.plates import Scales
-from datbatch.report.study import draw_study, write_study_picture
+from datbatch.report.parts.plates import Scales
+from datbatch.report.study.figure import draw_study, write_study_picture
 from tests.report.synthetic import blob
 
 LEFT_FRONT = (-30.0, 30.0, 2.0)

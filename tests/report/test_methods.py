@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datbatch.config import Config, ExplainConfig, ReconstructConfig, SplitConfig, TrainConfig
-from datbatch.report.methods import classifier_text, imaging_text
-from datbatch.report.references import REFERENCES, bibtex, cited, numbered
+from datbatch.report.cohort.methods import classifier_text, imaging_text
+from datbatch.report.parts.references import REFERENCES, bibtex, cited, numbered
 
 
 def test_the_text_says_whether_attenuation_was_corrected():

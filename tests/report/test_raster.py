@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datbatch.report.figures import DIVERGING, HOT_IRON
-from datbatch.report.raster import (
+from datbatch.report.parts.figures import DIVERGING, HOT_IRON
+from datbatch.report.parts.raster import (
     DIVERGING_COLOURS,
     HOT_IRON_COLOURS,
     OVERLAY_COLOURS,

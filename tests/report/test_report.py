@@ -17,11 +17,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from datbatch.errors import ConfigurationError, ModelError
-from datbatch.report import contents, plates, relevance_sections, write_report
-from datbatch.report.contents import gather
-from datbatch.report.document import POLICY
-from datbatch.report.pages import RECORD_FILE, render
-from datbatch.report.wording import scientific
+from datbatch.report import write_report
+from datbatch.report.cohort import contents
+from datbatch.report.cohort import relevance as relevance_sections
+from datbatch.report.cohort.contents import gather
+from datbatch.report.cohort.pages import RECORD_FILE, render
+from datbatch.report.parts import plates
+from datbatch.report.parts.document import POLICY
+from datbatch.report.parts.wording import scientific
 from tests.report.parsed import Page
 from tests.report.synthetic import CARD, LEFT_OUT, TEST_SET, WHOLE, Synthetic, build_cohort
 

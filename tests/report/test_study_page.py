@@ -18,15 +18,17 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from datbatch import schema
 from datbatch.archive import Acquisition
-from datbatch.cohort import schema
 from datbatch.errors import ConfigurationError
-from datbatch.report import study_film, study_folder, study_pictures
-from datbatch.report.document import POLICY
-from datbatch.report.study_charts import age_panels, relevance_chart
-from datbatch.report.study_film import view_marks
-from datbatch.report.study_folder import FILES, write_study
-from datbatch.report.study_page import study_page
+from datbatch.report.parts.document import POLICY
+from datbatch.report.study.charts import age_panels, relevance_chart
+from datbatch.report.study.figure import film as study_film
+from datbatch.report.study.figure import folder as study_folder
+from datbatch.report.study.figure import pictures as study_pictures
+from datbatch.report.study.film import view_marks
+from datbatch.report.study.folder import FILES, write_study
+from datbatch.report.study.page import study_page
 from tests.report.explained import HOT, comparison, explained_study, with_ages
 from tests.report.parsed import Page
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 from datbatch.cohort.query import choose_model, json_attribute
 from datbatch.errors import by_code
-from datbatch.report.classification import (
+from datbatch.report.cohort.classification import (
     PAPER_NETWORK,
     PAPER_RELEVANCE,
     learned_ratio_cut,
@@ -20,7 +20,7 @@ from datbatch.report.classification import (
     read_model,
     reader_agreement,
 )
-from datbatch.report.tables import by_site, count_flow, demographics, read_studies
+from datbatch.report.cohort.tables import by_site, count_flow, demographics, read_studies
 from tests.report.synthetic import TEST_SET, WHOLE, Synthetic, build_cohort
 
 

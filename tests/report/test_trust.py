@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from datbatch.config import TrustConfig, canonical_json
-from datbatch.execution.trust_summary import summarise
-from datbatch.report.exhibits import Exhibits
-from datbatch.report.hypertext import element
-from datbatch.report.trust_sections import trust_section
-from tests.execution.trust_figures import ALONE, CHANCE, figures
+from datbatch.evaluation.trust import summarise
+from datbatch.report.cohort.trust import trust_section
+from datbatch.report.parts.exhibits import Exhibits
+from datbatch.report.parts.hypertext import element
 from tests.report.parsed import Page
+from tests.stages.trust_figures import ALONE, CHANCE, figures
 
 
 def section(**attributes: Any) -> Page:

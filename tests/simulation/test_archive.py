@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from datbatch.cohort.schema import READS
 from datbatch.errors import ArchiveError
+from datbatch.schema import READS
 from datbatch.simulation import identity_canaries, read_truth, simulate_archive, truth_path
 from datbatch.simulation.archive import plan_study, write_planned
 from datbatch.simulation.defects import BLOCK, DEFECTS, defect_of

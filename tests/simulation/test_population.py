@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from datbatch.cohort.schema import READS
+from datbatch.schema import READS
 from datbatch.simulation import draw_reads, draw_subject
 from datbatch.simulation.phantom import SIDES, Tube, striatum
 from datbatch.simulation.population import (

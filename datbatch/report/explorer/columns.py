@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from datbatch.cohort import schema
-from datbatch.report.classification import Model, outcomes
-from datbatch.report.tables import read_studies
+from datbatch import schema
+from datbatch.report.cohort.classification import Model, outcomes
+from datbatch.report.cohort.tables import read_studies
 
 Kind = Literal["number", "category", "tags", "text"]
 """A tag is one of several words that a study may bear at once; a text is (nearly) different for each study."""

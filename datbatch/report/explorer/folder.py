@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from datbatch import __version__
+from datbatch import __version__, schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort import schema
 from datbatch.cohort.query import choose_model
 from datbatch.cohort.results import ResultsReader
 from datbatch.errors import ConfigurationError, CorruptStoreError
-from datbatch.execution.progress import Progress
 from datbatch.files import write_whole
-from datbatch.report.classification import read_model
+from datbatch.progress import Progress
+from datbatch.report.cohort.classification import read_model
 from datbatch.report.explorer.columns import (
     FIRST_AXES,
     FIRST_COLOURS,
@@ -36,8 +35,8 @@ from datbatch.report.explorer.columns import (
     worth_a_look,
 )
 from datbatch.report.explorer.volumes import VOLUME_BYTES, study_volumes
-from datbatch.report.raster import GREY_COLOURS, HOT_IRON_COLOURS, OVERLAY_COLOURS
-from datbatch.report.study_pictures import GREY_SHARE, OPAQUE, VISIBLE
+from datbatch.report.parts.raster import GREY_COLOURS, HOT_IRON_COLOURS, OVERLAY_COLOURS
+from datbatch.report.study.pictures import GREY_SHARE, OPAQUE, VISIBLE
 
 PAGE, CODE, DATA, STUDIES = "index.html", "code", "data", "studies"
 VOLUMES_AT_MOST = 10_000

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.cohort.results import StudyResults
-from datbatch.report.planes import patient_marks, study_marks, symmetric_limits, uptake_limits
+from datbatch.report.parts.planes import patient_marks, study_marks, symmetric_limits, uptake_limits
 
 VOLUME_BYTES = 100_000
 """What one study takes, about: what is said before the files are written."""

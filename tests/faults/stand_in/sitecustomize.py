@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-STAGES = "datbatch.execution.stages"
+STAGES = "datbatch.study.imaging"
 WANTED = os.environ.get("DATBATCH_STAND_IN", "")
 
 

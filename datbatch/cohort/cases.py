@@ -1,0 +1,99 @@
+"""Read from the tables of a store what an evaluation looks at, whether by zarr or by xarray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch import schema
+from datbatch.classifier.split import encode_labels
+from datbatch.config import digest
+from datbatch.evaluation.cases import Cases
+from datbatch.norms.measures import measures
+
+EVALUATE_VERSION = 1
+Column = Callable[[str, str], "npt.NDArray[Any] | None"]
+"""Gives a column by its name and group, None where the store has none."""
+
+PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
+HOTTEST = schema.STATISTICS.index("hottest_mean")
+HEADLINE = schema.MEASURES.index("hottest_voxels putamen_ipsilateral")
+REGIONAL = tuple(index for index, name in enumerate(schema.MEASURES) if "hottest_voxels" in name.split())
+"""Measures that the tree may use: the paper's definition."""
+
+
+def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cases:
+    """Arrange the tables of a store and of one of its models.
+
+    Parameters
+    ----------
+    column : callable
+        Reads a column of the root (group "") or of a group.
+    model : str
+        Name of the model.
+    attributes : mapping
+        Of the model's group: its card holds the orientation of relevance.
+    """
+    group = f"relevance/{model}"
+    pseudonyms = column("study", "")
+    assert pseudonyms is not None
+    studies = len(pseudonyms)
+
+    def texts(name: str, of: str = "") -> npt.NDArray[np.str_]:
+        found = column(name, of)
+        return np.full(studies, "", dtype=np.str_) if found is None else _texts(found)
+
+    def numbers(name: str, of: str = "") -> npt.NDArray[np.float64] | None:
+        found = column(name, of)
+        return None if found is None else np.asarray(found, dtype=np.float64)
+
+    def one(name: str, of: str, *at: int) -> npt.NDArray[np.float64]:
+        found: Any = numbers(name, of)
+        return np.full(studies, np.nan) if found is None else np.asarray(found[(slice(None), *at)])
+
+    orientation = json.loads(attributes["card"]).get("orientation") or {}
+    cut = orientation.get("threshold")
+    tables = [numbers(name) for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")]
+    regional = np.empty((studies, 0))
+    if tables[0] is not None and tables[1] is not None and tables[2] is not None:
+        regional = measures(tables[0], tables[1], tables[2])[:, REGIONAL]
+    flags, reads, done = column("inconsistent", group), column("reads", ""), texts("status") == schema.DONE
+    return Cases(
+        study=texts("study"),
+        # What has no image is outside every figure.
+        label=np.where(done, encode_labels(texts("label")), -1),
+        split=texts("split", group),
+        site=texts("site"),
+        sex=texts("sex"),
+        age_years=one("age", ""),
+        counts=one("counts", ""),
+        binding_ratio=one("specific_binding_ratio", "", PUTAMEN),
+        regional=regional,
+        regional_names=tuple(schema.MEASURES[index] for index in REGIONAL) if regional.shape[1] else (),
+        z_score=one("z_score", schema.NORMAL_RANGE, HEADLINE),
+        normal_split=texts("split", schema.NORMAL_RANGE),
+        reads=np.full((studies, len(schema.READS)), "") if reads is None else _texts(reads),
+        log_odds=one("log_odds", group),
+        putamen_relevance=float(orientation.get("sign", 1.0)) * one("regional", group, PUTAMEN, HOTTEST),
+        relevance_cut=float("nan") if cut is None else float(cut),
+        inconsistent=np.zeros(studies, dtype=bool) if flags is None else np.asarray(flags, dtype=bool),
+    )
+
+
+def read_evaluation(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what `datbatch evaluate` stored in the attributes of a model's group; empty where it was not called."""
+    return dict(json.loads(attributes["evaluation"])) if "evaluation" in attributes else {}
+
+
+def evaluation_digest(cases: Cases, weights: Mapping[str, str]) -> str:
+    """Say what an evaluation rests on: the tables, the model and its repeats."""
+    return digest([EVALUATE_VERSION, cases.digest(), dict(weights)])
+
+
+def _texts(values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+    # By way of objects: NumPy casts its own texts of variable length to no other.
+    return values.astype(object).astype(np.str_)

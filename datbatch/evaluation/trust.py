@@ -1,0 +1,251 @@
+"""From the figures of single studies to what is said of a model: means with intervals, and one sentence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from datbatch import schema
+from datbatch.evaluation.estimates import Estimate, as_json
+from datbatch.relevance.flipping import area_between
+
+FEW = 10
+"""Studies below which intervals are too wide to say much."""
+
+Study = tuple[str, Mapping[str, Any]]
+"""A study's label and what `trust_task.try_map` found."""
+
+
+def mean_estimate(values: Iterable[float | None]) -> Estimate:
+    """Give the mean over studies with Student's 95 % interval; NaN where there are too few values.
+
+    Parameters
+    ----------
+    values : iterable of float or None
+        One for each study; what is not defined is left out.
+    """
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if known.size < 2:
+        return Estimate(float(known.mean()) if known.size else np.nan, np.nan, np.nan, np.nan)
+    error = float(known.std(ddof=1) / np.sqrt(known.size))
+    half = float(t.ppf(0.975, known.size - 1)) * error
+    mean = float(known.mean())
+    return Estimate(mean, error, mean - half, mean + half)
+
+
+def summarise(studies: Sequence[Study], chance: Mapping[str, float], repeats: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the figures of the studies.
+
+    Parameters
+    ----------
+    studies : sequence of (label, figures)
+        At least one.
+    chance : mapping
+        Share of the brain's voxels in "striatum" and "wider": mass and rank of a map without information.
+    repeats : mapping
+        From `trust_run.compare_repeats`.
+
+    Returns
+    -------
+    dict
+        JSON values; an `Estimate` as a dictionary; null where a figure is not defined.
+    """
+    found = [values for _, values in studies]
+    labels = [label for label, _ in studies]
+    summary = {
+        "studies": {label: labels.count(label) for label in schema.LABELS},
+        "conservation": _conservation([one["conservation"] for one in found]),
+        "randomisation": _by_layer([one["randomisation"] for one in found], ("absolute", "signed")),
+        "flipping": _flipping([one["flipping"] for one in found]),
+        "localisation": {
+            label: _localisation([one["localisation"] for one, own in zip(found, labels, strict=True) if own == label])
+            for label in schema.LABELS
+        },
+        "chance": dict(chance),
+        "noise": _noise(found, labels),
+        "repeats": dict(repeats),
+    }
+    plain: dict[str, Any] = as_json(_plain(summary))
+    return plain
+
+
+def _by_layer(studies: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"layer": same[0]["layer"], **{name: mean_estimate(one[name] for one in same) for name in names}}
+        for same in zip(*studies, strict=True)
+    ]
+
+
+def _conservation(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kept = [one["kept"] for one in studies if one["kept"] is not None]
+    return {
+        "layers": _by_layer([one["layers"] for one in studies], ("kept", "biases", "stabilisers")),
+        "kept": mean_estimate(kept),
+        "least": min(kept, default=None),
+        "most": max(kept, default=None),
+    }
+
+
+def _flipping(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    orders = ("relevance", "magnitude", "random")
+    shares = np.asarray(studies[0]["shares"])
+    curves = {name: np.array([one[name] for one in studies]) for name in orders}
+    areas = {
+        name: mean_estimate(
+            area_between(shares, random, curve) for random, curve in zip(curves["random"], curves[name], strict=True)
+        )
+        for name in orders[:2]
+    }
+    return {
+        "shares": shares.tolist(),
+        "curves": {name: curve.mean(axis=0).tolist() for name, curve in curves.items()},
+        # Probability of the predicted class, 1 / (1 + exp(-log odds)), without overflow.
+        "probability": {name: np.exp(-np.logaddexp(0, -curve)).mean(axis=0).tolist() for name, curve in curves.items()},
+        "area": areas,
+    }
+
+
+def _localisation(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = studies[0] if studies else ()
+    return {
+        name: {kind: mean_estimate(one[name][kind] for one in studies) for kind in ("mass", "rank")} for name in names
+    }
+
+
+def _noise(studies: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+    noise = [one["noise"] for one in studies]
+    sds = [one["putamen_sd"] for one in noise if one["putamen_sd"] is not None]
+    putamen = {
+        label: [one["putamen"] for one, own in zip(noise, labels, strict=True) if own == label]
+        for label in schema.LABELS
+    }
+    distance = None
+    if all(putamen.values()):
+        distance = float(np.mean(putamen[schema.POSITIVE]) - np.mean(putamen[schema.NEGATIVE]))
+    sd = float(np.sqrt(np.mean(np.square(sds)))) if sds else None
+    return {
+        "correlation": mean_estimate(one["correlation"] for one in noise),
+        "same_prediction": mean_estimate(one["same_prediction"] for one in noise),
+        "putamen_sd": sd,
+        "class_distance": distance,
+        "sd_of_distance": abs(sd / distance) if sd is not None and distance else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [as_json(_plain(entry)) for entry in value]
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value
+
+
+def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Say what was found: name of the figure, the figure, and what it means and what would be worrying."""
+    kept, layers = summary["conservation"], summary["randomisation"]
+    area, noise, repeats = summary["flipping"]["area"], summary["noise"], summary["repeats"]
+    balance = summary["conservation"]["layers"]
+    biases, stabilisers = (sum(layer[kind]["value"] or 0.0 for layer in balance) for kind in ("biases", "stabilisers"))
+    rows = [
+        (
+            "relevance that reaches the voxels",
+            f"{_percent(kept['kept']['value'])} of its start ({_percent(kept['least'])} to {_percent(kept['most'])}); "
+            f"biases take {_percent(biases)}, stabilisers {_percent(stabilisers)}",
+            "What is missing is evidence that no voxel holds. Worrying: less than half arrives, or the sign turns.",
+        ),
+        (
+            "similarity after the output layer is redrawn",
+            f"{_number(layers[0]['absolute'])} magnitudes, {_number(layers[0]['signed'])} signed",
+            "Rank correlation with the true map, in the brain.",
+        ),
+        (
+            "similarity after all layers are redrawn",
+            f"{_number(layers[-1]['absolute'])} magnitudes, {_number(layers[-1]['signed'])} signed",
+            "Should fall far below one. Worrying: it stays high, for then the map shows the image rather than what was "
+            "learned; relevance with alpha-beta rules is known to tend to that (Sixt et al. 2020).",
+        ),
+        (
+            "flipping by relevance, against random order",
+            f"{_estimate(area['relevance'])} log odds of the decision",
+            "Area between the curves; above zero, what the map marks carries the decision. Worrying: zero is inside "
+            "the interval, or it is below zero.",
+        ),
+        (
+            "flipping by magnitude, against random order",
+            f"{_estimate(area['magnitude'])} log odds of the decision",
+            "The same for voxels of either sign. Where this one alone is above zero, the map says where but not for "
+            "what.",
+        ),
+    ]
+    chance = summary["chance"]
+    for label in schema.LABELS:
+        found = summary["localisation"][label]
+        if found:
+            one, wide = found["striatum_absolute"], found["wider_absolute"]
+            rows.append(
+                (
+                    f"relevance in the striatum, {label} studies",
+                    f"mass {_percent(one['mass']['value'])} (with margin {_percent(wide['mass']['value'])}), rank "
+                    f"{_percent(one['rank']['value'])} ({_percent(wide['rank']['value'])})",
+                    f"Chance: {_percent(chance['striatum'])} ({_percent(chance['wider'])}). Worrying: near chance; the "
+                    "tracer's answer lies in the striatum.",
+                )
+            )
+    rows.append(
+        (
+            "map after extra noise",
+            f"correlation {_estimate(noise['correlation'])}, same decision in "
+            f"{_percent(noise['same_prediction']['value'])}; putamen relevance varies by "
+            f"{_percent(noise['sd_of_distance'])} of the distance between the classes",
+            "Worrying: a correlation well below one, or a variation that reaches half of the distance.",
+        )
+    )
+    if "reason" in repeats:
+        rows.append(("other initial weights", "not known", f"{repeats['reason'][0].upper()}{repeats['reason'][1:]}."))
+    else:
+        rows.append(
+            (
+                f"agreement of {len(repeats['models'])} networks with other initial weights",
+                f"rank correlation of single maps {_number(repeats['single'])}, of mean maps "
+                + ", ".join(f"{_plain_number(repeats['mean'][label])} {label}" for label in schema.LABELS)
+                + f"; same sign in the putamen in {_percent(repeats['sign_agreement'])}",
+                "Worrying: single maps hardly correlate, for then a map tells of the draw rather than of the study.",
+            )
+        )
+    return rows
+
+
+def as_text(model: str, summary: Mapping[str, Any]) -> str:
+    """Write the figures for a terminal."""
+    counts = summary["studies"]
+    total = sum(counts.values())
+    lines = [
+        f"relevance maps of {model}, tried on {total} test studies "
+        f"({', '.join(f'{count} {label}' for label, count in counts.items())})"
+    ]
+    for name, figure, meaning in sentences(summary):
+        lines += [f"{name}: {figure}", f"    {meaning}"]
+    if total < FEW:
+        lines.append(f"Fewer than {FEW} studies: the intervals are wide, and the means say little.")
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "not defined" if value is None else f"{100 * value:.1f} %"
+
+
+def _plain_number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.2f}"
+
+
+def _number(estimate: Mapping[str, Any]) -> str:
+    return _plain_number(estimate["value"])
+
+
+def _estimate(estimate: Mapping[str, Any]) -> str:
+    if estimate["low"] is None:
+        return _number(estimate)
+    return f"{estimate['value']:.2f} (95 % CI {estimate['low']:.2f} to {estimate['high']:.2f})"

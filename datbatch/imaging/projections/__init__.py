@@ -1,0 +1,1 @@
+"""What projections say of themselves: counts, motion, centre of rotation, cut heads."""

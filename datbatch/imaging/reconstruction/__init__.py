@@ -1,0 +1,1 @@
+"""From projections to an image: filtered back-projection, and correction for attenuation."""

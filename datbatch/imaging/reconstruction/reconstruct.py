@@ -1,0 +1,139 @@
+"""From raw projections to an image in patient coordinates."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError, InvalidProjectionsError
+from datbatch.imaging.reconstruction.attenuation import body_contour, chang_factors
+from datbatch.imaging.reconstruction.backprojection import Device, back_project
+from datbatch.imaging.reconstruction.filters import FilterName
+from datbatch.imaging.volume import Volume
+
+
+class Projections(Protocol):
+    """What reconstruction needs of an acquisition (`datbatch.archive.Acquisition` has it)."""
+
+    @property
+    def projections(self) -> npt.NDArray[Any]:
+        """Counts, shape (view, row, bin); row 0 at the head, bins along (-cos a, sin a, 0) in LPS."""
+        ...
+
+    @property
+    def angles_deg(self) -> npt.NDArray[np.float64]:
+        """Angles, shape (view,); 0 at the back, counter-clockwise seen from the feet."""
+        ...
+
+    @property
+    def pixel_size_mm(self) -> float:
+        """Size of a bin."""
+        ...
+
+    @property
+    def row_size_mm(self) -> float:
+        """Size of a row."""
+        ...
+
+
+def reconstruct(
+    acquisition: Projections,
+    *,
+    filter: FilterName = "shepp-logan",  # noqa: A002
+    cutoff_per_cm: float = 1.25,
+    attenuation: Literal["none", "chang"] = "none",
+    attenuation_per_cm: float = 0.11,
+    device: Device = "cpu",
+    threads: int = 1,
+) -> Volume:
+    """Reconstruct a study by filtered back-projection (Nazari et al. 2022: Shepp-Logan, 1.25 cycles/cm).
+
+    By default neither attenuation nor scatter is corrected; the reconstruction is linear and negative values are kept.
+
+    With `chang` every pixel inside the outline of the head is multiplied by a factor of at least one (`chang_factors`),
+    those outside stay as they are. Values are then counts per pixel as if nothing had been absorbed, and the
+    reconstruction is no longer linear, since the outline is found in the data (`body_contour`). The default coefficient
+    is an effective one for I-123 whose scatter stays in the image: 0.09 to 0.11/cm made a pool phantom flat with four
+    of six collimators, 0.05/cm with the other two (Asia Ocean J Nucl Med Biol 2018, PMC6038970; filtered
+    back-projection, Chang, no scatter correction); primary photons alone would need 0.148/cm. A camera's own value is
+    found with a uniform phantom.
+
+    Parameters
+    ----------
+    acquisition : Projections
+        Raw projections with their angles and pixel sizes.
+    filter : str
+        Window multiplied with the ramp.
+    cutoff_per_cm : float
+        Cutoff in cycles/cm, whatever the pixel size.
+    attenuation : {"none", "chang"}
+        Correction for attenuation.
+    attenuation_per_cm : float
+        Coefficient of `chang`.
+    device : {"cpu", "cuda"}
+        Where the back-projection is computed; the two agree to 1e-5 of the maximum.
+    threads : int
+        Threads of the back-projection on `cpu`; any number gives the same bits.
+
+    Returns
+    -------
+    Volume
+        Shape (bin, bin, row). x and y are zero on the axis of rotation, z in the middle of the field of view; voxel
+        indices grow towards right, anterior and superior. Counts per pixel; zero outside the field of view.
+
+    Raises
+    ------
+    EmptyVolumeError
+        When the projections hold no counts, the same value everywhere, or values that are not finite.
+    InvalidProjectionsError
+        When the projections hold negative values.
+    GridMismatchError
+        When projections, angles and sizes don't fit.
+    BodyContourError
+        When attenuation shall be corrected and no outline of a head is seen.
+    MissingDeviceError
+        When the device is not there.
+    ConfigurationError
+        When a parameter is unknown or out of range.
+    """
+    _check(acquisition, attenuation)
+    data = back_project(
+        acquisition.projections[:, ::-1, :],
+        acquisition.angles_deg,
+        pixel_size_mm=acquisition.pixel_size_mm,
+        cutoff_per_cm=cutoff_per_cm,
+        filter=filter,
+        threads=threads,
+        device=device,
+    )
+    size_mm = np.array([acquisition.pixel_size_mm, acquisition.pixel_size_mm, acquisition.row_size_mm])
+    affine = np.diag([*size_mm, 1.0])
+    affine[:3, 3] = -size_mm * (np.array(data.shape) - 1) / 2.0
+    volume = Volume(data, affine)
+    if attenuation == "chang":
+        data *= chang_factors(
+            body_contour(volume),
+            acquisition.angles_deg,
+            bins=data.shape[0],
+            pixel_size_mm=acquisition.pixel_size_mm,
+            attenuation_per_cm=attenuation_per_cm,
+        )
+    return volume
+
+
+def _check(acquisition: Projections, attenuation: str) -> None:
+    if attenuation not in ("none", "chang"):
+        raise ConfigurationError(f"unknown attenuation correction {attenuation!r}; known are none, chang")
+    if acquisition.projections.ndim != 3:
+        raise GridMismatchError(f"projections of shape {acquisition.projections.shape} are not (view, row, bin)")
+    if not 0 < acquisition.row_size_mm < np.inf:
+        raise GridMismatchError(f"the row size must be positive, not {acquisition.row_size_mm!r} mm")
+    if not acquisition.projections.any():
+        raise EmptyVolumeError("the projections hold no counts")
+    least = acquisition.projections.min()
+    if least < 0:
+        raise InvalidProjectionsError(f"the projections hold negative values, down to {least:g}")
+    if least == acquisition.projections.max():
+        raise EmptyVolumeError(f"the projections hold the value {least:g} everywhere")

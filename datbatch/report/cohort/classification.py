@@ -1,0 +1,216 @@
+"""One model's results: outcomes of the test set, figures of merit, comparators, the paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from datbatch import schema
+from datbatch.cohort.query import json_attribute
+from datbatch.evaluation.agreement import cohen_kappa
+from datbatch.evaluation.confusion import Metrics, classification_metrics
+from datbatch.evaluation.discrimination import youden_cut
+from datbatch.evaluation.estimates import Estimate, Proportion, wilson
+from datbatch.report.parts.wording import scientific
+
+OUTCOMES = ("TN", "TP", "FN", "FP")
+OUTCOME_NAMES = {"TN": "true negative", "TP": "true positive", "FN": "false negative", "FP": "false positive"}
+NEAR_MM = 10.0
+"""How far from the striatum a voxel still counts as next to it: about the resolution of DAT-SPECT."""
+
+_TRUTH = [0] * 150 + [1] * 138
+PAPER_NETWORK = classification_metrics(_TRUTH, [0] * 148 + [1] * 2 + [0] * 10 + [1] * 128)
+"""Nazari et al. 2022: TN 148, FP 2, FN 10, TP 128."""
+PAPER_RELEVANCE = classification_metrics(_TRUTH, [0] * 144 + [1] * 6 + [0] * 3 + [1] * 135)
+"""The only counts that give the paper's printed percentages of the putamen relevance cut at zero."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model's results for every study, in the store's order.
+
+    Attributes
+    ----------
+    name : str
+        Group under `relevance`.
+    card, attributes : dict
+        The model's card; the group's attributes.
+    predicted : ndarray of str, shape (study,)
+        negative, positive, or empty where the study was not explained.
+    probability, log_odds : ndarray of float64, shape (study,)
+        Of the positive class.
+    inconsistent : ndarray of bool, shape (study,)
+        Map typical of the class that was not predicted.
+    putamen_relevance : ndarray of float64, shape (study,)
+        Oriented mean relevance of the hottest voxels of the ipsilateral putamen; NaN where not explained.
+    sign, threshold : float
+        Orientation, and the cut of the oriented putamen relevance, learned outside the test set.
+    """
+
+    name: str
+    card: dict[str, Any]
+    attributes: dict[str, Any]
+    predicted: npt.NDArray[np.str_]
+    probability: npt.NDArray[np.float64]
+    log_odds: npt.NDArray[np.float64]
+    inconsistent: npt.NDArray[np.bool_]
+    putamen_relevance: npt.NDArray[np.float64]
+    sign: float
+    threshold: float
+
+
+def read_model(cohort: xr.DataTree, name: str) -> Model:
+    """Read a model's tables; the relevance volumes are not touched.
+
+    Parameters
+    ----------
+    cohort : DataTree
+        The opened store.
+    name : str
+        From `choose_model`.
+    """
+    group = cohort[f"relevance/{name}"].dataset  # type: ignore[union-attr]
+    card = json_attribute(group.attrs, "card")
+    orientation = card.get("orientation") or {}
+    sign = float(orientation.get("sign", 1.0))
+    regional = group["regional"].values[:, schema.REGIONS.index("putamen_ipsilateral")]
+    threshold = orientation.get("threshold")
+    return Model(
+        name=name,
+        card=card,
+        attributes=dict(group.attrs),
+        predicted=np.array(
+            [str(value) if value in schema.LABELS else "" for value in group["predicted"].values], dtype=str
+        ),
+        probability=np.asarray(group["probability"].values, dtype=np.float64),
+        log_odds=np.asarray(group["log_odds"].values, dtype=np.float64),
+        inconsistent=np.asarray(group["inconsistent"].values, dtype=bool),
+        putamen_relevance=sign * np.asarray(regional[:, schema.STATISTICS.index("hottest_mean")], dtype=np.float64),
+        sign=sign,
+        threshold=float("nan") if threshold is None else float(threshold),
+    )
+
+
+def outcomes(studies: pd.DataFrame, model: Model) -> list[str]:
+    """Give TN, TP, FN or FP for each test study that has a label and a prediction, else empty text."""
+    found = []
+    rows = zip(studies["status"], studies["split"], studies["label"], model.predicted, strict=True)
+    for status, split, label, predicted in rows:
+        if status != schema.DONE or split != "test" or label not in schema.LABELS or not predicted:
+            found.append("")
+        else:
+            found.append(("T" if predicted == label else "F") + ("P" if predicted == schema.POSITIVE else "N"))
+    return found
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One row of the table of classifiers."""
+
+    name: str
+    metrics: Metrics
+    published: bool = False
+    """Whether the figures are the paper's, not this run's."""
+
+
+def performances(studies: pd.DataFrame, model: Model) -> tuple[Performance, ...]:
+    """Compare the network with the cut putamen relevance and the cut binding ratio, on the test set.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        From `tables.read_studies`.
+    model : Model
+        From `read_model`.
+
+    Returns
+    -------
+    tuple of Performance
+        This run's classifiers, each followed by the paper's figures where it has them.
+    """
+    test = np.array([bool(outcome) for outcome in outcomes(studies, model)], dtype=bool)
+    labels = np.asarray(studies["label"] == schema.POSITIVE)[test]
+
+    def cut(name: str, values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> Performance:
+        known = np.isfinite(values)
+        return Performance(name, classification_metrics(labels[known], positive[known]))
+
+    relevance = model.putamen_relevance[test]
+    rows = [
+        Performance("Network", classification_metrics(labels, model.predicted[test] == schema.POSITIVE)),
+        Performance("Network, Nazari et al. 2022", PAPER_NETWORK, published=True),
+        cut("Putamen relevance, cut at zero", relevance, relevance > 0),
+    ]
+    if np.isfinite(model.threshold):
+        name = f"Putamen relevance, learned cut ({scientific(model.threshold)})"
+        rows.append(cut(name, relevance, relevance > model.threshold))
+    rows.append(Performance("Putamen relevance, cut at zero, Nazari et al. 2022", PAPER_RELEVANCE, published=True))
+    ratio = studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    threshold = learned_ratio_cut(studies)
+    if np.isfinite(threshold):
+        name = f"Conventional: putamen SBR below {threshold:.2f}"
+        rows.append(cut(name, ratio[test], ratio[test] < threshold))
+    return tuple(rows)
+
+
+def learned_ratio_cut(studies: pd.DataFrame) -> float:
+    """Give the binding ratio below which a study is best called positive, learned on the training set alone.
+
+    Greatest mean of sensitivity and specificity; of equally good cuts the middle one. NaN without both
+    classes.
+    """
+    train = studies[(studies["status"] == schema.DONE) & (studies["split"] == "train")]
+    ratio = train["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    positive = (train["label"] == schema.POSITIVE).to_numpy()
+    usable = np.isfinite(ratio) & train["label"].isin(schema.LABELS).to_numpy()
+    return -youden_cut(positive[usable], -ratio[usable])
+
+
+def peaks_near_striatum(distance_mm: npt.NDArray[np.float64], tested: int) -> tuple[Proportion, Proportion]:
+    """Give the shares of test studies whose most relevant voxel lies in the striatum, and in or next to it.
+
+    Parameters
+    ----------
+    distance_mm : ndarray, shape (study,), float64
+        From `averages.scan_test_set`; a map without a most relevant voxel is NaN and counts as a miss.
+    tested : int
+        Test studies whose maps were read.
+    """
+    with np.errstate(invalid="ignore"):
+        inside, near = int((distance_mm == 0).sum()), int((distance_mm <= NEAR_MM).sum())
+    return wilson(inside, tested), wilson(near, tested)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the two readers agree."""
+
+    agreeing: Proportion
+    kappa: Estimate
+
+
+def _consensus(first: str, second: str, third: str) -> str:
+    return first if first == second else third
+
+
+def reader_agreement(studies: pd.DataFrame) -> Agreement | None:
+    """Compare the intra-reader consensus of both readers; None when no study was read by both.
+
+    A reader's consensus is what both sessions agree on, else the third session (Nazari et al. 2022).
+    """
+    pairs: list[Sequence[str]] = []
+    for reads in studies[list(schema.READS)].itertuples(index=False):
+        pair = (_consensus(*reads[0:3]), _consensus(*reads[3:6]))
+        if all(read in schema.LABELS for read in pair):
+            pairs.append(pair)
+    if not pairs:
+        return None
+    calls = np.array([[read == schema.POSITIVE for read in pair] for pair in pairs], dtype=np.int64)
+    same = int((calls[:, 0] == calls[:, 1]).sum())
+    return Agreement(wilson(same, len(pairs)), cohen_kappa(calls[:, 0], calls[:, 1]))

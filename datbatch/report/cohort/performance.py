@@ -1,0 +1,203 @@
+"""Sections on how well a model classifies and how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datbatch import schema
+from datbatch.evaluation.discrimination import area_under_curve, roc_curve
+from datbatch.evaluation.estimates import Proportion
+from datbatch.report.cohort.charts import roc_chart, training_curves
+from datbatch.report.cohort.classification import (
+    PAPER_NETWORK,
+    Performance,
+    performances,
+)
+from datbatch.report.cohort.contents import Contents, Explained
+from datbatch.report.parts.exhibits import Exhibits
+from datbatch.report.parts.hypertext import Child, Html, element, join
+from datbatch.report.parts.wording import number
+
+FEW = 30
+"""Below so many studies of a class a figure of merit says little; the report says so."""
+
+
+def _figure_of_merit(share: Proportion) -> Html:
+    if not share.trials:
+        return join(("–", element("small", "0 of 0")))
+    limits = f"{100 * share.low:.1f} to {100 * share.high:.1f}"
+    return join(
+        (
+            f"{100 * share.value:.1f}",
+            element("small", limits),
+            element("small", f"{share.successes}/{share.trials}"),
+        )
+    )
+
+
+def _confusion_table(row: Performance, exhibits: Exhibits) -> Html:
+    found, paper = row.metrics.confusion, PAPER_NETWORK.confusion
+
+    def cells(name: str) -> tuple[Html, Html]:
+        return (
+            element("b", getattr(found, name)),
+            element("small", f"paper: {getattr(paper, name)}"),
+        )
+
+    return exhibits.table(
+        "confusion_matrix",
+        "Confusion matrix of the network on the test set, with the paper's counts.",
+        ("Visual label", "Network: negative", "Network: positive", "All"),
+        (
+            (
+                "negative",
+                cells("true_negative"),
+                cells("false_positive"),
+                found.true_negative + found.false_positive,
+            ),
+            (
+                "positive",
+                cells("false_negative"),
+                cells("true_positive"),
+                found.false_negative + found.true_positive,
+            ),
+        ),
+    )
+
+
+def _performance_table(rows: tuple[Performance, ...], exhibits: Exhibits) -> Html:
+    written: list[tuple[Child, ...]] = []
+    for row in rows:
+        metrics, counts = row.metrics, row.metrics.confusion
+        name = element("i", row.name) if row.published else row.name
+        shares = (
+            metrics.accuracy,
+            metrics.sensitivity,
+            metrics.specificity,
+            metrics.positive_predictive_value,
+            metrics.negative_predictive_value,
+        )
+        matrix = (counts.true_negative, counts.true_positive, counts.false_negative, counts.false_positive)
+        written.append((name, *matrix, *map(_figure_of_merit, shares)))
+    return exhibits.table(
+        "classifiers",
+        "Classifiers on the test set: percent, 95 % confidence interval (Wilson), counts. In italics the figures of "
+        "the paper (section Results), intervals computed from its counts. The learned cuts come from the validation "
+        "set (relevance) and the training set (binding ratio), never from the test set.",
+        ("Classifier", "TN", "TP", "FN", "FP", "Accuracy", "Sensitivity", "Specificity", "PPV", "NPV"),
+        written,
+    )
+
+
+def _caution(negative: int, positive: int) -> Html | None:
+    if negative and positive and min(negative, positive) >= FEW:
+        return None
+    empty = [name for name, n in ((schema.NEGATIVE, negative), (schema.POSITIVE, positive)) if not n]
+    words = (
+        f"The test set has {negative} negative and {positive} positive studies. "
+        + (f"Without any {' and any '.join(empty)} study, figures of that class do not exist. " if empty else "")
+        + "With so few studies the intervals are wide: the figures do not rank classifiers."
+    )
+    return element("p", element("strong", "Small test set. "), words, class_="notice")
+
+
+def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+    """Draw ROC curves and give their areas, where both classes occur."""
+    test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
+    labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
+    ratio = -contents.studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    curves, words, points = [], [], []
+    for name, scores in (
+        ("network", explained.model.log_odds),
+        ("putamen relevance", explained.model.putamen_relevance),
+        ("putamen SBR", ratio),
+    ):
+        usable = test & np.isfinite(scores)
+        if len(set(labels[usable])) < 2:
+            continue
+        false_alarms, hits, _ = roc_curve(labels[usable], scores[usable])
+        area = area_under_curve(labels[usable], scores[usable])
+        points.append(pd.DataFrame({"classifier": name, "1 - specificity": false_alarms, "sensitivity": hits}))
+        overlap = np.isfinite(area.standard_error) and area.standard_error > 0
+        limits = f"95 % CI {area.low:.3f} to {area.high:.3f}" if overlap else "no interval"
+        curves.append((f"{name}: AUC {area.value:.3f} ({limits})", false_alarms, hits))
+        words.append(f"{name} {area.value:.3f} ({limits})")
+    if curves:
+        summary = "; ".join(words)
+        numbers = f"{int((test & (labels == 0)).sum())} negative, {int((test & (labels == 1)).sum())} positive studies"
+        yield exhibits.figure(
+            "roc_curves",
+            roc_chart(curves),
+            f"ROC curves on the test set. Areas: {summary}.",
+            f"ROC curves on the test set ({numbers}). Area under the curve (AUC), with DeLong's interval where the "
+            f"classes overlap: {summary}.",
+            data=pd.concat(points),
+        )
+
+
+def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
+    """Warn when the sign of relevance, fixed without the test set, is the wrong one for the test set."""
+    test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
+    test &= np.isfinite(explained.model.putamen_relevance)
+    labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)[test]
+    if len(set(labels)) < 2:
+        return
+    area = area_under_curve(labels, explained.model.putamen_relevance[test]).value
+    if area < 0.5:
+        words = (
+            "The sign of relevance was fixed without the test set, but relevance of the ipsilateral putamen is lower, "
+            f"not higher, in positive test studies (AUC {area:.3f}). Colours of maps and their cut have the wrong sign "
+            "here; a larger validation set would tell it surely."
+        )
+        yield element("p", element("strong", "Sign of relevance in doubt. "), words, class_="notice")
+
+
+def classification_section(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+    """Show confusion matrix, figures of merit and ROC curves, beside the paper's."""
+    rows = performances(contents.studies, explained.model)
+    counts = rows[0].metrics.confusion
+    negative = counts.true_negative + counts.false_positive
+    positive = counts.false_negative + counts.true_positive
+    if not negative + positive:
+        yield element(
+            "p",
+            "No study of the test set has both a label and a prediction: nothing can be said about accuracy.",
+        )
+    caution = _caution(negative, positive)
+    if caution is not None:
+        yield caution
+    yield _confusion_table(rows[0], exhibits)
+    yield _performance_table(rows, exhibits)
+    if not explained.model.card.get("orientation"):
+        yield element("p", "The model's card has no orientation: the sign of relevance is shown as computed.")
+    yield from _turned(contents, explained)
+    yield from _discrimination(contents, explained, exhibits)
+
+
+def training_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+    """Show the training curves."""
+    history: list[dict[str, Any]] = [dict(entry) for entry in explained.model.card.get("history") or ()]
+    if not history:
+        yield element("p", "The model's card has no training history.")
+        return
+    last = history[-1]
+
+    def told(name: str, factor: float = 1.0, digits: int = 3) -> str:
+        value = last.get(name)
+        return "–" if value is None else number(factor * float(value), digits)
+
+    words = (
+        f"After {len(history)} epochs: training loss {told('train_loss')}, validation loss "
+        f"{told('validation_loss')}, validation accuracy {told('validation_accuracy', 100, 1)} %."
+    )
+    yield exhibits.figure(
+        "training",
+        training_curves(history),
+        f"Training curves. {words}",
+        f"Loss and validation accuracy over the epochs. {words}",
+        data=pd.DataFrame(history),
+    )

@@ -1,0 +1,329 @@
+"""Pictures of several slices: the paper's Figures 3 to 5 and all transaxial slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from datbatch import schema
+from datbatch.imaging.volume import Volume
+from datbatch.report.cohort.averages import GroupImages
+from datbatch.report.cohort.charts import draw_outcome_histogram
+from datbatch.report.parts.figures import DIVERGING, HOT_IRON, TEXT, name_axis, outline, show_plane
+from datbatch.report.parts.planes import (
+    ANATOMICAL,
+    AVERAGE,
+    Convention,
+    Marks,
+    store_plane,
+    store_volume,
+    symmetric_limits,
+    transaxial_plane,
+    uptake_limits,
+)
+
+UPTAKE_LABEL = "Uptake (multiple of the reference region)"
+RELEVANCE_LABEL = "Relevance (a.u.; > 0: typical of positive studies)"
+KINDS: tuple[Literal["uptake"], Literal["relevance"]] = ("uptake", "relevance")
+Floats = npt.NDArray[np.float64]
+Masks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Colour scales shared by all pictures that are compared."""
+
+    uptake: tuple[float, float]
+    relevance: tuple[float, float]
+
+
+def common_scales(images: GroupImages, height: int) -> Scales:
+    """Find one scale for uptake and one for relevance over the means and the misclassified studies.
+
+    Parameters
+    ----------
+    images : GroupImages
+        From `averages.scan_test_set`.
+    height : int
+        Index of the striatal slice.
+    """
+    means = [group for group in (images.true_negative, images.true_positive) if group.studies]
+    uptake = [group.uptake[:, :, height] for group in means] + [case.uptake for case in images.cases]
+    relevance = [group.relevance[:, :, height] for group in means] + [case.relevance for case in images.cases]
+    return Scales(uptake_limits(uptake), symmetric_limits(relevance))
+
+
+def _absent(axes: Axes, words: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_box_aspect(schema.SHAPE[1] / schema.SHAPE[0])
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color="0.3")
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_edgecolor("0.8")
+
+
+def _bar(figure: Figure, drawn: Any, axes: Sequence[Axes], label: str) -> None:
+    """Draw one colour bar under all the pictures that share its scale."""
+    bar = figure.colorbar(drawn, ax=list(axes), location="bottom", shrink=0.9 / len(axes), pad=0.02, aspect=26)
+    bar.ax.tick_params(labelsize=8)
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()
+    name_axis(bar.ax.xaxis, label, max(map(abs, drawn.get_clim())), 9)
+    bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+
+
+def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int, convention: Convention) -> Figure:
+    """Draw the paper's Figure 3: mean image, mean relevance, template and heat map in one transaxial slice.
+
+    Parameters
+    ----------
+    images : GroupImages
+        From `averages.scan_test_set`.
+    template : Volume
+        Template of the normalisation on the store's grid, scaled like the images.
+    masks : ndarray, shape (region, x, y, z), bool
+        Regions in the order of `schema.REGIONS`.
+    height : int
+        Index of the striatal slice.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+    """
+    groups = (("true negative", images.true_negative), ("true positive", images.true_positive))
+    brain = masks[schema.REGIONS.index("whole_brain")][:, :, height]
+    shown = [group for _, group in groups if group.studies]
+    fixed = transaxial_plane(template, float(schema.coordinates_mm(2)[height]), convention)
+    uptake = uptake_limits([*(group.uptake[:, :, height] for group in shown), fixed.image])
+    relevance = symmetric_limits([group.relevance[:, :, height] for group in shown])
+
+    def relevant(axes: Axes, plane: Floats, limits: tuple[float, float]) -> Any:
+        drawn = show_plane(axes, store_plane(plane, convention), AVERAGE, limits=limits, kind="relevance")
+        outline(axes, brain, convention, colour="0.6", width=0.8)
+        return drawn
+
+    with rc_context(TEXT):
+        figure = Figure(figsize=(8.4, 7.2), layout="constrained")
+        upper, lower = figure.subplots(2, 3)
+        maps = None
+        for (name, group), above, below in zip(groups, upper, lower, strict=False):
+            above.set_title(f"Mean {name} (n = {group.studies})")
+            if group.studies:
+                plane = store_plane(group.uptake[:, :, height], convention)
+                show_plane(above, plane, AVERAGE, limits=uptake, kind="uptake")
+                below.set_title(f"Mean relevance, {name}")
+                maps = relevant(below, group.relevance[:, :, height], relevance)
+            else:
+                _absent(above, f"no {name}")
+                _absent(below, f"no {name}")
+        upper[2].set_title("Template")
+        last = show_plane(upper[2], fixed, ANATOMICAL, limits=uptake, kind="uptake")
+        _bar(figure, last, upper, UPTAKE_LABEL)
+        lower[2].set_title("Heat map (TP − TN)")
+        if len(shown) == 2:
+            heat = images.true_positive.relevance[:, :, height] - images.true_negative.relevance[:, :, height]
+            hot = relevant(lower[2], heat, symmetric_limits([heat]))
+            _bar(figure, hot, lower[2:], "Difference of relevance (a.u.)")
+        else:
+            _absent(lower[2], "needs both groups")
+        if maps is not None:
+            _bar(figure, maps, lower[:2], RELEVANCE_LABEL)
+        return figure
+
+
+def _sheet(volume: npt.NDArray[Any], convention: Convention, columns: int) -> tuple[Floats, bool]:
+    """Put all transaxial slices beside each other; tell whether x < 0 is on the left of each."""
+    planes = [transaxial_plane(store_volume(volume), z_mm, convention) for z_mm in schema.coordinates_mm(2)]
+    height, width = planes[0].image.shape
+    sheet = np.zeros((-(-len(planes) // columns) * height, columns * width))
+    for position, plane in enumerate(planes):
+        row, column = divmod(position, columns)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = plane.image
+    return sheet, planes[0].extent_mm[0] < planes[0].extent_mm[1]
+
+
+def slice_limits(volumes: Sequence[npt.NDArray[Any]], kind: Literal["uptake", "relevance"]) -> tuple[float, float]:
+    """Find one scale for whole volumes of one kind."""
+    return uptake_limits(volumes, 99.99) if kind == "uptake" else symmetric_limits(volumes, 99.99)
+
+
+def all_slices(
+    volume: npt.NDArray[Any],
+    brain: Masks,
+    kind: Literal["uptake", "relevance"],
+    convention: Convention,
+    limits: tuple[float, float],
+) -> Figure:
+    """Draw every transaxial slice of a mean volume, from the lowest to the highest (supplementary Figure 1).
+
+    Parameters
+    ----------
+    volume : ndarray, shape (x, y, z)
+        On the store's grid.
+    brain : ndarray, shape (x, y, z), bool
+        The brain; its outline is drawn over relevance.
+    kind : {"uptake", "relevance"}
+        Palette and scale.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+    limits : tuple of float
+        Values of the first and last colour, from `slice_limits`.
+    """
+    columns = 9
+    label = UPTAKE_LABEL if kind == "uptake" else RELEVANCE_LABEL
+    width, height = schema.SHAPE[:2]
+    sheet, low_x_left = _sheet(volume, convention, columns)
+    left, right = (AVERAGE.low_x, AVERAGE.high_x) if low_x_left else (AVERAGE.high_x, AVERAGE.low_x)
+    palette, ink = (HOT_IRON, "white") if kind == "uptake" else (DIVERGING, "black")
+    with rc_context(TEXT):
+        figure = Figure(figsize=(8.2, 8.3))
+        axes = figure.add_axes((0.0, 0.08, 1.0, 0.92))
+        drawn = axes.imshow(sheet, cmap=palette, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+        if kind == "relevance":
+            outlines, _ = _sheet(brain, convention, columns)
+            axes.contour(outlines, levels=[0.5], colors=["0.65"], linewidths=[0.6])
+        axes.set_axis_off()
+        for position, z_mm in enumerate(schema.coordinates_mm(2)):
+            row, column = divmod(position, columns)
+            x, y = column * width, row * height
+            axes.text(x + width / 2, y + height - 2, f"z = {z_mm:g}", color=ink, size=7, ha="center", va="bottom")
+            axes.text(x + 4, y + 4, left, color=ink, size=7, va="top", weight="bold")
+            axes.text(x + width - 4, y + 4, right, color=ink, size=7, va="top", ha="right", weight="bold")
+        scale = figure.add_axes((0.3, 0.055, 0.4, 0.014))
+        bar = figure.colorbar(drawn, cax=scale, orientation="horizontal")
+        bar.ax.tick_params(labelsize=7, pad=1, length=2)
+        name_axis(bar.ax.xaxis, label, limits[1], 8)
+        bar.ax.xaxis.labelpad = 1
+        bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+        return figure
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Uptake and relevance of one slice side by side, with what is written above them.
+
+    Attributes
+    ----------
+    title : str
+        At most two short lines.
+    uptake, relevance : ndarray, shape (x, y), float64
+        On the store's grid.
+    marks : Marks
+        Sides.
+    """
+
+    title: str
+    uptake: Floats
+    relevance: Floats
+    marks: Marks
+
+
+def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention: Convention) -> Figure:
+    """Draw slices of several studies on common scales (the paper's Figure 4).
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+        From left to right, three to a row.
+    brain : ndarray, shape (x, y), bool
+        The brain in the same slice; its outline is drawn over relevance.
+    scales : Scales
+        Common to all tiles.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+    """
+    columns, width, image_width, head, foot = 3, 8.4, 1.34, 0.42, 0.72
+    image_height = image_width * schema.SHAPE[1] / schema.SHAPE[0]
+    row_height = head + image_height + 0.06
+    rows = -(-len(tiles) // columns)
+    height = rows * row_height + foot
+    with rc_context(TEXT):
+        figure = Figure(figsize=(width, height))
+        for position, tile in enumerate(tiles):
+            row, column = divmod(position, columns)
+            left = 0.03 + column * width / columns
+            bottom = height - (row + 1) * row_height + 0.06
+            for place, (plane, kind, limits) in enumerate(
+                ((tile.uptake, "uptake", scales.uptake), (tile.relevance, "relevance", scales.relevance))
+            ):
+                x = left + place * (image_width + 0.02)
+                axes = figure.add_axes((x / width, bottom / height, image_width / width, image_height / height))
+                show_plane(axes, store_plane(plane, convention), tile.marks, limits=limits, kind=kind, size=8)  # type: ignore[arg-type]
+                if kind == "relevance":
+                    outline(axes, brain, convention, colour="0.6", width=0.7)
+            y = (bottom + image_height + 0.04) / height
+            figure.text(left / width, y, tile.title, size=8, va="bottom", ha="left", linespacing=1.25)
+        _tile_scales(figure, scales, foot / height)
+        return figure
+
+
+def _tile_scales(figure: Figure, scales: Scales, share: float) -> None:
+    """Draw the two colour bars that all tiles share, in the lowest part of the figure."""
+    for column, (palette, limits, label) in enumerate(
+        (
+            (HOT_IRON, scales.uptake, UPTAKE_LABEL),
+            (DIVERGING, scales.relevance, RELEVANCE_LABEL),
+        )
+    ):
+        axes = figure.add_axes((0.08 + 0.48 * column, 0.66 * share, 0.36, 0.17 * share))
+        ramp = np.linspace(limits[0], limits[1], 256)[np.newaxis]
+        axes.imshow(ramp, cmap=palette, aspect="auto", extent=(limits[0], limits[1], 0, 1))
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8, length=2, pad=2)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        name_axis(axes.xaxis, label, limits[1], 8)
+        axes.xaxis.labelpad = 1
+        for spine in axes.spines.values():
+            spine.set_visible(True)
+            spine.set_linewidth(0.6)
+
+
+def putamen_plate(
+    images: GroupImages,
+    region: Masks,
+    height: int,
+    *,
+    relevance: Floats,
+    outcomes: Sequence[str],
+    threshold: float,
+    convention: Convention,
+) -> Figure:
+    """Draw the paper's Figure 5: the putamen region on the mean true negative image, and the histogram.
+
+    Parameters
+    ----------
+    images : GroupImages
+        From `averages.scan_test_set`.
+    region : ndarray, shape (x, y, z), bool
+        Region in which the hottest voxels of the ipsilateral putamen are sought.
+    height : int
+        Index of the striatal slice.
+    relevance : ndarray, shape (study,), float64
+        Oriented putamen relevance.
+    outcomes : sequence of str, shape (study,)
+        TN, TP, FN, FP or empty.
+    threshold : float
+        Learned cut; NaN for none.
+    convention : {"radiological", "neurological"}
+        Side on which x < 0 is shown.
+    """
+    mean = images.true_negative
+    with rc_context(TEXT):
+        figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.75))
+        left.set_title(f"Mean true negative (n = {mean.studies})")
+        if mean.studies:
+            plane = mean.uptake[:, :, height]
+            show_plane(left, store_plane(plane, convention), AVERAGE, limits=uptake_limits([plane]), kind="uptake")
+            outline(left, region[:, :, height], convention, colour="#56B4E9", width=2.0)
+        else:
+            _absent(left, "no true negative")
+        draw_outcome_histogram(right, relevance, outcomes, threshold=threshold)
+        return figure

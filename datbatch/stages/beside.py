@@ -1,0 +1,150 @@
+"""What belongs to a store and stands beside it, compared with what the store says: key, manifest, linkage, models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from datbatch import schema
+from datbatch.archive import key_check, load_or_create_key, read_linkage
+from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE, ModelCard, file_sha256
+from datbatch.cohort.store import Store, key_path, linkage_path, models_path
+from datbatch.cohort.verify import Damage
+from datbatch.config import canonical_json
+from datbatch.errors import DatbatchError, ExposedFileError
+from datbatch.files import write_whole
+from datbatch.norms import KeptRange
+from datbatch.stages.evaluate import kept_decisions
+from datbatch.stages.imaging import FOLDED, KEY_CHECK, manifest_columns, stamp_of
+from datbatch.stages.origin import manifest_path, origin_path, read_manifest, read_origin
+from datbatch.stages.train import SPLIT_FILE
+from datbatch.study.certainty import EVALUATION_FILE
+from datbatch.study.comparison import NORMAL_RANGE_FILE
+from datbatch.study.imaging import IMAGING
+
+
+def damages_beside(store: Store) -> list[Damage]:
+    """Compare what stands beside a store; what is not there was kept back by whoever handed the store on.
+
+    Parameters
+    ----------
+    store : Store
+        One in which nothing is damaged.
+    """
+    found = []
+    for path, is_sound in _files(store):
+        if not path.is_file():
+            continue
+        try:
+            kind = "" if is_sound() else "changed"
+        except ExposedFileError:
+            raise
+        except (DatbatchError, OSError, ValueError, KeyError, TypeError):
+            kind = "unreadable"
+        found += [Damage(name_beside(store, path), "", kind, None)] if kind else []
+    return found
+
+
+def name_beside(store: Store, path: Path) -> str:
+    """Name a file beside the store; paths may hold names, so it is that from the store's folder on."""
+    return path.relative_to(models_path(store.path).parent).as_posix()
+
+
+def _files(store: Store) -> Iterator[tuple[Path, Callable[[], bool]]]:
+    cohort = store.path
+    yield key_path(cohort), partial(_is_key, store)
+    yield origin_path(cohort), lambda: read_origin(cohort) is not None
+    yield manifest_path(cohort), partial(_is_manifest, store)
+    yield linkage_path(cohort), partial(_is_linkage, store)
+    if store.has_normal_range:
+        yield models_path(cohort) / NORMAL_RANGE_FILE, partial(_is_normal_range, store)
+    for model in store.models:
+        folder = models_path(cohort) / model
+        yield folder / CARD_FILE, partial(_is_card, store, folder)
+        yield folder / WEIGHTS_FILE, partial(_are_weights, store, folder)
+        if (store.read_table("predicted", f"relevance/{model}") != "").any():
+            yield folder / SPLIT_FILE, partial(_is_split, store, folder)
+        if "evaluation" in store.model_attributes(model):
+            yield folder / EVALUATION_FILE, partial(_is_evaluation, store, folder)
+
+
+def _is_key(store: Store) -> bool:
+    check = key_check(load_or_create_key(key_path(store.path)))
+    return bool(store.attributes.get(KEY_CHECK, check) == check)
+
+
+def _is_manifest(store: Store) -> bool:
+    manifest = read_manifest(store.path)
+    wanted = manifest_columns(manifest) | {"study": np.asarray([e.pseudonym for e in manifest.entries], dtype=object)}
+    columns = {name: store.read_table(name) for name in wanted if store.has_table(name)}
+    stages = [str(store.attributes["stages"][stage.name]["digest"]) for stage in IMAGING]
+    # Of tables that are not complete it is not known from which manifest they will be.
+    stamp = store.attributes.get(FOLDED) or None
+    if stamp not in (None, stamp_of(manifest, stages, str(store.attributes["datbatch_version"]))):
+        return False
+    return all(
+        np.array_equal(found, wanted[name], equal_nan=found.dtype.kind == "f") for name, found in columns.items()
+    )
+
+
+def _is_linkage(store: Store) -> bool:
+    manifest = manifest_path(store.path)
+    if not manifest.is_file():
+        return True
+    wanted = {entry.pseudonym: entry.files for entry in read_manifest(store.path).entries}
+    return read_linkage(linkage_path(store.path)) == wanted
+
+
+def _is_normal_range(store: Store) -> bool:
+    kept = KeptRange.from_json((models_path(store.path) / NORMAL_RANGE_FILE).read_text(encoding="utf-8"))
+    fit = store.group_attributes(schema.NORMAL_RANGE).get("fit")
+    return fit is None or canonical_json(kept.fitted.to_dict(schema.MEASURES)) == fit
+
+
+def _stored_card(store: Store, model: str) -> ModelCard:
+    return ModelCard.from_json(store.model_attributes(model)["card"])
+
+
+def _is_card(store: Store, folder: Path) -> bool:
+    card = ModelCard.from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
+    # Explaining learns the orientation anew, from more studies.
+    return replace(card, orientation=None) == replace(_stored_card(store, folder.name), orientation=None)
+
+
+def _are_weights(store: Store, folder: Path) -> bool:
+    return file_sha256(folder / WEIGHTS_FILE) == _stored_card(store, folder.name).weights_sha256
+
+
+def _is_split(store: Store, folder: Path) -> bool:
+    split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
+    parts = {study: part for study, part in split.items() if part}
+    return split.keys() <= set(store.studies) and parts == stored_split(store, folder.name)
+
+
+def stored_split(store: Store, model: str) -> dict[str, str]:
+    """Give the split of a model as the store has it, without the studies that are in no set."""
+    parts = store.read_table("split", f"relevance/{model}")
+    return {study: str(part) for study, part in zip(store.studies, parts, strict=True) if part}
+
+
+def write_from_store(store: Store, name: str) -> bool:
+    """Write again a file beside a model that follows from the store; False where it does not."""
+    path = models_path(store.path).parent / name
+    model = path.parent.name
+    if model not in store.models or path.name not in (SPLIT_FILE, EVALUATION_FILE):
+        return False
+    if path.name == SPLIT_FILE:
+        content = canonical_json(stored_split(store, model)).encode()
+    else:
+        content = kept_decisions(store.model_attributes(model)["evaluation"])
+    write_whole(path, content)
+    return True
+
+
+def _is_evaluation(store: Store, folder: Path) -> bool:
+    return (folder / EVALUATION_FILE).read_bytes() == kept_decisions(store.model_attributes(folder.name)["evaluation"])

@@ -1,0 +1,447 @@
+"""`datbatch run`: from an archive to a cohort store, on whatever cluster, resumable at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch import __version__, schema
+from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
+from datbatch.archive.manifest import INCLUDED
+from datbatch.cohort.fold import Columns, pending_outcomes
+from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.lock import writes
+from datbatch.cohort.record import CommandRecord, recorded_command
+from datbatch.cohort.store import Store, key_path, linkage_path
+from datbatch.config import Config, canonical_json
+from datbatch.errors import ArchiveError, StoreError, WorkerLostError
+from datbatch.location import Location
+from datbatch.progress import Progress
+from datbatch.stages.imaging_task import (
+    GranuleRecord,
+    ImagingTask,
+    image_first_study,
+    image_granule,
+    single_studies,
+)
+from datbatch.stages.norms import mark_norms
+from datbatch.stages.origin import Given, Origin, earlier_folders, keep_others, write_origin
+from datbatch.stages.planning import ImagingPlan, PlannedStage, plan_imaging
+from datbatch.stages.scanning import scan_losable
+from datbatch.study.space import configured_space, recorded, write_space
+from datbatch.workers import driver
+from datbatch.workers.memory import return_memory
+
+ATTEMPTS = 3
+"""Times that a granule whose worker was lost is tried again before its run ends with an error."""
+COMMANDS = {schema.PROJECTIONS: "run", schema.TOMOGRAM: "import"}
+"""Name of the command by what it reads."""
+KEY_CHECK = "key_check"
+"""Attribute of the store: which key its pseudonyms were made with (`archive.pseudonyms.key_check`)."""
+FOLDED = "folded"
+"""Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did."""
+
+    studies: int
+    done: int
+    failed: int
+    excluded: int
+    processed: int
+    """Included studies that were computed in this run."""
+    failures: Mapping[str, int]
+    """Studies by error code, excluded ones among them."""
+    seconds: Mapping[str, float]
+    """Wall time of the processed studies, summed, by step."""
+
+
+def prepare(
+    archive: Location,
+    cohort: Location,
+    config: Config,
+    *,
+    participants: Location | None,
+    quiet: bool,
+    source: str = schema.PROJECTIONS,
+) -> Manifest:
+    """Scan an archive into the manifest, in the order of the store where there is one.
+
+    Studies of the store that this archive does not have, or not from this source, stay as they are.
+
+    Raises
+    ------
+    ArchiveError
+        When the archive cannot be read or holds no study.
+    TemplateError, AtlasError, GridMismatchError
+        When the parameters name a template or an atlas that is of no use.
+    """
+    configured_space(config)
+    known = Store(cohort).studies if Store.exists(cohort) else []
+    if not archive.is_dir():
+        raise ArchiveError("there is no such folder")
+    if known and not key_path(cohort).exists():
+        raise StoreError(
+            "the key that the store's pseudonyms were made with is not here: every study would get another name",
+            "Bring back the private files that belong to the store, from the machine that it was made on.",
+        )
+    # Made last of all checks: a mistyped path must not leave a key behind.
+    key = load_or_create_key(key_path(cohort))
+    if known and Store(cohort).attributes.get(KEY_CHECK, key_check(key)) != key_check(key):
+        raise StoreError(
+            "the key beside the store is not the one that its pseudonyms were made with: every study would get another "
+            "name and be there twice",
+            "Bring back the key that belongs to the store, from a backup or the machine that it was made on.",
+        )
+    progress = Progress("scan", 0, "files", quiet=quiet)
+    manifest = scan_losable(
+        archive,
+        cohort,
+        config,
+        key=key,
+        participants=participants,
+        known=known,
+        source=source,
+        progress=progress.reach,
+    )
+    progress.close()
+    if not manifest.entries:
+        raise ArchiveError("the archive holds no study", "Give the folder that holds the studies' files.")
+    return keep_others(manifest, cohort, source)
+
+
+def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
+    """Say what a run would do, without doing it."""
+    recorded: Mapping[str, Any] = {}
+    granule_studies = config.store.granule_studies
+    if Store.exists(cohort):
+        store = Store(cohort)
+        recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
+    return plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
+
+
+@writes
+def run_imaging(
+    archive: Location,
+    cohort: Location,
+    config: Config,
+    *,
+    participants: Location | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    fold: bool = False,
+    source: str = schema.PROJECTIONS,
+) -> RunSummary:
+    """Read, reconstruct, normalise, scale, quantify and mirror every study of an archive into a cohort store.
+
+    Tomograms that were reconstructed elsewhere enter at their normalisation.
+
+    Ends early and safely on `KeyboardInterrupt`: what is done stays, and the tables say so.
+
+    Parameters
+    ----------
+    archive : Path
+        Folder of the studies' files.
+    cohort : Path
+        Folder of the store; made where there is none.
+    config : Config
+        All parameters.
+    participants : Path, optional
+        Table of labels or reads, site, sex and age; `participants.csv` or `.tsv` of the archive by default.
+    cluster : str, optional
+        Address of a Dask scheduler; a local cluster by default.
+    workers : int, optional
+        Worker processes of the local cluster.
+    quiet : bool
+        Whether to show no progress.
+    fold : bool
+        Whether to write tables, template and atlas again even where nothing changed.
+    source : str
+        What to read: projections, or tomograms.
+    """
+    started = time.monotonic()
+    manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet, source=source)
+    folders = {**earlier_folders(cohort), source: Given(archive, participants)}
+    space, kept = configured_space(config), recorded(config)
+    if not Store.exists(cohort):
+        Store.create(cohort, granule_studies=config.store.granule_studies)
+    store, ledger = Store(cohort), Ledger(cohort)
+    called = {"cluster": cluster is not None, "workers": workers}
+    with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
+        plan = plan_run(manifest, cohort, kept)
+        origin = Origin(folders, config)
+        _require_folders(plan, origin)
+        write_origin(cohort, origin, manifest)
+        stamp = stamp_of(manifest, [identity.digest for identity in plan.identities.values()])
+        record.note(
+            manifest_sha256=stamp,
+            studies=len(manifest.entries),
+            stages={name: identity.digest for name, identity in plan.identities.items()},
+            planned={stage.name: {"to_run": stage.studies, "kept": stage.done} for stage in plan.stages},
+        )
+        done = _Sum()
+        # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
+        if fold or plan.pending or store.attributes.get(FOLDED) != stamp:
+            _start(store, ledger, manifest, plan, kept, source)
+            write_space(store, space, again=fold)
+            return_memory()
+            folded = ""
+            try:
+                if plan.pending:
+                    _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
+                folded = stamp
+            finally:
+                return_memory()
+                fold_imaging(store, ledger, plan, manifest, stamp=folded)
+                record.note(processed=done.processed)
+        summary = _summary(store, done)
+        record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
+    return summary
+
+
+def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
+    """Refuse to compute studies again whose folder is not there: good results would be replaced by failures."""
+    for source in {entry.source for g in plan.pending for entry in g.entries if entry.status == INCLUDED}:
+        given = origin.folders.get(source)
+        if given is None or not given.folder.is_dir():
+            raise ArchiveError(
+                f"some studies must be computed again, and the folder that `datbatch {COMMANDS[source]}` took them "
+                "from is not there",
+                "Bring it back, or put the new studies into a store of their own.",
+            )
+
+
+@dataclass
+class _Sum:
+    """Sums over the granules of this run."""
+
+    processed: int = 0
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: GranuleRecord) -> None:
+        self.processed += record.done + record.failed
+        self.seconds.update(record.seconds)
+
+
+def _image(
+    origin: Origin,
+    cohort: Location,
+    config: Config,
+    plan: ImagingPlan,
+    done: _Sum,
+    shown: CommandRecord,
+    *,
+    cluster: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Run the pending granules on a cluster."""
+    # Made one by one as the window moves on: a task holds its studies' files and hashes.
+    folder = origin.tomograms
+    archive, tomograms = origin.archive.absolute(), None if folder is None else folder.absolute()
+    tasks = (
+        ImagingTask(cohort.absolute(), archive, g.number, g.entries, g.keys, config, tomograms=tomograms)
+        for g in plan.pending
+    )
+    included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
+    if not quiet:
+        print("\n".join(stage_lines(plan.stages)), file=sys.stderr, flush=True)
+    progress = shown.watch(Progress("imaging", included, quiet=quiet))
+
+    def note(record: GranuleRecord) -> None:
+        done.add(record)
+        progress.advance(record.done + record.failed, record.failed, _by_step(done), record.seconds)
+
+    with driver.connect(cluster, workers=workers) as client:
+        driver.run_tasks(
+            client, image_granule, tasks, on_record=note, on_lost=lambda task: [triage(client, task)], progress=progress
+        )
+    progress.close()
+
+
+def _by_step(done: _Sum) -> str:
+    """Say where the time of a study goes."""
+    if not done.processed:
+        return ""
+    return "s a study: " + " ".join(f"{step} {s / done.processed:.2f}" for step, s in done.seconds.items())
+
+
+def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
+    """Describe what each stage has to do, and why, as lines of a table."""
+    return [
+        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
+    ]
+
+
+def stamp_of(manifest: Manifest, stages: Iterable[str], version: str = __version__) -> str:
+    """Give a digest of all that the tables follow from, once all granules are done.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The studies and all that the archive says of them.
+    stages : iterable of str
+        Digests of the imaging stages, in order.
+    version : str
+        Of datbatch that writes the tables.
+    """
+    # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
+    content = hashlib.sha256(f"{version} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
+    for digest in stages:
+        content.update(digest.encode())
+    for entry in manifest.entries:
+        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
+    return content.hexdigest()
+
+
+def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest, *, stamp: str) -> None:
+    """Write what the ledger holds into the tables, a stage after the other: a row's values are many.
+
+    `stamp` says what they follow from; empty while granules are pending.
+    """
+    studies = store.studies
+    outcomes = pending_outcomes(studies)
+    for stage in plan.identities:
+        columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
+        for row in ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True):
+            columns.add_values(row)
+            if stage == "quantify":
+                outcomes.add_outcome(row)
+        store.write_table(columns.arrays)
+    for e in manifest.entries:
+        if e.status != INCLUDED:
+            outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
+    store.write_table(outcomes.arrays)
+    store.set_attributes({"simulated": _is_simulated(store), FOLDED: stamp})
+    mark_norms(store)
+    store.consolidate()
+
+
+def _is_simulated(store: Store) -> bool:
+    """Tell whether all studies are simulated, as far as they name their scanner; a tomogram without one may be real."""
+    named = zip(*(store.read_table(name) for name in ("scanner", "source", "status")), strict=True)
+    scanners = {
+        scanner for scanner, source, status in named if scanner or (source == schema.TOMOGRAM and status == schema.DONE)
+    }
+    return bool(scanners) and all(schema.SIMULATED in scanner for scanner in scanners)
+
+
+@writes
+def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> int:
+    """Forget the granules that hold failed studies, so that the next run computes them again.
+
+    Parameters
+    ----------
+    cohort : Path
+        Folder of the store.
+    codes : collection of str, optional
+        Only failures with these codes.
+
+    Returns
+    -------
+    int
+        How many failed studies will run again.
+    """
+    store, ledger = Store(cohort), Ledger(cohort)
+    count = 0
+    for stage, identity in store.attributes.get("stages", {}).items():
+        for key in ledger.keys(stage, identity["digest"]):
+            rows = ledger.read(key)
+            failed = [
+                row
+                for row in rows or ()
+                if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
+            ]
+            # What is damaged tells nothing: it runs again, too.
+            if failed or rows is None:
+                count += len(failed) if stage == "quantify" else 0
+                ledger.remove([key])
+    return count
+
+
+def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
+    store.grow([entry.pseudonym for entry in manifest.entries])
+    write_linkage(linkage_path(store.path), manifest)
+    store.write_table(manifest_columns(manifest))
+    for name, identity in plan.identities.items():
+        ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
+    store.set_attributes(
+        {
+            "config": canonical_json(config.to_stored_dict()),
+            "datbatch_version": __version__,
+            "files": canonical_json(_files(store, manifest, source)),
+            "stages": {name: identity.to_dict() for name, identity in plan.identities.items()},
+            FOLDED: "",
+            KEY_CHECK: key_check(load_or_create_key(key_path(store.path))),
+        }
+    )
+    for model in store.models:
+        # Its relevance explains uptake that is about to be replaced.
+        stale = store.model_attributes(model)["quantify"] != plan.identities["quantify"].digest
+        store.set_attributes({"stale": stale}, f"relevance/{model}")
+
+
+def _files(store: Store, manifest: Manifest, source: str) -> dict[str, Any]:
+    """Count the files that were found for each source, and all of them."""
+    before = json.loads(store.attributes.get("files", "{}"))
+    by_source = before.pop("by_source", {schema.PROJECTIONS: before} if before else {})
+    by_source |= {source: {"found": manifest.files_found, "skipped": manifest.files_skipped}}
+    skipped: Counter[str] = Counter()
+    for one in by_source.values():
+        skipped.update(one["skipped"])
+    found = sum(one["found"] for one in by_source.values())
+    only_projections = by_source.keys() == {schema.PROJECTIONS}
+    return {"found": found, "skipped": dict(skipped)} | ({} if only_projections else {"by_source": by_source})
+
+
+def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    """Give the columns of the table that follow from the manifest."""
+    entries = manifest.entries
+    return {
+        "source": np.asarray([e.source for e in entries], dtype=object),
+        "person": np.asarray([e.person for e in entries], dtype=object),
+        "site": np.asarray([e.site for e in entries], dtype=object),
+        "sex": np.asarray([e.sex for e in entries], dtype=object),
+        "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
+        "label": np.asarray([e.label for e in entries], dtype=object),
+        "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
+    }
+
+
+def triage(client: Any, task: ImagingTask) -> ImagingTask:
+    """Find the studies of a granule that end their worker, one by one, so that the others are saved."""
+    if task.attempts >= ATTEMPTS:
+        raise WorkerLostError(f"granule {task.granule} lost its worker {task.attempts} times, by no single study")
+    lost = {
+        single.entries[0].pseudonym
+        for single in single_studies(task)
+        if not driver.survives(client, image_first_study, single)
+    }
+    return replace(task, lost=task.lost | lost, attempts=task.attempts + 1)
+
+
+def _summary(store: Store, done: _Sum) -> RunSummary:
+    status = Counter(store.read_table("status"))
+    codes = Counter(code for code in store.read_table("error_code") if code)
+    return RunSummary(
+        studies=sum(status.values()),
+        done=status[schema.DONE],
+        failed=status[schema.FAILED],
+        excluded=status[schema.EXCLUDED],
+        processed=done.processed,
+        failures=dict(codes),
+        seconds=dict(done.seconds),
+    )

@@ -1,0 +1,168 @@
+"""Where a store came from: archive, parameters, manifest; beside the store, for the operator alone (mode 0600)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datbatch.archive import Entry, Manifest
+from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED
+from datbatch.config import Config
+from datbatch.errors import (
+    ContradictoryLabelError,
+    DuplicateStudyError,
+    MissingFilesError,
+    MissingLabelError,
+    StoreError,
+)
+from datbatch.files import read_private, write_whole
+from datbatch.location import Location, beside, parse_location
+from datbatch.schema import PROJECTIONS, TOMOGRAM
+
+
+@dataclass(frozen=True)
+class Given:
+    """A folder of studies, and the table of labels that goes with it."""
+
+    folder: Location
+    participants: Location | None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What `datbatch run` and `datbatch import` were called with."""
+
+    folders: Mapping[str, Given]
+    """By what is read from them, projections or tomogram; at least one."""
+    config: Config
+
+    @property
+    def archive(self) -> Location:
+        """Folder of the projections; of the tomograms in a cohort that has nothing else."""
+        return self.folders.get(PROJECTIONS, next(iter(self.folders.values()))).folder
+
+    @property
+    def tomograms(self) -> Location | None:
+        """Folder of the imported tomograms, where there are any."""
+        return self.folders[TOMOGRAM].folder if TOMOGRAM in self.folders else None
+
+
+def origin_path(cohort: Location) -> Path:
+    """Give the path of the record of a run's arguments: it holds paths, and paths may hold names."""
+    return beside(cohort, "origin.json")
+
+
+def manifest_path(cohort: Location) -> Path:
+    """Give the path of the manifest that the store was made from."""
+    return beside(cohort, "manifest.json")
+
+
+def write_origin(cohort: Location, origin: Origin, manifest: Manifest) -> None:
+    """Record where the store comes from, replacing an earlier record whole."""
+    folders = {source: _plain(given) for source, given in origin.folders.items()}
+    # Projections stand where they always stood, tomograms beside them.
+    content = {
+        **folders.get(PROJECTIONS, {"archive": None, "participants": None}),
+        "tomograms": folders.get(TOMOGRAM),
+        "config": origin.config.to_dict(),
+    }
+    write_whole(origin_path(cohort), json.dumps(content, indent=1).encode(), private=True)
+    write_whole(manifest_path(cohort), manifest.to_json(), private=True)
+
+
+def _plain(given: Given) -> dict[str, str | None]:
+    participants = None if given.participants is None else str(given.participants.absolute())
+    return {"archive": str(given.folder.absolute()), "participants": participants}
+
+
+def read_origin(cohort: Location) -> Origin:
+    """Read what the store was made with.
+
+    Raises
+    ------
+    StoreError
+        When there is no record.
+    ExposedFileError
+        When others can read it.
+    """
+    try:
+        content = json.loads(read_private(origin_path(cohort)))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            "the record of the store's origin is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."
+        ) from error
+    recorded = {PROJECTIONS: content, TOMOGRAM: content.get("tomograms")}
+    folders = {source: _given(one) for source, one in recorded.items() if one and one["archive"] is not None}
+    return Origin(folders, Config.from_dict(content["config"]))
+
+
+def _given(recorded: Mapping[str, str | None]) -> Given:
+    participants = recorded["participants"]
+    return Given(
+        parse_location(str(recorded["archive"])), None if participants is None else parse_location(participants)
+    )
+
+
+def earlier_folders(cohort: Location) -> Mapping[str, Given]:
+    """Give the folders that the store was made from so far; none for a new store, or where the record is lost."""
+    try:
+        return read_origin(cohort).folders
+    except StoreError:
+        return {}
+
+
+def read_manifest(cohort: Location) -> Manifest:
+    """Read the manifest that the store was made from.
+
+    Raises
+    ------
+    StoreError
+        When there is none.
+    ExposedFileError
+        When others can read it.
+    """
+    try:
+        return Manifest.from_dict(json.loads(read_private(manifest_path(cohort))))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            "the manifest beside the store is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."
+        ) from error
+
+
+_READABLE = {DuplicateStudyError.code, MissingLabelError.code, ContradictoryLabelError.code}
+"""Why a study may count as failed though its files are good."""
+
+
+def keep_others(manifest: Manifest, cohort: Location, source: str) -> Manifest:
+    """Let studies stand as they were of which this folder has nothing, or nothing better.
+
+    Results of studies whose files are gone, or lie in the folder of the other source, are in the store and stay there.
+    A study of which there are projections and a tomogram is one study, read from its projections where they are good:
+    whatever the order of `run` and `import`, so that none of them undoes the other.
+    """
+    gone = any(entry.code == MissingFilesError.code for entry in manifest.entries)
+    if not gone and not earlier_folders(cohort).keys() - {source}:
+        # The manifest of a large archive takes seconds to read.
+        return manifest
+    try:
+        before = {entry.pseudonym: entry for entry in read_manifest(cohort).entries}
+    except StoreError:
+        return manifest
+    entries = tuple(_better(entry, before.get(entry.pseudonym, entry)) for entry in manifest.entries)
+    return replace(manifest, entries=entries)
+
+
+def _better(found: Entry, before: Entry) -> Entry:
+    if found.code == MissingFilesError.code:
+        return before
+    if found.source == before.source or _rank(found) < _rank(before):
+        return found
+    return before
+
+
+def _rank(entry: Entry) -> tuple[bool, bool]:
+    """Order the two ways to read one study, the better one first: good files before bad ones, then projections."""
+    good = entry.status in (INCLUDED, EXCLUDED) or (entry.status == FAILED and entry.code in _READABLE)
+    return not good, entry.source != PROJECTIONS

@@ -1,0 +1,316 @@
+"""`datbatch trust`: the driver's side of the tests of a model's relevance maps, from the store into the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch import schema
+from datbatch.classifier.model import ModelCard
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.lock import writes
+from datbatch.cohort.record import recorded_command
+from datbatch.cohort.store import Store, VolumeReader, models_path
+from datbatch.cohort.training_set import quantified
+from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
+from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
+from datbatch.evaluation.trust import as_text, mean_estimate, summarise
+from datbatch.location import Location
+from datbatch.progress import Progress
+from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
+from datbatch.stages.train import newest_model
+from datbatch.study.relevance import HOTTEST, PUTAMEN
+from datbatch.study.space import store_atlas, used_atlas
+from datbatch.study.trust import TrustTask, striatal_masks, try_study
+from datbatch.workers import driver
+from datbatch.workers.cluster_file import ACCELERATOR
+
+TRUST_VERSION = 1
+MEAN_STUDIES = 32
+"""Training studies of each class, at most, whose mean replaces flipped regions."""
+
+
+@dataclass(frozen=True)
+class TrustOutcome:
+    """What was found about a model's maps."""
+
+    model: str
+    processed: int
+    """Studies tried in this run; the others were kept."""
+    summary: Mapping[str, Any]
+    """As `trust_summary.summarise` gives it."""
+
+    def text(self) -> str:
+        """Write it for a terminal."""
+        return as_text(self.model, self.summary)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """One model's explained studies, in the store's order."""
+
+    name: str
+    card: ModelCard
+    parameters: Mapping[str, Any]
+    """Of the explanation."""
+    digest: str
+    """Of the explanation: weights, parameters and atlas."""
+    sign: int
+    predicted: npt.NDArray[Any]
+    split: npt.NDArray[Any]
+    putamen: npt.NDArray[np.float64]
+    """Oriented relevance of the ipsilateral putamen."""
+
+
+@writes
+def try_maps(
+    cohort: Location,
+    config: Config,
+    *,
+    model: str | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> TrustOutcome:
+    """Try whether a model's relevance maps can be trusted, on studies of its test set, and store what was found.
+
+    A study that was tried with the same model and parameters is not tried again.
+
+    Parameters
+    ----------
+    cohort : Path
+        Folder of the store.
+    config : Config
+        Parameters; of them `trust`. The maps are tried with the parameters that they were made with.
+    model : str, optional
+        Name of an explained model; the newest by default.
+    cluster, workers, quiet
+        As for `run_imaging`.
+
+    Raises
+    ------
+    WorkerLostError
+        When workers end for want of memory.
+    ModelError
+        When the model or its maps are missing or of earlier uptake, or no labelled study of its test set was explained.
+    GridMismatchError
+        When the model is for another grid.
+    ConfigurationError
+        When a parameter leaves nothing to try.
+    """
+    _check(config.trust)
+    store, ledger = Store(cohort), Ledger(cohort)
+    maps = _read_maps(store, model if model is not None else newest_model(store))
+    labels = store.read_table("label").astype(str)
+    chosen = choose_studies(labels, (maps.split == "test") & (maps.predicted != ""), config.trust)
+    if not chosen:
+        raise ModelError(
+            "no labelled study of the model's test set has a relevance map", "Call `datbatch explain COHORT` first."
+        )
+    tasks = _tasks(store, maps, labels, chosen, config.trust)
+    stage, value = tasks[0].key.stage, tasks[0].key.digest
+    ledger.retire(stage, value, ledger.names(stage, value))
+    pending = [task for task in tasks if ledger.read(task.key) is None]
+    if pending:
+        progress = Progress("trust", len(pending), quiet=quiet)
+        with (
+            recorded_command(cohort, "trust", config, model=maps.name, stages={stage: value}) as record,
+            driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
+        ):
+            record.watch(progress)
+            driver.run_tasks(
+                client,
+                try_study,
+                pending,
+                on_record=lambda _: progress.advance(),
+                on_lost=_lost,
+                on_accelerator=True,
+            )
+        progress.close()
+    rows = list(ledger.rows(task.key for task in tasks))
+    summary = _summary(store, maps, labels, chosen, rows, config.trust)
+    return TrustOutcome(maps.name, len(pending), summary)
+
+
+def choose_studies(labels: npt.NDArray[np.str_], usable: npt.NDArray[np.bool_], config: TrustConfig) -> list[int]:
+    """Choose studies by chance, half of them of each class; fewer where a class has fewer.
+
+    With the same seed a larger choice contains a smaller one.
+
+    Parameters
+    ----------
+    labels : ndarray of str, shape (study,)
+        negative, positive or empty.
+    usable : ndarray of bool, shape (study,)
+        Which may be chosen.
+    config : TrustConfig
+        Of it `studies` and `seed`.
+
+    Returns
+    -------
+    list of int
+        Positions, rising.
+    """
+    chosen: list[int] = []
+    for number, label in enumerate(schema.LABELS):
+        members = np.flatnonzero(usable & (labels == label))
+        order = np.random.default_rng([config.seed, number]).permutation(members)
+        # An odd number leaves the one over to the positive studies.
+        chosen += order[: (config.studies + number) // len(schema.LABELS)].tolist()
+    return sorted(chosen)
+
+
+def _check(config: TrustConfig) -> None:
+    for name in ("studies", "flipping_steps", "random_orders", "noise_draws"):
+        if getattr(config, name) < 1:
+            raise ConfigurationError(f"trust.{name} must be at least 1")
+    if config.block_mm < schema.SPACING_MM:
+        raise ConfigurationError(f"trust.block_mm must be at least the edge of a voxel, {schema.SPACING_MM:g} mm")
+
+
+def _lost(task: TrustTask) -> list[TrustTask]:
+    raise WorkerLostError(
+        "a worker was lost again and again while it tried a map",
+        "Look at the worker's memory: it holds the model's weights twice. What was tried is kept.",
+    )
+
+
+def _read_maps(store: Store, name: str) -> _Maps:
+    if name not in store.models:
+        raise ModelError("the store has no explained model of that name", "Call `datbatch explain COHORT` first.")
+    attributes, group = store.model_attributes(name), f"relevance/{name}"
+    if "digest" not in attributes:
+        raise ModelError("the model has explained no study yet", "Call `datbatch explain COHORT` first.")
+    if attributes.get("stale"):
+        raise ModelError("the model's maps explain earlier uptake", "Call `datbatch train` and `datbatch explain`.")
+    card = ModelCard.from_json(attributes["card"])
+    if card.shape != schema.SHAPE:
+        raise GridMismatchError(f"the model is for the grid {card.shape}, the store has {schema.SHAPE}")
+    sign = 1 if card.orientation is None else int(card.orientation["sign"])
+    return _Maps(
+        name=name,
+        card=card,
+        parameters=attributes["parameters"],
+        digest=attributes["digest"],
+        sign=sign,
+        predicted=store.read_table("predicted", group),
+        split=store.read_table("split", group),
+        putamen=sign * store.read_table("regional", group)[:, PUTAMEN, HOTTEST],
+    )
+
+
+def _tasks(
+    store: Store, maps: _Maps, labels: npt.NDArray[np.str_], chosen: Sequence[int], config: TrustConfig
+) -> list[TrustTask]:
+    """Give the task of each study; its key covers the bytes of the uptake and of all that it is tried with."""
+    studies, rows = quantified(store)
+    images = [dict(rows[study].sha256) for study in studies]
+    training = (maps.split == "train") & np.array([rows[study].status == schema.DONE for study in studies])
+    generator = np.random.default_rng([config.seed, 2])
+    by_class = [generator.permutation(np.flatnonzero(training & (labels == label))) for label in schema.LABELS]
+    replacement = tuple(tuple(sorted(one[:MEAN_STUDIES].tolist())) for one in by_class)
+    used = {key: value for key, value in asdict(config).items() if key != "studies"}
+    value = digest([TRUST_VERSION, maps.digest, maps.sign, used, [[images[at] for at in one] for one in replacement]])
+    explain = ExplainConfig(**maps.parameters)
+    cohort = store.path.absolute()
+    return [
+        TrustTask(
+            store=cohort,
+            folder=models_path(cohort) / maps.name,
+            weights_sha256=maps.card.weights_sha256,
+            explain=explain,
+            trust=config,
+            sign=maps.sign,
+            atlas=used_atlas(store),
+            key=GranuleKey(f"trust/{maps.name}", value, at, digest([studies[at], images[at]])[:8]),
+            study=studies[at],
+            replacement=replacement,
+        )
+        for at in chosen
+    ]
+
+
+def _summary(
+    store: Store,
+    maps: _Maps,
+    labels: npt.NDArray[np.str_],
+    chosen: Sequence[int],
+    rows: Sequence[Row],
+    config: TrustConfig,
+) -> dict[str, Any]:
+    """Join the studies' figures with what other networks say, and keep them with the model's maps."""
+    repeats = _repeats(store, maps)
+    value = digest([[asdict(row) for row in rows], labels[list(chosen)].tolist(), [one.digest for one in repeats]])
+    group = f"relevance/{maps.name}"
+    before = json.loads(store.model_attributes(maps.name).get("trust", "{}"))
+    if before.get("digest") == value:
+        return dict(before["summary"])
+    atlas = store_atlas(store.path.absolute(), used_atlas(store))
+    brain = atlas.mask("whole_brain")
+    chance = {
+        name: float(mask.sum() / brain.sum()) for name, mask in striatal_masks(atlas, config.striatum_margin_mm).items()
+    }
+    compared = compare_repeats(store, [maps, *repeats], labels, chosen, brain)
+    studies = [(str(labels[at]), row.values) for at, row in zip(chosen, rows, strict=True)]
+    summary = summarise(studies, chance, compared)
+    content = {"digest": value, "explain_digest": maps.digest, "parameters": asdict(config), "summary": summary}
+    store.set_attributes({"trust": canonical_json(content)}, group)
+    store.consolidate()
+    return summary
+
+
+def _repeats(store: Store, maps: _Maps) -> list[_Maps]:
+    """Find models that differ in nothing but the seed of their training, explained in the same way."""
+
+    def alike(card: ModelCard) -> Any:
+        train = weights_depend_on(card.config["train"]) | {"seed": None}
+        return (card.data_digest, card.preset, train)
+
+    found = []
+    for name in store.models:
+        try:
+            other = _read_maps(store, name)
+        except (ModelError, GridMismatchError):
+            continue
+        same = alike(other.card) == alike(maps.card) and other.parameters == maps.parameters
+        if name != maps.name and same and other.card.weights_sha256 != maps.card.weights_sha256:
+            found.append(other)
+    return found
+
+
+def compare_repeats(
+    store: Store,
+    models: Sequence[_Maps],
+    labels: npt.NDArray[np.str_],
+    chosen: Sequence[int],
+    brain: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    """Compare the maps of networks with other initial weights: of each study, and their means by class.
+
+    Returns
+    -------
+    dict
+        `reason` where there is no other network; else `models`, `single` (an `Estimate` over studies), `mean` by
+        class, and `sign_agreement` of the oriented putamen relevance.
+    """
+    if len(models) < 2:
+        return {"reason": "the store has no other explained model that differs in train.seed alone"}
+    readers = [VolumeReader(store.path, f"relevance/{one.name}/{schema.RELEVANCE_MAP.name}") for one in models]
+    sums = {label: np.zeros((len(models), int(brain.sum()))) for label in schema.LABELS}
+    single = []
+    for at in chosen:
+        oriented = [one.sign * reader[at][brain] for one, reader in zip(models, readers, strict=True)]
+        single.append(pairwise_rank_correlation(oriented))
+        sums[str(labels[at])] += np.stack(oriented)
+    return {
+        "models": [one.name for one in models],
+        "single": mean_estimate(single),
+        # Ranks of a sum are those of the mean.
+        "mean": {label: pairwise_rank_correlation(list(total)) for label, total in sums.items()},
+        "sign_agreement": sign_agreement(np.array([one.putamen[list(chosen)] for one in models])),
+    }

@@ -1,0 +1,1 @@
+"""One study through everything: imaging, relevance, comparison with what is normal."""

@@ -1,0 +1,267 @@
+"""What is known of one study after everything; needs neither torch nor a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch import schema
+from datbatch.archive import Acquisition
+from datbatch.archive.codes import explain_code
+from datbatch.imaging import Atlas, Binding
+from datbatch.norms import WARNINGS
+from datbatch.study.comparison import Comparison
+
+SIDE_UNCERTAIN = "which side is the lower one is not certain: counting noise can explain the difference."
+MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
+"""The classes in words."""
+
+
+@dataclass(frozen=True)
+class ExplainedVolume:
+    """Inference and relevance of one study."""
+
+    relevance: npt.NDArray[np.float32]
+    regional: npt.NDArray[np.float64]
+    probability: float
+    log_odds: float
+    predicted: str
+    inconsistent: bool
+    orientation: int
+    """Factor after which positive relevance speaks for reduced uptake."""
+
+
+@dataclass(frozen=True)
+class StudyExplanation(ExplainedVolume):
+    """Everything about one study.
+
+    Attributes
+    ----------
+    uptake : ndarray, shape (x, y, z), float32
+        Normalised to MNI, scaled to the reference region, ipsilateral side left (x < 0); `schema.grid_affine()`.
+    relevance : ndarray, shape (x, y, z), float32
+        Layer-wise relevance of each voxel, on the same grid.
+    mirrored : bool
+        Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
+    lower_side : str
+        The patient's side of lower putaminal binding, left or right; uncertain where counting noise can explain
+        the difference.
+    specific_binding_ratio : ndarray, shape (region,), float64
+        In the order of `schema.REGIONS`.
+    binding : Binding
+        Binding ratios by all definitions and backgrounds, asymmetry indices, putamen-to-caudate ratios.
+    quantification_flags : tuple of str
+        Codes of what was unusual about them; `explain_code` tells their meaning.
+    regional : ndarray, shape (region, statistic), float64
+        Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`.
+    probability, log_odds : float
+        Of the positive class (reduced uptake), as the network gives them.
+    calibrated_probability : float
+        The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated.
+    certain : bool or None
+        Whether the decision lies beyond the margin of a certain call; None where that is not known.
+    not_judged : str
+        Why it is not known, and what to do; empty where it is.
+    uncertain_share : float
+        Share of validation studies that the model calls uncertain; NaN where that is not known.
+    predicted : str
+        negative or positive.
+    inconsistent : bool
+        Whether the map is typical of the class that was not predicted.
+    orientation : int
+        +1 or -1: relevance times it speaks for reduced uptake where it is positive.
+    template_to_study : ndarray, shape (4, 4), float64
+        MNI mm to study mm, RAS.
+    quality : dict of str to float
+        Scores of the normalisation.
+    counts : float
+        Sum of the projections.
+    motion_mm : float
+        Largest distance between two positions of the head during the acquisition; NaN where not known.
+    comparison : Comparison or None
+        Every measure of binding against the cohort's normal range.
+    not_compared : str
+        Why there is no comparison, and what to do; empty where there is one.
+    flags : tuple of str
+        Codes of what was unusual.
+    model : str
+        Name of the model's folder.
+    weights_sha256 : str
+        Digest of its weights.
+    atlas : Atlas
+        Regions that all figures are of, in the frame of the volumes.
+    seconds : dict of str to float
+        Wall time by step.
+    acquired : mapping
+        What the stage `reconstruct` says of the acquisition: scanner, views, sizes, motion, counts by angle.
+    stages : mapping of str to mapping
+        By stage that made it: digest, version and parameters, as the store's attribute `stages` has them.
+    projections : Acquisition or None
+        The raw projections, where they are at hand.
+    study : str
+        Pseudonym; empty for a study that is in no store.
+    simulated : bool
+        Whether it was simulated.
+    source : str
+        What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known.
+    """
+
+    uptake: npt.NDArray[np.float32]
+    mirrored: bool
+    lower_side: str
+    specific_binding_ratio: npt.NDArray[np.float64]
+    binding: Binding
+    quantification_flags: tuple[str, ...]
+    template_to_study: npt.NDArray[np.float64]
+    quality: dict[str, float]
+    counts: float
+    motion_mm: float
+    flags: tuple[str, ...]
+    comparison: Comparison | None
+    not_compared: str
+    calibrated_probability: float
+    certain: bool | None
+    not_judged: str
+    uncertain_share: float
+    model: str
+    weights_sha256: str
+    atlas: Atlas
+    seconds: dict[str, float]
+    acquired: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    projections: Acquisition | None = None
+    study: str = ""
+    simulated: bool = False
+    source: str = schema.PROJECTIONS
+
+    def side(self, region: str) -> str:
+        """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
+        if region.endswith("ipsilateral"):
+            return "right" if self.mirrored else "left"
+        if region.endswith("contralateral"):
+            return "left" if self.mirrored else "right"
+        return ""
+
+    def summary(self) -> dict[str, Any]:
+        """Give the figures without the volumes, in JSON types."""
+        return {
+            "predicted": self.predicted,
+            "probability_positive": self.probability,
+            "log_odds": self.log_odds,
+            "calibrated_probability_positive": _number(self.calibrated_probability),
+            "certain": self.certain,
+            "not_judged": self.not_judged,
+            "uncertain_share": _number(self.uncertain_share),
+            "model": self.model,
+            "weights_sha256": self.weights_sha256,
+            "inconsistent": self.inconsistent,
+            "orientation": self.orientation,
+            "mirrored": self.mirrored,
+            "lower_side": self.lower_side,
+            "source": self.source,
+            "counts": _number(self.counts),
+            "motion_mm": _number(self.motion_mm),
+            "flags": list(self.flags),
+            "regions": {
+                name: {
+                    "side": self.side(name),
+                    "specific_binding_ratio": _number(self.specific_binding_ratio[index]),
+                    "relevance": {
+                        statistic: _number(self.regional[index, position])
+                        for position, statistic in enumerate(schema.STATISTICS)
+                    },
+                }
+                for index, name in enumerate(schema.REGIONS)
+            },
+            "binding": {
+                definition: {
+                    "binding_ratio": {
+                        background: _numbers(schema.STRIATAL, self.binding.binding_ratio[index, position])
+                        for position, background in enumerate(schema.BACKGROUNDS)
+                    },
+                    "asymmetry_index": _numbers(schema.STRUCTURES, self.binding.asymmetry_index[index]),
+                    "putamen_to_caudate_ratio": _numbers(schema.SIDES, self.binding.putamen_to_caudate_ratio[index]),
+                }
+                for index, definition in enumerate(schema.DEFINITIONS)
+            },
+            "quantification_flags": list(self.quantification_flags),
+            "normal_range": self.comparison.to_dict() if self.comparison is not None else None,
+            "not_compared": self.not_compared,
+            "quality": self.quality,
+            "seconds": self.seconds,
+        }
+
+    def text(self) -> str:
+        """Describe the study in a few lines."""
+        lines = [
+            f"{self.predicted} ({MEANINGS[self.predicted]}), {self.confidence()}"
+            + (", relevance map inconsistent: typical of the other class" if self.inconsistent else ""),
+            *([f"not known whether certain: {self.not_judged}"] if self.certain is None else []),
+            f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
+        ]
+        hottest = schema.STATISTICS.index("hottest_mean")
+        for index, name in enumerate(schema.REGIONS[:4]):
+            binding = self.specific_binding_ratio[index]
+            relevance = self.orientation * self.regional[index, hottest]
+            lines.append(f"{name:<24} {self.side(name):<6} {binding:>6.2f} {relevance:>10.3g}")
+        if self.lower_side == schema.UNCERTAIN:
+            lines.append(SIDE_UNCERTAIN.capitalize())
+        lines += self._binding_lines() + self._normal_lines()
+        lines.append(", ".join(f"{name} {value:.2f}" for name, value in self.quality.items()))
+        motion = f"motion {self.motion_mm:.1f} mm" if np.isfinite(self.motion_mm) else "motion not known"
+        lines.append(f"{motion}, flags: {', '.join(self.flags) or 'none'}")
+        return "\n".join(lines)
+
+    def confidence(self) -> str:
+        """Say how probable and how certain the decision is."""
+        if np.isfinite(self.calibrated_probability):
+            words = f"calibrated probability of positive {self.calibrated_probability:.3f}"
+        else:
+            words = f"probability of positive {self.probability:.3f} (not calibrated)"
+        if self.certain is None:
+            return f"{words}, certain or not is not known"
+        return f"{words}, {'certain' if self.certain else 'uncertain'}"
+
+    def _normal_lines(self) -> list[str]:
+        """Show the distance of each binding ratio from what is normal."""
+        if self.comparison is None:
+            return [f"no comparison with normal studies: {self.not_compared}"]
+        width = 1 + max(len(name) for name in schema.DEFINITIONS)
+        lines = [f"{'z-score by definition':<24} {'side':<6}" + "".join(f"{d:>{width}}" for d in schema.DEFINITIONS)]
+        for name in schema.STRIATAL:
+            z = np.array([self.comparison.of(f"{definition} {name}")[-1] for definition in schema.DEFINITIONS])
+            lines.append(f"{name:<24} {self.side(name):<6}" + _cells(z, width, "+.1f"))
+        return lines + [f"{code}: {WARNINGS[code]}" for code in self.comparison.warnings]
+
+    def _binding_lines(self) -> list[str]:
+        """Show the definitions of binding side by side, with the asymmetry, against the reference region."""
+        width = 1 + max(len(name) for name in schema.DEFINITIONS)
+        lines = [f"{'SBR by definition':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
+        for index, name in enumerate(schema.STRIATAL):
+            if not name.startswith("caudate"):
+                lines.append(
+                    f"{name:<24} {self.side(name):<6}" + _cells(self.binding.binding_ratio[:, 0, index], width, ".2f")
+                )
+        for index, name in enumerate(schema.STRUCTURES):
+            if name != "caudate":
+                cells = _cells(self.binding.asymmetry_index[:, index], width, ".0f")
+                lines.append(f"{f'asymmetry of {name}, %':<31}{cells}")
+        lines += [f"{code}: {explain_code(code)[0]}" for code in self.quantification_flags]
+        return lines
+
+
+def _cells(values: npt.NDArray[np.float64], width: int, form: str) -> str:
+    """Write one line of a table, a dash where there is no value."""
+    return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
+
+
+def _numbers(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in zip(names, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,324 @@
+"""The stages: what each depends on, the digest that says whether its results still hold, and one study through them.
+
+Pure functions of files and parameters; the same ones run in one process, on a local cluster, and on a supercomputer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datbatch import schema
+from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
+from datbatch.cohort.ledger import Row
+from datbatch.config import Config, QuantifyConfig, digest
+from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
+from datbatch.imaging import (
+    ProjectionQuality,
+    Quantification,
+    Registration,
+    Volume,
+    assess_projections,
+    normal_side_ratio,
+    quantify,
+    reconstruct,
+    register_affine,
+    resample,
+)
+from datbatch.location import Location
+from datbatch.study.space import Space, atlas_digest, configured_space, template_digest
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step whose results are recorded in the ledger."""
+
+    name: str
+    version: int
+    """Version of the code: raised when the same parameters give other numbers."""
+    upstream: tuple[str, ...]
+    """Stages whose results it uses."""
+    parameters: Callable[[Config], dict[str, Any]]
+    """What of the parameters its results depend on."""
+
+
+def _without(parameters: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name != key}
+
+
+def _reconstruct_parameters(config: Config) -> dict[str, Any]:
+    """Leave out what changes nothing as long as nothing is corrected: no study is done again for it."""
+    parameters = dict(vars(config.reconstruct))
+    if parameters["attenuation"] == "none":
+        del parameters["attenuation_per_cm"]
+    return parameters
+
+
+IMAGING = (
+    Stage(
+        "reconstruct",
+        version=2,
+        upstream=(),
+        parameters=lambda c: {
+            "photopeak_kev": c.archive.photopeak_kev,
+            **_reconstruct_parameters(c),
+            **vars(c.quality),
+        },
+    ),
+    Stage(
+        "register",
+        version=2,
+        upstream=("reconstruct",),
+        parameters=lambda c: vars(c.register) | {"template": template_digest(c.register.template)},
+    ),
+    Stage(
+        "quantify",
+        version=4,
+        upstream=("register",),
+        parameters=lambda c: _without(vars(c.quantify), "atlas_labels") | {"atlas": atlas_digest(c.quantify)},
+    ),
+)
+"""The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
+
+EXPLAIN_VERSION = 2
+TRAIN_VERSION = 2
+
+
+@dataclass(frozen=True)
+class StageIdentity:
+    """What a stage's results depend on."""
+
+    digest: str
+    version: int
+    parameters: Mapping[str, Any]
+    upstream: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form that the store keeps."""
+        return {
+            "digest": self.digest,
+            "version": self.version,
+            "parameters": dict(self.parameters),
+            "upstream": dict(self.upstream),
+        }
+
+
+def imaging_identities(config: Config) -> dict[str, StageIdentity]:
+    """Give the identity of each imaging stage; a stage's digest covers the digests upstream of it."""
+    found: dict[str, StageIdentity] = {}
+    for stage in IMAGING:
+        upstream = {name: found[name].digest for name in stage.upstream}
+        parameters = stage.parameters(config)
+        content = {
+            "stage": stage.name,
+            "version": stage.version,
+            "parameters": parameters,
+            "upstream": upstream,
+        }
+        found[stage.name] = StageIdentity(digest(content), stage.version, parameters, upstream)
+    return found
+
+
+@dataclass(frozen=True)
+class ImagedStudy:
+    """One study through the imaging stages.
+
+    Attributes
+    ----------
+    rows : dict of str to Row
+        Outcome by stage.
+    uptake : ndarray, shape (x, y, z), float32, or None
+        Volume for the store; None where a stage failed.
+    seconds : dict of str to float
+        Wall time by step.
+    facts : StudyFacts or None
+        What the header says of the study; None where it could not be read.
+    acquisition : Acquisition or None
+        The projections, for whoever shows them; None where they could not be read.
+    """
+
+    rows: dict[str, Row]
+    uptake: npt.NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: StudyFacts | None = None
+    acquisition: Acquisition | None = None
+
+
+def image_study(
+    study: str,
+    files: Sequence[Location],
+    config: Config,
+    known: Mapping[str, Row] | None = None,
+    space: Space | None = None,
+    source: str = schema.PROJECTIONS,
+) -> ImagedStudy:
+    """Take one study from its files to scaled, quantified, mirrored uptake; never raises.
+
+    A tomogram that was reconstructed elsewhere enters at its registration; of projections nothing is said then.
+
+    Parameters
+    ----------
+    study : str
+        Pseudonym.
+    files : sequence of Path
+        The study's files.
+    config : Config
+        All parameters.
+    known : mapping of str to Row, optional
+        Rows of stages that are done already; their results are used, not computed again.
+    space : Space, optional
+        Template and atlas; by default those that `config` names by path.
+    source : str
+        What the files hold: projections, or a tomogram.
+
+    Returns
+    -------
+    ImagedStudy
+        With a row for every imaging stage; a failure is carried to the stages after it.
+    """
+    space = space if space is not None else configured_space(config)
+    rows = dict(known or {})
+    clock = _Clock()
+    earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
+    if earlier is not None:
+        return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
+    stage, values, uptake = "reconstruct", dict[str, Any](), None
+    acquisition, facts = None, None
+    try:
+        if source == schema.TOMOGRAM:
+            with clock("read"):
+                tomogram = read_tomogram(files)
+            facts, volume = tomogram.study, Volume(tomogram.data, tomogram.affine)
+            rows.setdefault(stage, Row(study, schema.DONE, values=_tomogram_values(tomogram)))
+        else:
+            with clock("read"):
+                acquisition = read_study(files, config=config.archive)
+            facts = acquisition.study
+            with clock("reconstruct"):
+                volume = reconstruct(acquisition, **vars(config.reconstruct))
+            if stage not in rows:
+                with clock("assess"):
+                    quality = assess_projections(acquisition, config.quality)
+                rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality))
+        stage = "register"
+        if stage not in rows:
+            with clock("register"):
+                registration = register_study(volume, config, space.template)
+            values = _registration_values(registration)
+            if registration.failed:
+                raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
+            rows[stage] = Row(study, schema.DONE, values=values)
+        template_to_study = np.asarray(rows[stage].values["template_to_study"], dtype=np.float64)
+        stage, values = "quantify", {}
+        with clock("normalise"):
+            normalised = resample(volume, template_to_study, schema.grid_affine(), schema.SHAPE)
+        with clock("quantify"):
+            side_ratio = _normal_side_ratio(space, config.quantify)
+            counts = None if acquisition is None else acquisition.counts
+            result = quantify(normalised, config.quantify, space.atlas, side_ratio, counts)
+        rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
+        uptake = result.uptake
+    except DatbatchError as error:
+        rows[stage] = Row(study, schema.FAILED, error.code, stage, error.reason, values)
+    except MemoryError:
+        reason = "the study needed more memory than it may take"
+        rows[stage] = Row(study, schema.FAILED, MemoryExceededError.code, stage, reason, values)
+    except Exception as error:
+        # Its message may hold a path; only its kind is kept. One bad study never stops a batch.
+        reason = f"unforeseen {type(error).__name__}"
+        rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
+    last = rows[stage]
+    carried = Row(study, last.status, last.code, last.stage, last.reason)
+    by_stage = {s.name: rows.get(s.name, carried) for s in IMAGING}
+    return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
+
+
+def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:
+    measured = {name: _finite(value) for name, value in vars(quality).items() if isinstance(value, float)}
+    return measured | {
+        "scanner": acquisition.study.scanner,
+        "counts": acquisition.counts,
+        "views": len(acquisition.angles_deg),
+        "pixel_size_mm": acquisition.pixel_size_mm,
+        "counts_by_angle": [_finite(value) for value in quality.counts_by_angle],
+        "missing_views": quality.missing_views,
+        "repeated_views": quality.repeated_views,
+        "flags": " ".join(dict.fromkeys((*acquisition.study.flags, *quality.flags))),
+    }
+
+
+def _tomogram_values(tomogram: Tomogram) -> dict[str, Any]:
+    """Give what is known of a study without projections: nothing of counts, views, motion and reconstruction."""
+    return {"scanner": tomogram.study.scanner, "flags": " ".join(tomogram.study.flags)}
+
+
+def register_study(volume: Volume, config: Config, template: Volume) -> Registration:
+    """Register a reconstructed study to a template with the parameters of the stage `register`."""
+    options = _without(vars(config.register), "template")
+    return register_affine(volume.data, volume.affine, template.data, template.affine, **options)
+
+
+def _registration_values(registration: Registration) -> dict[str, Any]:
+    values: dict[str, Any] = {f"quality_{name}": _finite(score) for name, score in registration.quality.items()}
+    return values | {"template_to_study": registration.template_to_study.tolist()}
+
+
+def _normal_side_ratio(space: Space, config: QuantifyConfig) -> float:
+    return _side_ratio_in(space, config.reference_percentile, config.putamen_hottest_ml)
+
+
+@lru_cache(maxsize=2)
+def _side_ratio_in(space: Space, reference_percentile: float, putamen_hottest_ml: float) -> float:
+    """Measure the template once for all studies; parameters themselves cannot be kept by."""
+    config = QuantifyConfig(reference_percentile=reference_percentile, putamen_hottest_ml=putamen_hottest_ml)
+    return normal_side_ratio(space.template.data, config, space.atlas)
+
+
+def _scores(registration: Registration) -> str:
+    return ", ".join(f"{name} {score:.2f}" for name, score in registration.quality.items())
+
+
+def _quantification_values(result: Quantification) -> dict[str, Any]:
+    return {
+        "reference_value": result.reference_value,
+        "mirrored": bool(result.mirrored),
+        "lower_side": result.lower_side,
+        "specific_binding_ratio": _finite_list(result.specific_binding_ratio),
+        "binding_ratio": _finite_list(result.binding.binding_ratio),
+        "asymmetry_index": _finite_list(result.binding.asymmetry_index),
+        "putamen_to_caudate_ratio": _finite_list(result.binding.putamen_to_caudate_ratio),
+        "quantification_flags": " ".join(result.flags),
+    }
+
+
+def _finite_list(values: npt.NDArray[np.float64]) -> list[Any]:
+    """Give nested lists of a table's values, with None for NaN."""
+    return [_finite(v) if values.ndim == 1 else _finite_list(v) for v in values]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+class _Clock:
+    """Adds up wall time by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, name: str) -> _Clock:
+        self._running = (name, time.perf_counter())
+        return self
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        name, start = self._running
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

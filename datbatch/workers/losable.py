@@ -1,0 +1,264 @@
+"""Functions that read what strangers wrote run in a process that can be lost: crash, memory and time end it alone.
+
+A worker of Dask holds one such process and hands it one study after the other; so does a scan. What ends the process
+is named as what happened to the study, and the next one gets a new process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datbatch.config import LimitsConfig
+from datbatch.errors import (
+    ClusterError,
+    DatbatchError,
+    InternalError,
+    MemoryExceededError,
+    TimeExceededError,
+    WorkerLostError,
+)
+from datbatch.workers.channel import Channel
+from datbatch.workers.memory import keep_memory
+
+DEATHS = 3
+"""Times in a row that an item may end its process before it is given up: others kill processes, too."""
+START_SECONDS = 600.0
+"""How long the libraries may take to load; on a cold network file system that is minutes."""
+GRACE_SECONDS = 5.0
+"""How long the process outlives its time before it ends by itself."""
+LOST = (WorkerLostError, TimeExceededError, MemoryExceededError)
+"""What can become of an item that was too much for its process."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class LosableProcess:
+    """A process that calls functions on one item at a time.
+
+    Parameters
+    ----------
+    module : str
+        Loaded before the first call, so that loading counts against no study's time.
+    limits : LimitsConfig
+        Of each call.
+    """
+
+    def __init__(self, module: str, limits: LimitsConfig) -> None:
+        self._module, self._limits = module, limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+
+    def call(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
+        """Call a function of a module's top level on an item; what it prints is dropped.
+
+        Raises
+        ------
+        WorkerLostError
+            When the item ended the process again and again.
+        TimeExceededError
+            When it took too long.
+        MemoryExceededError
+            When it wanted too much memory.
+        ClusterError
+            When no process can be started here.
+        DatbatchError, OSError
+            What the function raised.
+        """
+        for _ in range(DEATHS):
+            channel = self._started()
+            try:
+                channel.send((function, item))
+                result, error = channel.receive(self._limits.study_seconds or None)
+            except TimeoutError:
+                self._end(patience_seconds=0.0)
+                raise TimeExceededError(f"the study took over {self._limits.study_seconds:g} s") from None
+            except (EOFError, ConnectionError):
+                ended = self._end()
+                continue
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+        raise WorkerLostError(f"the study ended its process {DEATHS} times, the last time by {_name(ended)}")
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def _started(self) -> Channel:
+        if self._process is not None and self._process.poll() is None and self._channel is not None:
+            return self._channel
+        for _ in range(DEATHS):
+            self._end()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                number = theirs.fileno()
+                limits = [repr(self._limits.study_seconds), repr(self._limits.study_gb)]
+                # Libraries may print an argument, and arguments hold paths. -P: nothing is loaded from this folder.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
+                )  # fmt: skip
+            self._channel = Channel(ours)
+            with contextlib.suppress(EOFError, OSError):
+                self._channel.receive(START_SECONDS)
+                return self._channel
+        raise ClusterError(f"a process for the studies could not be started; it ended by {_name(self._end())}")
+
+    def _end(self, patience_seconds: float = 1.0) -> int:
+        """End the process, if it has not ended, and give its exit status."""
+        if self._channel is not None:
+            # Its end tells an idle process to end.
+            self._channel.close()
+            self._channel = None
+        if self._process is None:
+            return 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=patience_seconds)
+        self._process.kill()
+        status = self._process.wait()
+        self._process = None
+        return status
+
+
+def _name(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+_own = threading.local()
+
+
+def call_losable(function: Callable[[_Item], _Result], item: _Item, limits: LimitsConfig) -> _Result:
+    """Call a function in the process that this thread keeps; see `LosableProcess.call`."""
+    held: tuple[str, LimitsConfig, LosableProcess] | None = getattr(_own, "held", None)
+    if held is None or held[:2] != (function.__module__, limits):
+        if held is not None:
+            held[2].close()
+        held = _own.held = (function.__module__, limits, LosableProcess(function.__module__, limits))
+        atexit.register(held[2].close)
+    return held[2].call(function, item)
+
+
+class LosableMap:
+    """Like `map`, in processes that can be lost: results in order, few items ahead.
+
+    Parameters
+    ----------
+    module : str
+        See `LosableProcess`.
+    limits : LimitsConfig
+        Of each call.
+    processes : int
+        How many at a time.
+    on_lost : callable
+        Gives the result of an item that ended its process, or took too long, from the function and the error.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        limits: LimitsConfig,
+        processes: int,
+        on_lost: Callable[[Callable[..., Any], DatbatchError], Any],
+    ) -> None:
+        self._idle = [LosableProcess(module, limits) for _ in range(processes)]
+        self._threads = ThreadPoolExecutor(processes)
+        self._processes, self._on_lost = processes, on_lost
+
+    def __enter__(self) -> LosableMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._idle:
+            process.close()
+
+    def __call__(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Call a function on every item."""
+        ahead: deque[Future[_Result]] = deque()
+        for item in items:
+            ahead.append(self._threads.submit(self._one, function, item))
+            if len(ahead) > 4 * self._processes:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _one(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
+        process = self._idle.pop()
+        try:
+            return process.call(function, item)
+        except LOST as error:
+            result: _Result = self._on_lost(function, error)
+            return result
+        finally:
+            self._idle.append(process)
+
+
+def _serve(channel: Channel, seconds: float) -> None:
+    """Answer until nobody asks any more."""
+    while True:
+        try:
+            function, item = channel.receive()
+        except (EOFError, ConnectionError):
+            return
+        if seconds:
+            # Whoever waits ends this process; the alarm is for the day on which nobody is left to wait.
+            signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
+        result: Any = None
+        error: Exception | None = None
+        try:
+            result = function(item)
+        except DatbatchError as named:
+            error = named
+        except MemoryError:
+            error = MemoryExceededError("the study needed more memory than it may take")
+        except OSError as refused:
+            # Without its path.
+            error = OSError(refused.errno, refused.strerror)
+        except Exception as unforeseen:
+            error = InternalError(f"unforeseen {type(unforeseen).__name__}")
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        channel.send((result, error))
+
+
+def _be_modest(gigabytes: float) -> None:
+    """Take no more memory than agreed, be the first that a machine without memory ends, leave no image of memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    if gigabytes:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + int(gigabytes * 1e9)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def main(descriptor: str, module: str, seconds: str, gigabytes: str) -> None:
+    """Be the process that can be lost."""
+    # An operator's Ctrl-C is for the command, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
+    importlib.import_module(module)
+    _be_modest(float(gigabytes))
+    channel = Channel(socket.socket(fileno=int(descriptor)))
+    with contextlib.suppress(ConnectionError):
+        channel.send("ready")
+        _serve(channel, float(seconds))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+"""A study read from the store is the study that would be explained from its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datbatch import explain_study
+from datbatch.archive import read_linkage
+from datbatch.cohort.query import choose_model, open_cohort
+from datbatch.cohort.results import ResultsReader, positions
+from datbatch.cohort.store import linkage_path, models_path
+from datbatch.errors import ModelError
+from datbatch.report.study.stored import StoredStudies
+
+
+def test_a_stored_study_says_what_its_files_say(cohort: Path, archive: Path, some_study: list[Path]) -> None:
+    tree = open_cohort(cohort)
+    index = positions(tree)[0]
+    results = ResultsReader(tree)[index]
+    assert [archive / name for name in read_linkage(linkage_path(cohort))[results.study]] == some_study
+    stored = StoredStudies(tree, cohort, archive=archive).explained(results)
+    fresh = explain_study(some_study, models_path(cohort) / str(choose_model(tree, None)))
+    np.testing.assert_array_equal(stored.uptake, fresh.uptake)
+    np.testing.assert_allclose(stored.relevance, fresh.relevance, atol=1e-5 * np.abs(fresh.relevance).max())
+    found, expected = stored.summary(), fresh.summary()
+    for told in (found, expected):
+        for name in ("seconds", "not_compared"):
+            del told[name]
+    assert found["predicted"] == expected["predicted"]
+    assert_close(found, expected)
+    assert stored.acquired["views"] == fresh.acquired["views"]
+    assert {name: stage.get("digest") for name, stage in stored.stages.items() if name != "explain"} == {
+        name: stage.get("digest") for name, stage in fresh.stages.items() if name != "explain"
+    }
+    assert stored.projections is not None
+    np.testing.assert_array_equal(stored.projections.projections, fresh.projections.projections)
+    assert stored.simulated
+    assert fresh.simulated
+
+
+def assert_close(found: object, expected: object, where: str = "") -> None:
+    """Compare nested JSON values."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict)
+        assert found.keys() == expected.keys(), where
+        for name in expected:
+            assert_close(found[name], expected[name], f"{where}/{name}")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), where
+    else:
+        assert found == expected, where
+
+
+def test_without_its_archive_a_study_has_no_projections(cohort: Path, tmp_path: Path) -> None:
+    tree = open_cohort(cohort)
+    results = ResultsReader(tree)[positions(tree)[0]]
+    for archive in (None, tmp_path):
+        assert StoredStudies(tree, cohort, archive=archive).explained(results).projections is None
+
+
+def test_a_study_that_no_model_explained_has_no_page(cohort: Path) -> None:
+    tree = open_cohort(cohort)
+    results = ResultsReader(tree)[positions(tree)[0]]
+    with pytest.raises(ModelError):
+        StoredStudies(tree, cohort).explained(type(results)(**vars(results) | {"model": None}))
+    with pytest.raises(ModelError, match="no model"):
+        StoredStudies(type(tree)(tree.to_dataset()), cohort)
+    assert json.dumps(StoredStudies(tree, cohort).explained(results).summary(), allow_nan=False)

@@ -1,0 +1,292 @@
+"""Whatever happens to whichever file of a store, `verify` finds and names it, and `--repair` undoes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datbatch import schema
+from datbatch.archive import load_or_create_key
+from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE
+from datbatch.cohort import seal
+from datbatch.cohort.envelope import unwrap
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.cohort.store import Store, key_path
+from datbatch.cohort.verify import Damage
+from datbatch.config import Config, canonical_json
+from datbatch.errors import StoreError
+from datbatch.stages.imaging import prepare
+from datbatch.stages.repair import Verified, repair_cohort, verify_cohort
+from datbatch.stages.train import SPLIT_FILE
+from tests.pipeline import run_command
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path:
+    """A store that every command has written to; the group of `norms` and an object of `trust` are stand-ins."""
+    folder = tmp_path_factory.mktemp("whole") / "own"
+    shutil.copytree(cohort.parent, folder)
+    store = Store(folder / cohort.name)
+    (model,) = store.models
+    Ledger(store.path).commit(GranuleKey(f"trust/{model}", "d1", 3, "0a"), [Row(store.studies[3], schema.DONE)])
+    store.add_normal_range()
+    shape = (len(store.studies), len(schema.MEASURES))
+    columns = {v.name: np.ones(shape) for v in schema.NORMAL_RANGE_TABLE if v.dtype == "float64"}
+    store.write_table(columns, schema.NORMAL_RANGE)
+    store.write_table({"warnings": np.full(shape[0], "one", dtype=object)}, schema.NORMAL_RANGE)
+    store.consolidate()
+    return store.path
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    return {p.relative_to(store).as_posix(): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
+
+
+def kind_of(file: str) -> str:
+    """Group files by what may be damaged at once without hiding the others."""
+    if file == seal.NAME:
+        return "seal"
+    folder = file.split("/")[0]
+    if folder in ("ledger", "runs"):
+        return folder
+    if file.endswith("zarr.json"):
+        return "metadata"
+    return "volumes" if seal.holds_volumes(file.rpartition("/")[0]) else "tables"
+
+
+def flipped(content: bytes, _: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+
+
+def cut(content: bytes, _: bytes) -> bytes:
+    return content[:-1]
+
+
+def emptied(_: bytes, __: bytes) -> bytes:
+    return b""
+
+
+def lengthened(content: bytes, _: bytes) -> bytes:
+    return content + b" "
+
+
+def exchanged(content: bytes, other: bytes) -> bytes:
+    return other if other != content else content[::-1]
+
+
+def deleted(_: bytes, __: bytes) -> None:
+    return None
+
+
+HARMS = [flipped, cut, lengthened, exchanged, deleted]
+
+
+def named(found: Verified, store: Path) -> set[str]:
+    """Give the files that damages name: of a column all chunks, of a volume or a granule its one file."""
+    position = {study: at for at, study in enumerate(Store(store).studies)} if found.readable else {}
+    granule_studies = Store(store).granule_studies if found.readable else 1
+
+    def files(damage: Damage) -> str:
+        if damage.array.startswith("ledger/") and damage.key is not None:
+            return f"{damage.array}/{damage.key.digest}/{damage.key.name}"
+        if seal.holds_volumes(damage.array):
+            return f"{damage.array}/c.{position[damage.study] // granule_studies}.0.0.0"
+        return damage.array
+
+    return {files(damage) for damage in found.damages}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "runs", "seal"])
+def test_every_file_that_was_harmed_is_named_and_none_that_was_not(
+    whole: Path, kind: str, harm: Callable[[bytes, bytes], bytes | None]
+) -> None:
+    before = files_of(whole)
+    victims = [file for file in before if kind_of(file) == kind]
+    assert victims, "the store has no such file: nothing was tried"
+    others = victims[1:] + victims[:1]
+    try:
+        for victim, other in zip(victims, others, strict=True):
+            content = harm(before[victim], before[other])
+            (whole / victim).unlink() if content is None else (whole / victim).write_bytes(content)
+        harmed = files_of(whole)
+        found = named(verify_cohort(whole, quiet=True), whole)
+        assert files_of(whole) == harmed, "verify wrote something"
+    finally:
+        for victim in victims:
+            (whole / victim).write_bytes(before[victim])
+    wanted = {re.sub(r"/c[./][\d./]+$", "", victim) if kind == "tables" else victim for victim in victims}
+    assert found == wanted
+
+
+def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
+    for array in ("missing_views", "uptake"):
+        chunks = sorted((whole / array).glob("c*"))
+        volume = array == "uptake"
+        place = chunks[-1] if volume else whole / array / "c.0"
+        before = place.read_bytes() if place.exists() else None
+        shutil.copy(chunks[0] if volume else next((whole / "views").glob("c*")), place)
+        try:
+            found = verify_cohort(whole, quiet=True).damages
+        finally:
+            place.unlink() if before is None else place.write_bytes(before)
+        assert {damage.array for damage in found} == {array}
+        assert volume or [damage.kind for damage in found] == ["unrecorded"]
+
+
+def test_a_whole_store_is_found_whole(whole: Path) -> None:
+    found = verify_cohort(whole, quiet=True)
+    assert (found.damages, found.orphans, found.readable) == ([], [], True)
+
+
+def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohort: Path) -> None:
+    shutil.copytree(cohort.parent, tmp_path / "own")
+    own = tmp_path / "own" / cohort.name
+    (model,) = Store(own).models
+    # As a second run leaves it.
+    Store(own).set_attributes({"stale": False}, f"relevance/{model}")
+    Store(own).consolidate()
+    before = files_of(own)
+    registered, explained = (sorted(f for f in before if f.startswith(f"ledger/{s}/")) for s in ("register", "explain"))
+    record = next(file for file in before if file.startswith("runs/"))
+    harmed = {
+        "zarr.json": flipped,
+        "age/zarr.json": deleted,
+        f"relevance/{model}/zarr.json": cut,
+        f"relevance/{model}/map/zarr.json": exchanged,
+        "study/c.0": deleted,
+        "x/c/0": flipped,
+        "split/c.0": flipped,
+        "site/c.0": emptied,
+        "specific_binding_ratio/c.0.0": deleted,
+        f"relevance/{model}/inconsistent/c.0": flipped,
+        f"relevance/{model}/split/c.0": cut,
+        f"relevance/{model}/statistic/c/0": cut,
+        "labels/c.0.0.0": flipped,
+        "template/c.0.0.0": deleted,
+        "uptake/c.0.0.0.0": flipped,
+        f"relevance/{model}/map/c.2.0.0.0": deleted,
+        registered[0]: lengthened,
+        explained[1]: deleted,
+        record: cut,
+    }
+    for file, harm in harmed.items():
+        content = harm(before.get(file, b""), before["zarr.json"])
+        (own / file).unlink(missing_ok=True) if content is None else (own / file).write_bytes(content)
+    (own / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"half")
+    (own / "note.txt").write_text("mine")
+    assert not verify_cohort(own, quiet=True).readable
+    mended = run_command("verify", own, "--repair")
+    assert (mended["left"], mended["removed"], mended["unmended"], mended["lost"]) == (0, 1, {}, [record])
+    after = files_of(own)
+    assert after.pop("note.txt") == b"mine", "what is not datbatch's is named, not removed"
+    same = {file for file in before if not file.startswith("runs/") and file != seal.NAME}
+    assert {file for file in same if after.get(file) != before[file]} == set()
+    assert {file for file in after.keys() - same if not file.startswith("runs/")} == {seal.NAME}
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_a_lost_seal_is_missed_and_made_again(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    (own / seal.NAME).unlink()
+    assert [(d.array, d.kind) for d in verify_cohort(own, quiet=True).damages] == [(seal.NAME, "missing")]
+    assert repair_cohort(own, quiet=True).unmended == {}
+    assert files_of(own) == files_of(whole)
+
+
+def test_what_one_command_writes_seals_nothing_that_it_left_alone(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    chunk = own / "age" / "c.0"
+    chunk.write_bytes(flipped(chunk.read_bytes(), b""))
+    store = Store(own)
+    store.write_table({"split": store.read_table("split")})
+    store.set_attributes({"trust": "{}"}, f"relevance/{store.models[0]}")
+    store.grow(store.studies)
+    store.consolidate()
+    assert [damage.array for damage in verify_cohort(own, quiet=True).damages] == ["age"]
+
+
+def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    store = Store(own)
+    store.set_attributes({"simulated": True, "title": "other"})
+    store.write_table({"warnings": np.full(len(store.studies), "two", dtype=object)}, schema.NORMAL_RANGE)
+    # Killed here: neither consolidated nor sealed.
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def first_record(store: Path) -> str:
+    return next(file for file in files_of(store) if file.startswith("runs/"))
+
+
+def test_a_store_made_before_there_was_a_seal_is_sealed_by_the_next_command(tmp_path: Path, whole: Path) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    (own / seal.NAME).unlink()
+    for place in [*(own / "ledger").rglob("0*.json"), *(own / "runs").glob("*.json")]:
+        content = unwrap(place.relative_to(own).as_posix(), place.read_bytes())
+        place.write_text(canonical_json(content.get("rows", content)))
+    text = (own / "zarr.json").read_text()
+    (own / "zarr.json").write_text(text.replace('"sealed": true', '"sealed": false'))
+    assert verify_cohort(own, quiet=True).damages == []
+    Store(own).consolidate()
+    (own / "split" / "c.0").unlink()
+    for place in ((own / "runs"), (own / "ledger" / "register")):
+        (first, *_) = sorted(place.rglob("*.json"))
+        first.write_text(first.read_text().replace("a", "b", 1))
+    found = {damage.array for damage in verify_cohort(own, quiet=True).damages}
+    assert found == {"split", "ledger/register", first_record(own)}
+
+
+BESIDE = ["cohort.key", "cohort.linkage.csv", "cohort.manifest.json", "cohort.origin.json"]
+OF_MODEL = [WEIGHTS_FILE, CARD_FILE, SPLIT_FILE]
+
+
+@pytest.mark.parametrize("file", [*BESIDE, *OF_MODEL])
+def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole: Path, file: str) -> None:
+    (model,) = Store(whole).models
+    name = file if file in BESIDE else f"cohort.models/{model}/{file}"
+    path, before = whole.parent / name, (whole.parent / name).read_bytes()
+    at = next(i for i in range(len(before) // 2, len(before)) if before[i : i + 1].isalnum())
+    other = b"0" if before[at : at + 1] != b"0" else b"1"
+    harmed = b"not JSON" if file == "cohort.origin.json" else before[:at] + other + before[at + 1 :]
+    path.write_bytes(harmed)
+    try:
+        found = [damage.array for damage in verify_cohort(whole, quiet=True).damages]
+    finally:
+        path.write_bytes(before)
+    assert found == [name] or (file == "cohort.manifest.json" and found == [name, "cohort.linkage.csv"])
+
+
+def test_what_stands_beside_a_store_is_mended_from_it(tmp_path: Path, whole: Path) -> None:
+    shutil.copytree(whole.parent, tmp_path / "own")
+    own = tmp_path / "own" / whole.name
+    (model,) = Store(own).models
+    split = own.parent / f"cohort.models/{model}/split.json"
+    before = json.loads(split.read_text())
+    split.write_text(split.read_text().replace("train", "test"))
+    assert repair_cohort(own, quiet=True).unmended == {}
+    assert json.loads(split.read_text()) == {study: part for study, part in before.items() if part}
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_another_key_is_refused_before_every_study_gets_a_second_name(
+    tmp_path: Path, whole: Path, archive: Path
+) -> None:
+    shutil.copytree(whole.parent, tmp_path / "own")
+    own = tmp_path / "own" / whole.name
+    key_path(own).unlink()
+    load_or_create_key(key_path(own))
+    with pytest.raises(StoreError, match="not the one"):
+        prepare(archive, own, Config(), participants=None, quiet=True)
+    assert "backup" in next(iter(repair_cohort(own, quiet=True).unmended.values()))

@@ -1,0 +1,23 @@
+"""A stage's digest follows what its results depend on, no more and no less."""
+
+from __future__ import annotations
+
+import pytest
+
+from datbatch.config import Config, ReconstructConfig
+from datbatch.study.imaging import imaging_identities
+
+
+def _digests(**reconstruct) -> dict[str, str]:
+    config = Config(reconstruct=ReconstructConfig(**reconstruct))
+    return {name: identity.digest for name, identity in imaging_identities(config).items()}
+
+
+@pytest.mark.parametrize("changed", [{"cutoff_per_cm": 1.0}, {"attenuation": "chang"}, {"device": "cuda"}], ids=str)
+def test_what_changes_the_reconstruction_changes_every_imaging_stage(changed):
+    assert not set(_digests().values()) & set(_digests(**changed).values())
+
+
+def test_the_attenuation_coefficient_counts_only_where_attenuation_is_corrected():
+    assert _digests(attenuation_per_cm=0.12) == _digests()
+    assert _digests(attenuation="chang", attenuation_per_cm=0.12) != _digests(attenuation="chang")

@@ -1,0 +1,143 @@
+"""A process that can be lost: crash, hang and hunger end it alone, are named, and the next item gets a new one."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from datbatch.config import LimitsConfig
+from datbatch.errors import (
+    ClusterError,
+    DatbatchError,
+    InternalError,
+    MemoryExceededError,
+    StoreError,
+    TimeExceededError,
+    WorkerLostError,
+)
+from datbatch.workers.losable import LosableMap, LosableProcess
+
+LIMITS = LimitsConfig(study_seconds=1.0, study_gb=0.2)
+
+
+@pytest.fixture
+def process() -> Iterator[LosableProcess]:
+    made = LosableProcess("operator", LIMITS)
+    yield made
+    made.close()
+
+
+def identity(process: LosableProcess) -> int:
+    return process.call(os.getpgid, 0) and process.call(os.path.realpath, "/proc/self").rsplit("/")[-1]  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("function", "item", "kind", "words"),
+    [
+        (ctypes.string_at, 0, WorkerLostError, "SIGSEGV"),
+        (signal.raise_signal, signal.SIGABRT, WorkerLostError, "SIGABRT"),
+        (os._exit, 3, WorkerLostError, "exit status 3"),
+        (time.sleep, 60.0, TimeExceededError, "1 s"),
+        (bytearray, 10**9, MemoryExceededError, "memory"),
+        (operator.neg, "text", InternalError, "TypeError"),
+    ],
+)
+def test_what_ends_the_process_is_named_and_the_next_item_goes_on(
+    process: LosableProcess, function: Callable[[Any], Any], item: Any, kind: type[DatbatchError], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        process.call(function, item)
+    assert process.call(operator.neg, 2) == -2
+
+
+def test_a_process_that_others_killed_is_replaced_and_the_item_is_done_all_the_same(process: LosableProcess) -> None:
+    first = identity(process)
+    psutil.Process(int(first)).kill()
+    assert process.call(operator.neg, 2) == -2
+    assert identity(process) != first
+
+
+def test_one_process_serves_many_items(process: LosableProcess) -> None:
+    assert identity(process) == identity(process)
+
+
+def test_a_stopped_process_is_ended_at_the_limit(process: LosableProcess) -> None:
+    with pytest.raises(TimeExceededError):
+        process.call(signal.raise_signal, signal.SIGSTOP)
+    assert process.call(operator.neg, 2) == -2
+
+
+def test_what_the_system_refused_comes_back_without_its_path(process: LosableProcess) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        process.call(os.listdir, "/nowhere/DOE^JOHN")
+    assert "DOE" not in str(caught.value)
+
+
+def test_the_process_leaves_no_image_of_its_memory_and_is_the_first_to_go(process: LosableProcess) -> None:
+    there = Path("/proc") / identity(process)
+    cores = next(line for line in (there / "limits").read_text().splitlines() if "core file" in line)
+    assert cores.split()[4] == "0"
+    assert int((there / "oom_score_adj").read_text()) >= 500
+
+
+def test_memory_of_one_study_serves_the_next_though_dask_tells_its_workers_to_give_it_back(monkeypatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    pages, process = 4000, LosableProcess("operator", LIMITS)
+    faults = []
+    for _ in range(6):
+        assert process.call(eval, f"len(bytearray({pages * resource.getpagesize()}))")
+        faults.append(process.call(resource.getrusage, resource.RUSAGE_SELF).ru_minflt)
+    process.close()
+    assert faults[-1] - faults[0] < pages
+
+
+def test_the_process_ends_with_whoever_started_it() -> None:
+    code = (
+        "import os, sys, operator\n"
+        "from datbatch.config import LimitsConfig\n"
+        "from datbatch.workers.losable import LosableProcess\n"
+        "process = LosableProcess('operator', LimitsConfig())\n"
+        "print(process.call(os.path.realpath, '/proc/self').rsplit('/')[-1], flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
+    limit = time.monotonic() + 20
+    while psutil.pid_exists(int(said)) and psutil.Process(int(said)).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < limit, "it outlived its owner"
+        time.sleep(0.05)
+
+
+def test_a_map_keeps_the_order_and_replaces_what_was_lost() -> None:
+    def lost(function: Callable[..., Any], error: DatbatchError) -> str:
+        return f"{function.__name__} {error.code}"
+
+    with LosableMap("operator", LIMITS, 2, lost) as mapper:
+        assert list(mapper(operator.neg, range(50))) == [-n for n in range(50)]
+        assert list(mapper(signal.raise_signal, [signal.SIGABRT])) == ["raise_signal worker-lost"]
+        assert list(mapper(operator.neg, [1])) == [-1]
+
+
+def test_an_error_of_the_project_passes() -> None:
+    process = LosableProcess("datbatch.cohort.store", LimitsConfig())
+    from datbatch.cohort.store import Store
+
+    with pytest.raises(StoreError):
+        process.call(Store, Path("/nowhere"))
+    process.close()
+
+
+def test_a_process_that_cannot_start_is_an_error_of_the_machine_not_of_the_study() -> None:
+    with pytest.raises(ClusterError, match="exit status 1"):
+        LosableProcess("no_such_module", LimitsConfig()).call(operator.neg, 1)
