@@ -22,10 +22,10 @@ from datbatch import schema
 from datbatch.archive import Acquisition
 from datbatch.errors import ConfigurationError
 from datbatch.report.parts.document import POLICY
-from datbatch.report.study.charts import age_panels, relevance_chart
 from datbatch.report.study import film as study_film
-from datbatch.report.study.figure import folder as study_folder
-from datbatch.report.study.figure import pictures as study_pictures
+from datbatch.report.study import folder as study_folder
+from datbatch.report.study import pictures as study_pictures
+from datbatch.report.study.charts import age_panels, relevance_chart
 from datbatch.report.study.film import view_marks
 from datbatch.report.study.folder import FILES, write_study
 from datbatch.report.study.page import study_page
