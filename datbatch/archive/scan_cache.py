@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,15 +235,9 @@ def _state_of_object(size: int, stamp: Stamp) -> FileState:
 @functools.cache
 def _code_digest() -> str:
     """Give a digest of the code that reads: what other code found is found again."""
-    found = hashlib.sha256(f"{__version__} {np.__version__} {_decoder()}".encode())
+    decoders = [version(name) for name in ("pylibjpeg-openjpeg", "pyjpegls")]
+    found = hashlib.sha256(f"{__version__} {np.__version__} {decoders}".encode())
     package = Path(__file__).parent.parent
     for source in sorted([*package.glob("archive/**/*.py"), *(package / f"{name}.py" for name in _BELOW)]):
         found.update(source.read_bytes())
     return found.hexdigest()
-
-
-def _decoder() -> str:
-    try:
-        return version("pylibjpeg-openjpeg")
-    except PackageNotFoundError:
-        return ""

@@ -17,11 +17,6 @@ def no_views(ds: Dataset) -> None:
         item.NumberOfFramesInRotation = 1
 
 
-def no_step(ds: Dataset) -> None:
-    ds.RotationInformationSequence[0].AngularStep = 0
-    ds.RotationInformationSequence[0].NumberOfFramesInRotation = 0
-
-
 def running_numbers(ds: Dataset) -> None:
     """Number the views of the second head after those of the first, and declare their total."""
     item = ds.RotationInformationSequence[0]
@@ -73,6 +68,39 @@ def code(value: str, meaning: str = "") -> Dataset:
     return item
 
 
+def setting(**values: object) -> Callable[[Dataset], None]:
+    def edit(ds: Dataset) -> None:
+        for keyword, value in values.items():
+            setattr(ds, keyword, value)
+
+    return edit
+
+
+def in_detector(number: int, **values: object) -> Callable[[Dataset], None]:
+    return lambda ds: setting(**values)(ds.DetectorInformationSequence[number - 1])
+
+
+def in_rotation(**values: object) -> Callable[[Dataset], None]:
+    return lambda ds: setting(**values)(ds.RotationInformationSequence[0])
+
+
+def without(*keywords: str) -> Callable[[Dataset], None]:
+    def edit(ds: Dataset) -> None:
+        for keyword in keywords:
+            for item in (ds, *ds.get("DetectorInformationSequence", ()), *ds.get("RotationInformationSequence", ())):
+                item.pop(keyword, None)
+
+    return edit
+
+
+def both(*edits: Callable[[Dataset], None]) -> Callable[[Dataset], None]:
+    def edit(ds: Dataset) -> None:
+        for each in edits:
+            each(ds)
+
+    return edit
+
+
 def lying(position: str, gantry: str, modifier: str) -> Callable[[Dataset], None]:
     """State the patient's position in all three fields."""
 
@@ -100,14 +128,6 @@ def free_text(ds: Dataset) -> None:
         item.ViewCodeSequence = [code("BRAIN D1", "BRAIN D1")]
         item.CollimatorGridName, item.FocalDistance, item.GantryDetectorTilt = "@30429647", 0, 0
     ds.PatientOrientation = ""
-
-
-def signed(ds: Dataset) -> None:
-    ds.PixelRepresentation = 1
-
-
-def twelve_bits(ds: Dataset) -> None:
-    ds.BitsStored, ds.HighBit = 12, 11
 
 
 def doubled(ds: Dataset) -> None:
@@ -138,10 +158,10 @@ STYLES = (
     Style("one file per view", (30.0, 210.0), split="view", start_in="both"),
     Style("one file per view, own angles", (30.0, 210.0), "CW", split="view", edit=own_angles),
     Style("one file per head", (90.0, 270.0), "CW", split="head"),
-    Style("one file per window", windows_kev=(SCATTER, PHOTO), split="window"),
+    Style("one file per window, two heads", windows_kev=(SCATTER, PHOTO), split="window"),
     Style("views from order", (44.93, 224.93), "CW", edit=no_views),
     Style("views from order, one head", (90.0,), views=120, arc_deg=360.0, edit=no_views),
-    Style("step from arc", (90.0, 270.0), "CW", edit=no_step),
+    Style("step from arc", (90.0, 270.0), "CW", edit=in_rotation(AngularStep=0, NumberOfFramesInRotation=0)),
     Style("running view numbers", (0.0, 180.0), start_in="both", edit=running_numbers),
     Style("negative start of one head", (200.0,), views=120, arc_deg=360.0, start_in="both", edit=minus_one),
     Style("angles to wrap", (270.0, 90.0), edit=wrapped),
@@ -157,8 +177,8 @@ STYLES = (
     Style("32 bits", (90.0, 270.0), bits=32),
     Style("32 bits, big endian, more rows than bins", (30.0, 210.0), bits=32, syntax="big", rows=72, bins=50),
     Style("8 bits, big endian", (90.0, 270.0), bits=8, syntax="big", edit=in_bytes),
-    Style("signed", (90.0, 270.0), "CW", edit=signed),
-    Style("12 of 16 bits", (270.0, 90.0), edit=twelve_bits),
+    Style("signed", (90.0, 270.0), "CW", edit=setting(PixelRepresentation=1)),
+    Style("12 of 16 bits", (270.0, 90.0), edit=setting(BitsStored=12, HighBit=11)),
     Style("rescaled", (90.0, 270.0), "CW", edit=doubled),
     Style("two heads at right angles", (45.0, 135.0), views=30, arc_deg=90.0, orientation=True),
     Style("two heads at right angles, clockwise", (300.0, 210.0), "CW", views=30, arc_deg=90.0, interleaved=True),
@@ -173,33 +193,10 @@ STYLES = (
     Style("on the side", (0.0, 180.0), "CW", orientation=True, edit=lying("HFDL", "", "Left lateral decubitus")),
     Style("in words, too", edit=in_words),
     Style("free text where codes belong", (198.0, 18.0), "CW", edit=free_text),
+    Style("one file per window", (90.0,), "CW", windows_kev=(SCATTER, PHOTO), views=90, arc_deg=360.0, split="window"),
+    Style("one file per head, turned", (270.0, 90.0), syntax="big", split="head", orientation=True, feet_up=True),
     Style(
-        "one file per window, one head each",
-        (90.0,),
-        "CW",
-        windows_kev=(SCATTER, PHOTO),
-        views=90,
-        arc_deg=360.0,
-        split="window",
+        "three windows, interleaved, oblong, clockwise", (120.0, 300.0), "CW", interleaved=True, unit_kev=0.01,
+        windows_kev=(SCATTER, (180.0, 220.0), PHOTO), rows=40, bins=72, row_mm=5.5, bin_mm=3.9,
     ),
-    Style(
-        "one file per head, big endian, turned",
-        (270.0, 90.0),
-        syntax="big",
-        split="head",
-        orientation=True,
-        feet_up=True,
-    ),
-    Style(
-        "three windows, interleaved, oblong, clockwise",
-        (120.0, 300.0),
-        "CW",
-        interleaved=True,
-        unit_kev=0.01,
-        windows_kev=(SCATTER, (180.0, 220.0), PHOTO),
-        rows=40,
-        bins=72,
-        row_mm=5.5,
-        bin_mm=3.9,
-    ),
-)
+)  # fmt: skip

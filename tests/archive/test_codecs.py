@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jpeg_ls import encode_buffer
 from openjpeg.utils import encode_array
 from pydicom import dcmread
 
@@ -24,9 +25,15 @@ from datbatch.archive.dicom.encapsulated import (
 from datbatch.archive.dicom.header import read_header
 from datbatch.archive.dicom.jpeg_2000 import decode_jpeg_2000
 from datbatch.archive.dicom.jpeg_lossless import decode_jpeg_lossless
-from datbatch.archive.dicom.jpeg_ls import decode_jpeg_ls, default_thresholds
+from datbatch.archive.dicom.jpeg_ls import decode_jpeg_ls
 from datbatch.archive.dicom.run_length import decode_run_length
-from datbatch.errors import DatbatchError, LossyCompressionError, TruncatedError, UnreadableDicomError
+from datbatch.errors import (
+    DatbatchError,
+    LossyCompressionError,
+    TruncatedError,
+    UnreadableDicomError,
+    UnsupportedPixelsError,
+)
 from tests.archive.encoders import by_others, jpeg_lossless, known_images, run_length, segment
 
 IMAGES = known_images()
@@ -52,6 +59,13 @@ def test_jpeg_lossless_streams_of_other_encoders_come_out_exactly(encoder: str, 
 def test_jpeg_ls_streams_of_another_encoder_come_out_exactly(number: int) -> None:
     image = IMAGES[number]
     np.testing.assert_array_equal(decode_jpeg_ls(by_others("charls")[number], *image.shape), image)
+
+
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_jpeg_ls_keeps_samples_of_every_depth(bits: int) -> None:
+    image = (np.arange(13 * 17).reshape(13, 17) ** 3 % (1 << bits)).astype("<u1" if bits <= 8 else "<u2")
+    stream = bytes(encode_buffer(image.tobytes(), *image.shape, 1, bits))
+    np.testing.assert_array_equal(decode_jpeg_ls(stream, *image.shape), image)
 
 
 def test_a_real_compressed_file_has_the_pixels_that_other_decoders_give(test_data: Path) -> None:
@@ -114,19 +128,26 @@ def test_what_dropped_bits_is_lossy() -> None:
     point = jpeg_lossless(image).replace(bytes([1, 1, 0, 1, 0, 0]), bytes([1, 1, 0, 1, 0, 2]))
     with pytest.raises(LossyCompressionError, match="point transform"):
         decode_jpeg_lossless(point, *image.shape)
-    near = by_others("charls")[3].replace(
-        segment(0xDA, bytes([1, 1, 0, 0, 0, 0])), segment(0xDA, bytes([1, 1, 0, 2, 0, 0]))
-    )
-    with pytest.raises(LossyCompressionError, match="near-lossless"):
-        decode_jpeg_ls(near, *image.shape)
     with pytest.raises(LossyCompressionError, match="transform"):
         decode_jpeg_2000(jpeg_2000(LARGE, ratio=4), *LARGE.shape)
 
 
-def test_default_thresholds_are_those_of_the_standards_table() -> None:
-    # T.87 table C.3: for 8 bits 3, 7, 21; for 12 bits 18, 67, 276, which stays for more.
-    assert default_thresholds(255) == (3, 7, 21)
-    assert default_thresholds(4095) == default_thresholds(65535) == (18, 67, 276)
+START_OF_SCAN = segment(0xDA, bytes([1, 1, 0, 0, 0, 0]))
+HEADERS = {
+    "near-lossless": (segment(0xDA, bytes([1, 1, 0, 2, 0, 0])), LossyCompressionError),
+    "one component": (segment(0xDA, bytes([1, 1, 0, 0, 1, 0])), UnreadableDicomError),
+    "mapping table": (segment(0xDA, bytes([1, 1, 1, 0, 0, 0])), UnsupportedPixelsError),
+    "restart markers": (segment(0xDD, bytes([0, 13])) + START_OF_SCAN, UnsupportedPixelsError),
+    "largest sample of 4000": (segment(0xF8, b"\1\x0f\xa0" + bytes(8)) + START_OF_SCAN, UnsupportedPixelsError),
+    "not of JPEG-LS": (segment(0xC3, bytes(9)) + START_OF_SCAN, UnreadableDicomError),
+}
+
+
+@pytest.mark.parametrize("fault", HEADERS)
+def test_jpeg_ls_of_another_form_is_refused_by_its_header(fault: str) -> None:
+    header, kind = HEADERS[fault]
+    with pytest.raises(kind, match=fault):
+        decode_jpeg_ls(by_others("charls")[3].replace(START_OF_SCAN, header), *SQUARE[3].shape)
 
 
 CODECS = {
@@ -154,6 +175,12 @@ def test_a_cut_stream_is_called_cut(name: str) -> None:
     for keep in (0, 1, 30, len(stream) // 2, len(stream) - 3):
         with pytest.raises((TruncatedError, UnreadableDicomError)):
             decode_frame(stream[:keep], syntax, *shape, np.dtype("u2"))
+
+
+@pytest.mark.parametrize("keep", [150, 200, 270])
+def test_jpeg_ls_that_was_cut_and_closed_is_refused(keep: int) -> None:
+    with pytest.raises(UnreadableDicomError):
+        decode_jpeg_ls(by_others("charls")[3][:keep] + b"\xff\xd9", *SQUARE[3].shape)
 
 
 @pytest.mark.parametrize("name", CODECS)

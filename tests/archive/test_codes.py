@@ -22,11 +22,15 @@ def spelled_codes(folder: str) -> set[str]:
 @pytest.mark.parametrize("folder", ["archive", "imaging"])
 def test_every_code_that_a_study_can_bear_is_explained(folder: str) -> None:
     for code in spelled_codes(folder):
-        assert "does not know" not in explain_code(code)[0], code
+        meaning, remedy = explain_code(code)
+        assert "does not know" not in meaning, code
+        assert remedy, code
 
 
-@pytest.mark.parametrize("code", schema.QUANTIFICATION_FLAGS)
-def test_flags_of_the_binding_ratios_are_explained(code: str) -> None:
+@pytest.mark.parametrize("code", ["motion", *schema.QUANTIFICATION_FLAGS])
+def test_flags_of_studies_are_explained(code: str) -> None:
     meaning, remedy = explain_code(code)
+    assert "does not know" not in meaning
     assert meaning.endswith(".")
+    assert remedy != "None."
     assert remedy.endswith(".")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,21 @@ import pytest
 from pydicom.dataset import Dataset
 
 from datbatch.archive import StudyFacts, read_study
+from tests.archive.styles import both, setting
 from tests.archive.writer import Style, write
 
 SMALL = Style("facts", views=16, rows=8, bins=10)
 
 
-def facts(
-    folder: Path, injection: dict[str, Any], frame: dict[str, Any] | None = None, style: Style = SMALL
-) -> StudyFacts:
-    def edit(ds: Dataset) -> None:
-        item = Dataset()
-        for keyword, value in injection.items():
-            setattr(item, keyword, value)
-        ds.RadiopharmaceuticalInformationSequence = [item]
-        ds.AcquisitionDate, ds.AcquisitionTime = "20100303", "131500.25"
-        for keyword, value in (frame or {}).items():
-            setattr(ds, keyword, value)
+def injected(**values: Any) -> Callable[[Dataset], None]:
+    item = Dataset()
+    setting(**values)(item)
+    return setting(RadiopharmaceuticalInformationSequence=[item])
 
-    return read_study(write(folder, Style(**{**vars(style), "edit": edit}))).study
+
+def facts(folder: Path, injection: dict[str, Any], frame: dict[str, Any] | None = None) -> StudyFacts:
+    acquired = {"AcquisitionDate": "20100303", "AcquisitionTime": "131500.25", **(frame or {})}
+    return read_study(write(folder, replace(SMALL, edit=both(injected(**injection), setting(**acquired))))).study
 
 
 @pytest.mark.parametrize(
@@ -67,28 +66,20 @@ def test_the_delay_of_many_files_is_that_of_the_first_acquired(tmp_path: Path) -
     style = Style("views", views=16, rows=8, bins=10, split="view", start_in="both")
 
     def later(ds: Dataset) -> None:
-        item = Dataset()
-        item.RadiopharmaceuticalStartTime = "091500"
-        ds.RadiopharmaceuticalInformationSequence = [item]
+        injected(RadiopharmaceuticalStartTime="091500")(ds)
         ds.AcquisitionTime = f"13{15 + ds.AngularViewVector:02d}00"
 
-    paths = write(tmp_path, Style(**{**vars(style), "edit": later}))
+    paths = write(tmp_path, replace(style, edit=later))
     assert read_study(paths).study.extra["delay_min"] == 241.0
     assert read_study(paths[::-1]).study.extra["delay_min"] == 241.0
 
 
 def test_an_unreadable_time_or_activity_leaves_the_study_readable(tmp_path: Path) -> None:
-    path = write(tmp_path, Style("text", views=16, rows=8, bins=10, edit=_some_activity))[0]
+    path = write(tmp_path, replace(SMALL, edit=injected(RadionuclideTotalDose="185.5 ")))[0]
     path.write_bytes(path.read_bytes().replace(b"185.5 ", b"185MBq"))
     found = read_study(path).study
     assert "injected_mbq" not in found.extra
     assert "injected-activity-implausible" in found.flags
-
-
-def _some_activity(ds: Dataset) -> None:
-    item = Dataset()
-    item.RadionuclideTotalDose = "185.5 "
-    ds.RadiopharmaceuticalInformationSequence = [item]
 
 
 def test_the_frame_duration_is_given_where_all_agree(tmp_path: Path) -> None:

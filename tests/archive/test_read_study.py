@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from datbatch.archive import Acquisition, read_study
 from datbatch.errors import NoPhotopeakError
-from tests.archive.styles import STYLES, own_angles
+from tests.archive.styles import STYLES, both, in_detector, own_angles, setting
 from tests.archive.writer import Style, dataset, frames_of, project, write
 
 
@@ -122,20 +122,16 @@ def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_rescaled_pixels_become_counts(tmp_path: Path) -> None:
-    def rescale(ds: Dataset) -> None:
-        ds.RescaleSlope, ds.RescaleIntercept = 0.25, 1.5
-
     plain = read_study(write(tmp_path / "plain", STYLES[0]))
-    rescaled = read_study(write(tmp_path / "rescaled", Style("rescaled", edit=rescale)))
+    style = Style("rescaled", edit=setting(RescaleSlope=0.25, RescaleIntercept=1.5))
+    rescaled = read_study(write(tmp_path / "rescaled", style))
     assert rescaled.projections.dtype == np.float32
     np.testing.assert_allclose(rescaled.projections, plain.projections * 0.25 + 1.5)
 
 
 def test_counts_that_exceed_16_bits_are_kept(tmp_path: Path) -> None:
     def hot(ds: Dataset) -> None:
-        frames = np.frombuffer(ds.PixelData, "<u4").copy()
-        frames *= 200
-        ds.PixelData = frames.tobytes()
+        ds.PixelData = (200 * np.frombuffer(ds.PixelData, "<u4")).tobytes()
 
     plain = read_study(write(tmp_path / "plain", STYLES[0]))
     acquisition = read_study(write(tmp_path / "hot", Style("hot", bits=32, edit=hot)))
@@ -190,14 +186,11 @@ def test_radii_follow_the_view_numbers(tmp_path: Path) -> None:
         for head, item in enumerate(ds.DetectorInformationSequence):
             item.RadialPosition = [100.0 + 50.0 * head + view for view in range(16)]
 
-    def placeholder(ds: Dataset) -> None:
-        for item in ds.DetectorInformationSequence:
-            item.RadialPosition = 0.0
-
     style = Style("contour", (0.0, 180.0), "CW", views=16, rows=8, bins=10, edit=contour)
     acquisition = read_study(write(tmp_path / "contour", style))
     radius = dict(zip(np.round(acquisition.angles_deg, 2), acquisition.radius_mm, strict=True))
     # Clockwise from 0: the second view of the first head stands one step below 360.
     assert (radius[0.0], radius[348.75], radius[180.0], radius[168.75]) == (100.0, 101.0, 150.0, 151.0)
-    style = Style("none", views=16, rows=8, bins=10, edit=placeholder)
+    nowhere = both(in_detector(1, RadialPosition=0.0), in_detector(2, RadialPosition=0.0))
+    style = Style("none", views=16, rows=8, bins=10, edit=nowhere)
     assert np.isnan(read_study(write(tmp_path / "none", style)).radius_mm).all()

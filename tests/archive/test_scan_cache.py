@@ -51,11 +51,10 @@ def settle() -> None:
 
 
 def scanned(
-    archive: Location, cache: Path, *, key: bytes = KEY, config: ArchiveConfig | None = None
-) -> tuple[Manifest, Opened]:
+    archive: Location, cache: Path, using: Any = None, *, key: bytes = KEY, config: ArchiveConfig | None = None
+) -> tuple[Manifest, Any]:
     """Scan with the cache, and tell what was opened."""
-    config = config or ArchiveConfig()
-    opened = Opened()
+    config, opened = config or ArchiveConfig(), using or Opened()
     with ScanCache(cache, archive, opened, key=key, config=config) as mapper:
         return scan_archive(archive, key=KEY, mapper=mapper, config=config), opened
 
@@ -201,8 +200,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(scene: tuple[Pat
             if item == path:
                 shutil.copy(archive / "b" / "0000.dcm", path)
 
-    with ScanCache(cache, archive, replaced, key=KEY, config=ArchiveConfig()) as mapper:
-        scan_archive(archive, key=KEY, mapper=mapper)
+    scanned(archive, cache, replaced)
     manifest, opened = scanned(archive, cache)
     assert opened.files == ["0000.dcm"]
     assert manifest == fresh(archive)
@@ -263,8 +261,7 @@ def test_what_may_be_the_machines_fault_is_tried_again(victim: str, scene: tuple
             else:
                 yield function(item)
 
-    with ScanCache(cache, archive, failing, key=KEY, config=ArchiveConfig()) as mapper:
-        assert scan_archive(archive, key=KEY, mapper=mapper) != fresh(archive)
+    assert scanned(archive, cache, failing)[0] != fresh(archive)
     manifest, opened = scanned(archive, cache)
     assert manifest == fresh(archive)
     assert (len(opened.files), len(opened.studies)) == ((1, 1) if victim == "file" else (0, 2))
@@ -279,11 +276,8 @@ def test_a_scan_that_is_interrupted_keeps_what_it_read(scene: tuple[Path, Path])
                 raise KeyboardInterrupt
             yield function(item)
 
-    with (
-        pytest.raises(KeyboardInterrupt),
-        ScanCache(cache, archive, interrupted, key=KEY, config=ArchiveConfig()) as mapper,
-    ):
-        scan_archive(archive, key=KEY, mapper=mapper)
+    with pytest.raises(KeyboardInterrupt):
+        scanned(archive, cache, interrupted)
     manifest, opened = scanned(archive, cache)
     assert opened.files == ["c.dcm"]
     assert manifest == fresh(archive)

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from datbatch import errors
 from datbatch.archive import SOURCES, read_tomogram
 from datbatch.archive.geometry.tomogram import Tomogram
+from tests.archive.styles import code, in_detector, setting, without
 from tests.archive.tomograms import (
     AFFINE,
     ALL_AXES,
@@ -32,6 +33,7 @@ from tests.archive.tomograms import (
 )
 
 HEAD = left_blob()
+Contradiction = errors.ContradictoryGeometryError
 
 
 def assert_is_the_head(found: Tomogram) -> None:
@@ -122,10 +124,10 @@ def forms(sform: np.ndarray | None = None, qform: np.ndarray | None = None, code
     return edit
 
 
-def field(name: str, value: Any, **others: Any) -> Callable[[nibabel.Nifti1Header], None]:
+def field(**values: Any) -> Callable[[nibabel.Nifti1Header], None]:
     def edit(header: nibabel.Nifti1Header) -> None:
-        for one, given_value in {name: value, **others}.items():
-            header[one] = given_value
+        for name, value in values.items():
+            header[name] = value
 
     return edit
 
@@ -140,34 +142,23 @@ OBLIQUE = nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(z=np.radians
 SHEARED = AFFINE @ np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 NIFTI_REFUSALS: dict[str, tuple[type[errors.DatbatchError], str, Any]] = {
     "neither sform nor qform": (errors.MissingOrientationError, "neither sform nor qform", forms(codes=(0, 0))),
-    "a mirrored sform": (errors.ContradictoryGeometryError, "mirrors", forms(sform=MIRROR @ AFFINE)),
-    "a mirrored sform into a template": (
-        errors.ContradictoryGeometryError, "mirrors", forms(sform=MIRROR @ AFFINE, codes=(4, 1)),
-    ),
-    "a turned sform": (errors.ContradictoryGeometryError, "90 degrees", forms(sform=TURN @ AFFINE)),
-    "an sform of another size": (errors.ContradictoryGeometryError, "pixdim", forms(sform=scaled(1.6))),
+    "a mirrored sform": (Contradiction, "mirrors", forms(sform=MIRROR @ AFFINE)),
+    "a mirrored sform into a template": (Contradiction, "mirrors", forms(sform=MIRROR @ AFFINE, codes=(4, 1))),
+    "a turned sform": (Contradiction, "90 degrees", forms(sform=TURN @ AFFINE)),
+    "an sform of another size": (Contradiction, "pixdim", forms(sform=scaled(1.6))),
     "oblique": (errors.InvalidTomogramError, "40 degrees", forms(OBLIQUE, OBLIQUE)),
     "sheared": (errors.InvalidTomogramError, "perpendicular", forms(sform=SHEARED, codes=(2, 0))),
-    "a matrix of zeros": (errors.InvalidTomogramError, "voxel is missing", field("srow_x", 0.0)),
-    "a matrix of nothing": (errors.UnreadableNiftiError, "not finite", field("srow_x", np.nan)),
-    "voxels without size": (
-        errors.InvalidTomogramError, "size of a voxel", field("pixdim", [1, 0, 5.5, 5, 0, 0, 0, 0]),
-    ),
-    "voxels of micrometres": (errors.InvalidTomogramError, "a voxel of", field("xyzt_units", 3)),
-    "an unknown unit": (errors.UnreadableNiftiError, "unit", field("xyzt_units", 5)),
-    "an infinite intercept": (errors.UnreadableNiftiError, "scl_inter", field("scl_inter", np.inf, scl_slope=1.0)),
+    "a matrix of zeros": (errors.InvalidTomogramError, "voxel is missing", field(srow_x=0.0)),
+    "a matrix of nothing": (errors.UnreadableNiftiError, "not finite", field(srow_x=np.nan)),
+    "voxels without size": (errors.InvalidTomogramError, "size of a voxel", field(pixdim=[1, 0, 5.5, 5, 0, 0, 0, 0])),
+    "voxels of micrometres": (errors.InvalidTomogramError, "a voxel of", field(xyzt_units=3)),
+    "an unknown unit": (errors.UnreadableNiftiError, "unit", field(xyzt_units=5)),
+    "an infinite intercept": (errors.UnreadableNiftiError, "scl_inter", field(scl_inter=np.inf, scl_slope=1.0)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", NIFTI_REFUSALS)
-def test_a_nifti_that_does_not_say_safely_where_it_lies_is_refused_by_name(tmp_path: Path, case: str) -> None:
-    kind, reason, edit = NIFTI_REFUSALS[case]
-    with pytest.raises(kind, match=reason):
-        read_tomogram([nifti(tmp_path / "a.nii", HEAD, AFFINE, edit=edit)])
-
-
 def test_a_qform_without_its_sign_is_refused_where_nothing_else_says_where_left_is(tmp_path: Path) -> None:
-    unsigned = field("pixdim", [0, 6, 5.5, 5, 0, 0, 0, 0])
+    unsigned = field(pixdim=[0, 6, 5.5, 5, 0, 0, 0, 0])
     assert_is_the_head(read_tomogram([nifti(tmp_path / "a.nii", HEAD, AFFINE, edit=unsigned)]))
     with pytest.raises(errors.MissingOrientationError, match="sign"):
         read_tomogram([nifti(tmp_path / "a.nii", HEAD, AFFINE, forms="qform", edit=unsigned)])
@@ -227,117 +218,71 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         assert SOURCES["tomogram"].inspect(path).code == kind.code, case
 
 
-def several(*values: tuple[str, Any], detector: dict[str, Any] | None = None) -> Callable[[Dataset], None]:
-    def edit(ds: Dataset) -> None:
-        for name, value in values:
-            if value is None:
-                delattr(ds, name)
-            else:
-                setattr(ds, name, value)
-        for name, value in (detector or {}).items():
-            for item in ds.DetectorInformationSequence:
-                if value is None:
-                    delattr(item, name)
-                else:
-                    setattr(item, name, value)
-
-    return edit
-
-
-def pose(meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", meaning
-    return code
-
-
 DICOM_REFUSALS: dict[str, tuple[type[errors.DatbatchError], str, Callable[[Dataset], None]]] = {
-    "no orientation": (
-        errors.MissingOrientationError, "ImageOrientationPatient", several(detector={"ImageOrientationPatient": None}),
-    ),
-    "no direction of slices": (
-        errors.MissingOrientationError, "SpacingBetweenSlices", several(("SpacingBetweenSlices", None)),
-    ),
-    "two orientations": (
-        errors.ContradictoryGeometryError, "contradict", several(("ImageOrientationPatient", [-1, 0, 0, 0, 1, 0])),
-    ),
+    "no orientation": (errors.MissingOrientationError, "ImageOrientationPatient", without("ImageOrientationPatient")),
+    "no direction of slices": (errors.MissingOrientationError, "SpacingBetweenSlices", without("SpacingBetweenSlices")),
+    "two orientations": (Contradiction, "contradict", setting(ImageOrientationPatient=[-1, 0, 0, 0, 1, 0])),
     "no directions at all": (
-        errors.ContradictoryGeometryError, "perpendicular",
-        several(detector={"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}),
+        Contradiction, "perpendicular",
+        in_detector(1, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
     ),
-    "five numbers": (
-        errors.ContradictoryGeometryError, "six values", several(detector={"ImageOrientationPatient": [1, 0, 0, 0, 1]}),
-    ),
-    "letters for another side": (
-        errors.ContradictoryGeometryError, "rows run to R", several(("PatientOrientation", ["R", "P"])),
-    ),
+    "five numbers": (Contradiction, "six values", in_detector(1, ImageOrientationPatient=[1, 0, 0, 0, 1])),
+    "letters for another side": (Contradiction, "rows run to R", setting(PatientOrientation=["R", "P"])),
     "two poses": (
-        errors.ContradictoryGeometryError, "feet first",
-        several(("PatientPosition", "HFS"), ("PatientGantryRelationshipCodeSequence", [pose("feet-first")])),
+        Contradiction, "feet first",
+        setting(PatientPosition="HFS", PatientGantryRelationshipCodeSequence=[code("1", "feet-first")]),
     ),
-    "a slice named twice": (errors.ContradictoryGeometryError, "SliceVector", several(("SliceVector", [1] * SHAPE[2]))),
-    "two places": (
-        errors.ContradictoryGeometryError, "ImagePositionPatient", several(("ImagePositionPatient", [0.0, 0.0, 0.0])),
-    ),
+    "a slice named twice": (Contradiction, "SliceVector", setting(SliceVector=[1] * SHAPE[2])),
+    "two places": (Contradiction, "ImagePositionPatient", setting(ImagePositionPatient=[0.0, 0.0, 0.0])),
     "projections": (
-        errors.NotTomogramError, "raw projections", several(("ImageType", ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"])),
+        errors.NotTomogramError, "raw projections", setting(ImageType=["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]),
     ),
     "an attenuation map": (
         errors.NotTomogramError, "EMISSION",
-        several(("ImageType", ["DERIVED", "PRIMARY", "RECON TOMO", "TRANSMISSION"])),
+        setting(ImageType=["DERIVED", "PRIMARY", "RECON TOMO", "TRANSMISSION"]),
     ),
-    "gated": (
-        errors.NotTomogramError, "more than the slice", several(("FrameIncrementPointer", [0x00540080, 0x00540070])),
-    ),
-    "another modality": (errors.NotTomogramError, "Modality", several(("Modality", "CT"))),
-    "lossy": (errors.LossyCompressionError, "lost", several(("LossyImageCompression", "01"))),
+    "gated": (errors.NotTomogramError, "more than the slice", setting(FrameIncrementPointer=[0x00540080, 0x00540070])),
+    "another modality": (errors.NotTomogramError, "Modality", setting(Modality="CT")),
+    "lossy": (errors.LossyCompressionError, "lost", setting(LossyImageCompression="01")),
     "tilted": (
         errors.InvalidTomogramError, "degrees",
-        several(detector={"ImageOrientationPatient": [0.7660444, 0.6427876, 0, -0.6427876, 0.7660444, 0]}),
+        in_detector(1, ImageOrientationPatient=[0.7660444, 0.6427876, 0, -0.6427876, 0.7660444, 0]),
     ),
-    "no size": (errors.UnsupportedGeometryError, "PixelSpacing", several(("PixelSpacing", None))),
+    "no size": (errors.UnsupportedGeometryError, "PixelSpacing", without("PixelSpacing")),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", DICOM_REFUSALS)
-def test_an_object_that_does_not_say_safely_how_it_lies_is_refused_by_name(tmp_path: Path, case: str) -> None:
-    kind, reason, edit = DICOM_REFUSALS[case]
-    with pytest.raises(kind, match=reason):
-        read_tomogram([multi_frame(tmp_path / "a.dcm", HEAD, AFFINE, edit=edit)])
-
-
-def only(place: int, name: str, value: Any) -> Callable[[Dataset, int], None]:
-    def edit(ds: Dataset, at: int) -> None:
-        if at == place:
-            setattr(ds, name, value)
-
-    return edit
+def sixth(**values: Any) -> Callable[[Dataset, int], None]:
+    return lambda ds, at: setting(**values)(ds) if at == 5 else None
 
 
 SERIES_REFUSALS: dict[str, tuple[type[errors.DatbatchError], str, Callable[[Dataset, int], None]]] = {
-    "a slice elsewhere": (
-        errors.InvalidTomogramError, "equally far", only(5, "ImagePositionPatient", [80.0, -80.0, -12.0]),
-    ),
+    "a slice elsewhere": (errors.InvalidTomogramError, "equally far", sixth(ImagePositionPatient=[80.0, -80.0, -12.0])),
     "a slice aside": (
-        errors.InvalidTomogramError, "above each other", only(5, "ImagePositionPatient", [95.0, -75.5, -15.0]),
+        errors.InvalidTomogramError, "above each other", sixth(ImagePositionPatient=[95.0, -75.5, -15.0]),
     ),
-    "a slice twice": (errors.ContradictoryGeometryError, "same", only(5, "ImagePositionPatient", [80.0, 95.0, -20.0])),
-    "a mirrored slice": (
-        errors.ContradictoryGeometryError, "differs", only(5, "ImageOrientationPatient", [-1, 0, 0, 0, 1, 0]),
-    ),
-    "a slice without place": (errors.MissingOrientationError, "ImagePosition", only(5, "ImagePositionPatient", None)),
-    "two series": (errors.SeveralTomogramsError, "2 series", only(5, "SeriesInstanceUID", "1.2.3.99")),
-    "pixels of another size": (errors.ContradictoryGeometryError, "PixelSpacing", only(5, "PixelSpacing", [5.0, 5.0])),
-    "another distance": (
-        errors.ContradictoryGeometryError, "SpacingBetweenSlices", only(5, "SpacingBetweenSlices", 10.0),
-    ),
+    "a slice twice": (Contradiction, "same", sixth(ImagePositionPatient=[80.0, 95.0, -20.0])),
+    "a mirrored slice": (Contradiction, "differs", sixth(ImageOrientationPatient=[-1, 0, 0, 0, 1, 0])),
+    "a slice without place": (errors.MissingOrientationError, "ImagePosition", sixth(ImagePositionPatient=None)),
+    "two series": (errors.SeveralTomogramsError, "2 series", sixth(SeriesInstanceUID="1.2.3.99")),
+    "pixels of another size": (Contradiction, "PixelSpacing", sixth(PixelSpacing=[5.0, 5.0])),
+    "another distance": (Contradiction, "SpacingBetweenSlices", sixth(SpacingBetweenSlices=10.0)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", SERIES_REFUSALS)
-def test_a_series_that_does_not_fit_together_is_refused_by_name(tmp_path: Path, case: str) -> None:
-    kind, reason, edit = SERIES_REFUSALS[case]
+FORMS: dict[str, tuple[dict[str, Any], Callable[[Path, Any], list[Path]]]] = {
+    "nifti": (NIFTI_REFUSALS, lambda folder, edit: [nifti(folder / "a.nii", HEAD, AFFINE, edit=edit)]),
+    "object": (DICOM_REFUSALS, lambda folder, edit: [multi_frame(folder / "a.dcm", HEAD, AFFINE, edit=edit)]),
+    "series": (SERIES_REFUSALS, lambda folder, edit: single_slices(folder, HEAD, AFFINE, edit=edit)),
+}
+
+
+@pytest.mark.parametrize(("form", "case"), [(form, case) for form, (cases, _) in FORMS.items() for case in cases])
+def test_what_does_not_say_safely_how_it_lies_is_refused_by_name(tmp_path: Path, form: str, case: str) -> None:
+    cases, written = FORMS[form]
+    kind, reason, edit = cases[case]
     with pytest.raises(kind, match=reason):
-        read_tomogram(single_slices(tmp_path / "a", HEAD, AFFINE, edit=edit))
+        read_tomogram(written(tmp_path, edit))
 
 
 def test_a_few_slices_or_slices_with_a_hole_are_no_tomogram(tmp_path: Path) -> None:
@@ -365,7 +310,7 @@ def test_two_files_of_equal_values_and_other_sides_are_refused_together(tmp_path
     inspect = SOURCES["tomogram"].inspect
     assert inspect(one).values == inspect(other).values != ""
     assert inspect(one).digest != inspect(other).digest
-    with pytest.raises(errors.ContradictoryGeometryError, match="differently"):
+    with pytest.raises(Contradiction, match="differently"):
         read_tomogram([one, other])
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-NM, PET = "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.128"
+from tests.archive.writer import NM, named_object
+
+PET = "1.2.840.10008.5.1.4.1.1.128"
 LPS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 CANARY = "Canary"
 
@@ -99,18 +101,9 @@ def slices_of(
 
 
 def _object(sop_class: str, number: int, frames: np.ndarray, pixel_mm: tuple[float, float], study: str) -> Dataset:
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{study}.8.{number}"
-    ds.Modality = "NM" if sop_class == NM else "PT"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.2"
+    ds = named_object(sop_class, ExplicitVRLittleEndian, study, f"8.{number}")
+    ds.Modality, ds.SeriesInstanceUID = "NM" if sop_class == NM else "PT", f"{study}.2"
     ds.ImageType = ["DERIVED", "PRIMARY", "RECON TOMO", "EMISSION"] if sop_class == NM else ["ORIGINAL", "PRIMARY"]
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate = f"{CANARY}^Named", f"{CANARY}-ID", "19400229"
-    ds.PatientSex, ds.PatientAge = "F", "070Y"
-    ds.Manufacturer, ds.ManufacturerModelName = "SIEMENS NM", f"Symbia {CANARY} T2"
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
     ds.NumberOfFrames, (ds.Rows, ds.Columns) = len(frames), frames.shape[1:]
     ds.PixelSpacing = [float(size) for size in pixel_mm]

@@ -115,27 +115,32 @@ def frames_of(style: Style) -> list[tuple[int, int, int, int]]:
     return [(w, r, h, v) for w in windows for r in rotations for h, v in places]
 
 
-def dataset(style: Style, frames: list[tuple[int, int, int, int]], *, study: str = "1.2.3", number: int = 0) -> Dataset:
-    """Give one object with some frames."""
+def named_object(sop_class: str, syntax: str, study: str, number: str) -> Dataset:
+    """Give an object of grey pixels that names a person, a place and a camera, in all ways that must not come out."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = SYNTAXES[style.syntax]
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = NM
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{study}.7.{number}"
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
-    ds.Modality, ds.StudyInstanceUID, ds.SeriesInstanceUID = "NM", study, f"{study}.1"
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate = "Canary^Named", "CANARY-ID", "19400229"
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{study}.{number}"
+    ds.StudyInstanceUID, ds.AccessionNumber = study, "Canary-ACC"
+    ds.PatientName, ds.PatientID, ds.PatientBirthDate = "Canary^Named", "Canary-ID", "19400229"
     ds.InstitutionName, ds.StudyDescription = "Canary Hospital", "Canary description"
     ds.StudyDate, ds.PatientSex, ds.PatientAge = "20100303", "F", "070Y"
     ds.Manufacturer, ds.ManufacturerModelName = "SIEMENS NM", "Symbia Canary^Named T2"
-    ds.AccessionNumber = "CANARY-ACC"
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+    return ds
+
+
+def dataset(style: Style, frames: list[tuple[int, int, int, int]], *, study: str = "1.2.3", number: int = 0) -> Dataset:
+    """Give one object with some frames."""
+    ds = named_object(NM, SYNTAXES[style.syntax], study, f"7.{number}")
+    ds.Modality, ds.SeriesInstanceUID, ds.ImageType = "NM", f"{study}.1", ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
     ds.FrameIncrementPointer = [0x00540010, 0x00540020, 0x00540050, 0x00540090]
     _vectors(ds, style, frames)
     ds.DetectorInformationSequence = [_detector(style, head) for head in _held(style, frames, 2)]
     ds.RotationInformationSequence = [_rotation(style) for _ in range(style.rotations)]
     ds.NumberOfFrames, ds.Rows, ds.Columns = len(frames), style.rows, style.bins
     ds.PixelSpacing = [style.row_mm, style.bin_mm]
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
     ds.BitsAllocated = ds.BitsStored = style.bits
     ds.HighBit = style.bits - 1
     _pixels(ds, style, frames)
