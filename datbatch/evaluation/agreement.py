@@ -78,13 +78,10 @@ def mcnemar(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) 
     n, fewer = first_only + second_only, min(first_only, second_only)
     if not n:
         return McNemar(0, 0, 1.0, 1.0)
-    chances = [_binomial_half(k, n) for k in range(fewer + 1)]
+    # Takes half a second to import, and only this needs it.
+    from scipy.stats import binom
+
+    last = float(binom.pmf(fewer, n, 0.5))
+    exact = min(1.0, 2.0 * float(binom.cdf(fewer, n, 0.5)))
     # The middle value of an even number is in both tails.
-    exact = min(1.0, 2.0 * math.fsum(chances))
-    mid = 1.0 - 0.5 * chances[-1] if 2 * fewer == n else 2.0 * math.fsum(chances) - chances[-1]
-    return McNemar(first_only, second_only, exact, mid)
-
-
-def _binomial_half(successes: int, trials: int) -> float:
-    logarithm = math.lgamma(trials + 1) - math.lgamma(successes + 1) - math.lgamma(trials - successes + 1)
-    return math.exp(logarithm - trials * math.log(2.0))
+    return McNemar(first_only, second_only, exact, exact - (last / 2 if 2 * fewer == n else last))

@@ -1,4 +1,4 @@
-"""How well scores tell the classes apart: ROC curve, its area, the difference of two areas, the best cut."""
+"""How well scores tell the classes apart: area under the ROC curve, the difference of two areas, the best cut."""
 
 from __future__ import annotations
 
@@ -18,30 +18,6 @@ class AreaDifference:
     difference: Estimate
     p: float
     """Two-sided, of the hypothesis that the areas are equal; NaN where the difference has no standard error."""
-
-
-def roc_curve(
-    labels: npt.ArrayLike, scores: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Trace sensitivity against false alarms over all cuts.
-
-    Returns
-    -------
-    false_positive_rate, true_positive_rate, cut : ndarray of float64, shape (cut,)
-        A study is called positive when its score is at least the cut; cuts fall from infinity. Rates of an
-        empty class are NaN.
-    """
-    truth, values = _scored(labels, scores)
-    order = np.argsort(-values, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(values[order])), max(values.size - 1, 0))
-    if values.size == 0:
-        return np.full(1, np.nan), np.full(1, np.nan), np.full(1, np.inf)
-    hits = np.cumsum(truth[order])[last_of_tie]
-    alarms = last_of_tie + 1 - hits
-    with np.errstate(invalid="ignore"):
-        sensitivity = np.append(0, hits) / np.float64(truth.sum())
-        false_alarms = np.append(0, alarms) / np.float64((~truth).sum())
-    return false_alarms, sensitivity, np.append(np.inf, values[order][last_of_tie])
 
 
 def area_under_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> Estimate:

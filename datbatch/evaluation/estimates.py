@@ -42,13 +42,11 @@ def wilson(successes: int, trials: int) -> Proportion:
     """Give a proportion with Wilson's score interval at 95 % (Wilson 1927, J Am Stat Assoc 22:209)."""
     if trials == 0:
         return Proportion(0, 0, math.nan, 0.0, 1.0)
-    share, z2 = successes / trials, Z_95**2
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z_95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    # At 0 and 1 one limit is exactly the share; rounding must not push it past.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
-    return Proportion(successes, trials, share, low, high)
+    # Takes half a second to import, and only this needs it.
+    from scipy.stats import binomtest
+
+    limits = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Proportion(successes, trials, successes / trials, float(limits.low), float(limits.high))
 
 
 def normal_interval(value: float, error: float, least: float, most: float) -> Estimate:

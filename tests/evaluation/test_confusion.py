@@ -71,27 +71,6 @@ def test_the_area_under_the_curve_is_the_chance_that_a_positive_study_scores_hig
         return
     wins = [(p > n) + 0.5 * (p == n) for p, n in itertools.product(positive, negative)]
     assert found.value == pytest.approx(np.mean(wins))
-    false_alarms, sensitivity, _ = discrimination.roc_curve(labels, scores)
-    assert np.trapezoid(sensitivity, false_alarms) == pytest.approx(found.value)
-
-
-def test_delongs_error_is_that_of_the_placement_values():
-    rng = np.random.default_rng(1)
-    labels = rng.random(60) < 0.4
-    scores = rng.normal(size=60) + labels
-    placements = (scores[labels][:, None] > scores[~labels]).astype(float)
-    variance = (
-        placements.mean(axis=1).var(ddof=1) / labels.sum() + placements.mean(axis=0).var(ddof=1) / (~labels).sum()
-    )
-    assert discrimination.area_under_curve(labels, scores).standard_error == pytest.approx(math.sqrt(variance))
-
-
-def test_each_cut_of_the_curve_calls_positive_what_reaches_it():
-    labels, scores = np.array([0, 1, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8, 0.9])
-    false_alarms, sensitivity, cuts = discrimination.roc_curve(labels, scores)
-    for alarm, hit, cut in zip(false_alarms, sensitivity, cuts, strict=True):
-        assert hit == (scores[labels == 1] >= cut).mean()
-        assert alarm == (scores[labels == 0] >= cut).mean()
 
 
 def test_probability_and_log_odds_are_the_softmaxs():

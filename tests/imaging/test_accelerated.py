@@ -21,9 +21,7 @@ def on_torch(monkeypatch):
 
     def run(projections, angles_deg, device, **options):
         monkeypatch.setattr(
-            backprojection,
-            "filter_and_accumulate",
-            lambda *arguments, **_: original(*arguments, device=device),
+            backprojection, "filter_and_accumulate", lambda *arguments, **_: original(*arguments, device=device)
         )
         return back_project(projections, angles_deg, device="cuda", **OPTIONS, **options)
 

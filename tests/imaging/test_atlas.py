@@ -11,10 +11,7 @@ import pytest
 from datbatch import schema
 from datbatch.imaging import hottest_region_masks, label_volume, region_masks
 from datbatch.imaging.shapes import shape_table, structure_mask
-
-
-def mask_of(region: str) -> np.ndarray:
-    return region_masks()[schema.REGIONS.index(region)]
+from tests.imaging.test_binding import mask_of
 
 
 def dice(one: np.ndarray, two: np.ndarray) -> float:

@@ -134,22 +134,9 @@ HEADS = {
 @pytest.mark.parametrize("subject", HEADS.values(), ids=HEADS.keys())
 def test_the_outline_is_that_of_the_simulated_head(subject):
     study, phantom = acquire(subject), subject_phantom(subject)
-    order = np.argsort(study.angles_deg)
-    acquisition = Acquisition(
-        study.projections[order],
-        study.angles_deg[order],
-        study.pixel_size_mm,
-        study.row_size_mm,
-        np.full(order.size, study.radius_mm),
-    )
-    volume = reconstruct(acquisition)
-    factors = chang_factors(
-        body_contour(volume),
-        acquisition.angles_deg,
-        bins=volume.data.shape[0],
-        pixel_size_mm=study.pixel_size_mm,
-        attenuation_per_cm=MU_PER_CM,
-    )
+    volume = reconstruct(study)
+    options = {"bins": volume.data.shape[0], "pixel_size_mm": study.pixel_size_mm, "attenuation_per_cm": MU_PER_CM}
+    factors = chang_factors(body_contour(volume), study.angles_deg, **options)
     grid = phantom.grid
     # The phantom ends below the neck; what lies outside its grid is not compared.
     z_mm = volume.affine[2, 2] * np.arange(volume.data.shape[2]) + volume.affine[2, 3]

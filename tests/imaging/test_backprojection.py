@@ -190,20 +190,15 @@ def test_a_cutoff_above_what_the_pixels_carry_cuts_nothing():
 
 
 def test_bad_requests_are_named():
-    good = np.ones((4, 2, 8))
-    with pytest.raises(GridMismatchError):
-        filtered_back_projection(good, np.arange(3.0), pixel_size_mm=PIXEL_MM)
-    with pytest.raises(GridMismatchError):
-        filtered_back_projection(good, np.arange(4.0), pixel_size_mm=0.0)
-    with pytest.raises(EmptyVolumeError):
-        filtered_back_projection(np.ones((4, 2, 1)), np.arange(4.0), pixel_size_mm=PIXEL_MM)
-    with pytest.raises(EmptyVolumeError):
-        filtered_back_projection(np.full((4, 2, 8), np.nan), np.arange(4.0), pixel_size_mm=PIXEL_MM)
-    with pytest.raises(ConfigurationError):
-        filtered_back_projection(good, np.arange(4.0), pixel_size_mm=PIXEL_MM, filter="butterworth")
-    with pytest.raises(ConfigurationError):
-        filtered_back_projection(good, np.arange(4.0), pixel_size_mm=PIXEL_MM, cutoff_per_cm=0.0)
-    with pytest.raises(ConfigurationError):
-        filtered_back_projection(good, np.arange(4.0), pixel_size_mm=PIXEL_MM, threads=0)
-    with pytest.raises(GridMismatchError):
-        filtered_back_projection(good, np.array([0.0, 1.0, np.nan, 2.0]), pixel_size_mm=PIXEL_MM)
+    good, around = np.ones((4, 2, 8)), np.arange(4.0)
+    for kind, projections, angles, options in (
+        (GridMismatchError, good, np.arange(3.0), {}),
+        (GridMismatchError, good, np.array([0.0, 1.0, np.nan, 2.0]), {}),
+        (GridMismatchError, good, around, {"pixel_size_mm": 0.0}),
+        (EmptyVolumeError, good[:, :, :1], around, {}),
+        (EmptyVolumeError, good * np.nan, around, {}),
+        *((ConfigurationError, good, around, {name: value})
+          for name, value in (("filter", "butterworth"), ("cutoff_per_cm", 0.0), ("threads", 0))),
+    ):  # fmt: skip
+        with pytest.raises(kind):
+            filtered_back_projection(projections, angles, **{"pixel_size_mm": PIXEL_MM, **options})

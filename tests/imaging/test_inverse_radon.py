@@ -47,12 +47,7 @@ def test_iradon_equals_its_definition_for_other_sizes_and_angles(bins, name, sca
         options = {"name": name, "scaling": scaling, "size": size, "interpolation": interpolation}
         expected = reference.iradon(sinogram, theta, **options)
         found = iradon(
-            sinogram,
-            theta,
-            filter=name,
-            frequency_scaling=scaling,
-            output_size=size,
-            interpolation=interpolation,
+            sinogram, theta, filter=name, frequency_scaling=scaling, output_size=size, interpolation=interpolation
         )
         np.testing.assert_allclose(found, expected, atol=1e-9 * np.abs(expected).max())
 

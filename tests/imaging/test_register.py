@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from datbatch.errors import EmptyVolumeError, GridMismatchError
@@ -21,19 +20,13 @@ from tests.reference.head_phantom import (
     grid_points,
     head_volume,
     landmark_error_mm,
+    moved,
     random_pose,
 )
 
 
 def registered(head_template, data, affine, **options):
     return register_affine(data, affine, head_template.data, head_template.affine, **options)
-
-
-def moved(turn_deg: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
-    affine[:3, 3] = shift_mm
-    return affine
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -68,7 +61,7 @@ def test_a_cut_head_is_found(head_template, empty, stored_as_zeros):
 
 @pytest.mark.parametrize(
     "change",
-    [moved((7, -5, 12), (11, -8, 9)), moved((0, 0, 0), (-14, 6, 3)), np.diag([0.84, 0.84, 0.84, 1.0])],
+    [moved((7, -5, 12), (11, -8, 9)), moved(shift_mm=(-14, 6, 3)), moved(size=0.84)],
     ids=["turn and shift", "shift", "size"],
 )
 def test_moving_the_head_moves_the_affine(head_template, change):
@@ -103,7 +96,7 @@ def test_a_mirrored_study_on_a_mirrored_template_gives_the_mirrored_affine(head_
 
 def test_moving_the_grid_moves_the_affine_exactly(head_template):
     data, affine = head_volume(random_pose(6))
-    shift = moved((0, 0, 0), (12.0, -20.0, 7.0))
+    shift = moved(shift_mm=(12.0, -20.0, 7.0))
     here, there = registered(head_template, data, affine), registered(head_template, data, shift @ affine)
     np.testing.assert_allclose(there.template_to_study, shift @ here.template_to_study, atol=1e-3)
 
@@ -199,7 +192,7 @@ def test_bad_templates_are_named(head_template):
 
 
 def test_a_template_far_away_is_still_found(head_template):
-    far = moved((0, 0, 0), (900.0, -2000.0, 400.0))
+    far = moved(shift_mm=(900.0, -2000.0, 400.0))
     data, affine = head_volume(random_pose(6))
     here = registered(head_template, data, affine)
     there = register_affine(data, affine, head_template.data, far @ head_template.affine)

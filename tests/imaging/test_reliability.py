@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
-from scipy.spatial.transform import Rotation
 
 from datbatch.config import RegisterConfig
 from datbatch.imaging import Volume, register_affine
@@ -18,7 +17,7 @@ from datbatch.imaging.registration.reliability import (
     failure_terms,
     quality_scores,
 )
-from tests.reference.head_phantom import grid_points, head_volume, random_pose
+from tests.reference.head_phantom import grid_points, head_volume, moved, random_pose
 
 LIMIT = RegisterConfig().maximum_failure_probability
 GOOD = {
@@ -37,16 +36,7 @@ def levels(head_template):
     """Study and template, and the true affine from the template's centred coordinates."""
     pose = random_pose(5)
     fine, coarse, _ = prepare(Volume(*head_volume(pose, noise=0.03)), head_template, RegisterConfig())
-    centre = np.eye(4)
-    centre[:3, 3] = fine.near.centre_mm
-    return fine, coarse, pose @ centre
-
-
-def change(turn_deg=(0, 0, 0), shift_mm=(0, 0, 0), size=1.0):
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix() * size
-    affine[:3, 3] = shift_mm
-    return affine
+    return fine, coarse, pose @ moved(shift_mm=fine.near.centre_mm)
 
 
 def probability(levels, wrong):
@@ -61,15 +51,15 @@ def test_the_true_affine_is_no_failure(levels):
 @pytest.mark.parametrize(
     "wrong",
     [
-        change(shift_mm=(0, 0, 9)),
-        change(shift_mm=(-9, 0, 0)),
-        change(turn_deg=(15, 0, 0)),
-        change(size=0.85),
-        change(size=1.2),
+        moved(shift_mm=(0, 0, 9)),
+        moved(shift_mm=(-9, 0, 0)),
+        moved(turn_deg=(15, 0, 0)),
+        moved(size=0.85),
+        moved(size=1.2),
         np.diag([1.0, -1.0, -1.0, 1.0]),
         np.diag([-1.0, -1.0, 1.0, 1.0]),
         np.diag([-1.0, 1.0, 1.0, 1.0]),
-        change(shift_mm=(400, 0, 0)),
+        moved(shift_mm=(400, 0, 0)),
         np.zeros((4, 4)),
     ],
     ids=["up", "aside", "nod", "small", "large", "over", "backwards", "mirrored", "outside", "nothing"],
@@ -114,8 +104,7 @@ def test_weights_and_terms_belong_together():
 
 
 @pytest.mark.parametrize(
-    ("score", "worse"),
-    [("coarse_correlation", 0.4), ("drift_mm", 9.0), ("shear", 0.4), ("size", 0.5), ("size", -0.9)],
+    ("score", "worse"), [("coarse_correlation", 0.4), ("drift_mm", 9.0), ("shear", 0.4), ("size", 0.5), ("size", -0.9)]
 )
 def test_a_bad_score_speaks_for_failure(score, worse):
     assert failure_probability(GOOD) < failure_probability({**GOOD, score: worse})

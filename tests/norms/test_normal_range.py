@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from datbatch.errors import NormalRangeError
 from datbatch.norms import fit_normal_range
+from datbatch.norms.normal_range import NormalRange, Prediction
 from tests.reference import mixed_model
 
 SITES = np.array(["A", "B", "C", "D"])
@@ -48,6 +49,16 @@ def coverage(normals: Normals, fitted: np.ndarray) -> float:
     found = fit_normal_range(*normals[fitted].columns).predict(*normals[~fitted].columns)
     inside = (found.lower <= normals.values[~fitted]) & (normals.values[~fitted] <= found.upper)
     return float(inside.mean())
+
+
+def told(model: NormalRange, site: list[str], age: object = 65.0, sex: object = "F") -> Prediction:
+    """Predict studies whose two measures are all 2."""
+    n = len(site)
+    return model.predict(np.full((n, 2), 2.0), np.broadcast_to(age, n), np.broadcast_to(sex, n), np.array(site))
+
+
+def flagged(found: Prediction) -> dict[str, list[int]]:
+    return {code: list(np.flatnonzero(mask)) for code, mask in found.warnings.items() if mask.any()}
 
 
 @pytest.mark.parametrize("studies", [24, 60])
@@ -108,11 +119,8 @@ def test_mislabelled_normals_do_not_widen_the_range() -> None:
 def test_missing_age_and_sex_widen_the_interval_and_are_flagged() -> None:
     normals = drawn(80, 2, seed=4)
     model = fit_normal_range(*normals.columns)
-    age = np.array([65.0, np.nan, 65.0, 95.0])
-    sex, site = np.array(["F", "F", "", "F"]), np.array(["S0"] * 4)
-    found = model.predict(np.full((4, 2), 2.0), age, sex, site)
-    flagged = {code: list(np.flatnonzero(mask)) for code, mask in found.warnings.items() if mask.any()}
-    assert flagged == {"age-missing": [1], "sex-missing": [2], "age-extrapolated": [3]}
+    found = told(model, ["S0"] * 4, [65.0, np.nan, 65.0, 95.0], ["F", "F", "", "F"])
+    assert flagged(found) == {"age-missing": [1], "sex-missing": [2], "age-extrapolated": [3]}
     assert (found.sd[1] > found.sd[0]).all()
     added = model.coefficient[1] ** 2 * np.var(normals.age / 10)
     np.testing.assert_allclose(found.sd[1] ** 2 - found.sd[0] ** 2, added, rtol=0.5)
@@ -132,11 +140,8 @@ def test_a_site_with_two_normals_is_compared_as_one_without_and_flagged() -> Non
     normals = drawn(60, 2, seed=6)
     normals.site[:] = np.where(normals.site == "S3", "S2", normals.site)
     normals.site[:2] = "F"
-    model = fit_normal_range(*normals.columns)
-    site = np.array(["F", "unseen", "", "S1"])
-    found = model.predict(np.full((4, 2), 2.0), np.full(4, 65.0), np.full(4, "F"), site)
-    flagged = {code: list(np.flatnonzero(mask)) for code, mask in found.warnings.items() if mask.any()}
-    assert flagged == {"site-few-normals": [0], "site-without-normals": [1], "site-missing": [2]}
+    found = told(fit_normal_range(*normals.columns), ["F", "unseen", "", "S1"])
+    assert flagged(found) == {"site-few-normals": [0], "site-without-normals": [1], "site-missing": [2]}
     np.testing.assert_array_equal(found.expected[0], found.expected[1])
     np.testing.assert_array_equal(found.upper[0], found.upper[2])
     assert (found.sd[0] > found.sd[3]).all()
@@ -144,8 +149,7 @@ def test_a_site_with_two_normals_is_compared_as_one_without_and_flagged() -> Non
 
 def test_where_one_site_has_normals_another_one_gets_no_interval() -> None:
     normals = drawn(30, 2, seed=7, sites=1)
-    model = fit_normal_range(*normals.columns)
-    found = model.predict(np.full((2, 2), 2.0), np.full(2, 65.0), np.full(2, "F"), np.array(["S0", "other"]))
+    found = told(fit_normal_range(*normals.columns), ["S0", "other"])
     assert np.isfinite(found.z[0]).all()
     assert np.isnan(found.z[1]).all()
     assert np.isnan(found.lower[1]).all()
@@ -155,18 +159,14 @@ def test_where_one_site_has_normals_another_one_gets_no_interval() -> None:
 def test_a_measure_that_one_site_alone_has_gives_the_others_no_interval() -> None:
     normals = drawn(60, 2, seed=12)
     normals.values[normals.site != "S0", 1] = np.nan
-    found = fit_normal_range(*normals.columns).predict(
-        np.full((2, 2), 2.0), np.full(2, 65.0), np.full(2, "F"), np.array(["S0", "S1"])
-    )
+    found = told(fit_normal_range(*normals.columns), ["S0", "S1"])
     np.testing.assert_array_equal(np.isfinite(found.z), [[True, True], [True, False]])
 
 
 def test_a_sex_without_normals_is_flagged() -> None:
     normals = drawn(30, 2, seed=9)
     normals.sex[:] = "M"
-    found = fit_normal_range(*normals.columns).predict(
-        np.full((2, 2), 2.0), np.full(2, 65.0), np.array(["F", "M"]), np.array(["S0", "S0"])
-    )
+    found = told(fit_normal_range(*normals.columns), ["S0", "S0"], sex=["F", "M"])
     assert list(found.warnings["sex-without-normals"]) == [True, False]
 
 
@@ -174,7 +174,7 @@ def test_each_covariate_can_be_switched_off() -> None:
     normals = drawn(40, 2)
     model = fit_normal_range(*normals.columns, use_age=False, use_sex=False, use_site=False)
     assert model.terms == ("intercept",)
-    found = model.predict(np.full((1, 2), 2.0), np.array([np.nan]), np.array([""]), np.array([""]))
+    found = told(model, [""], np.nan, "")
     assert found.warnings == {}
     np.testing.assert_allclose(found.expected[0], normals.values.mean(axis=0), atol=0.05)
 

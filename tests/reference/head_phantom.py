@@ -68,14 +68,20 @@ def head_volume(
     return data.astype(np.float32), affine
 
 
+def moved(turn_deg: tuple = (0, 0, 0), shift_mm: tuple = (0, 0, 0), size: float = 1.0) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = size * Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
+    affine[:3, 3] = shift_mm
+    return affine
+
+
 def random_pose(seed: int, *, turn_deg: float = 8, shift_mm: float = 6, size: float = 0.05) -> np.ndarray:
     """A plausible affine from MNI to a study."""
     rng = np.random.default_rng(seed)
-    turn = Rotation.from_euler("xyz", rng.normal(size=3) * turn_deg, degrees=True).as_matrix()
+    affine = moved(rng.normal(size=3) * turn_deg)
     shear = np.eye(3)
     shear[np.triu_indices(3, 1)] = rng.normal(size=3) * 0.02
-    affine = np.eye(4)
-    affine[:3, :3] = turn @ shear @ np.diag(np.exp(rng.normal(size=3) * size))
+    affine[:3, :3] @= shear @ np.diag(np.exp(rng.normal(size=3) * size))
     affine[:3, 3] = rng.normal(size=3) * shift_mm
     return affine
 

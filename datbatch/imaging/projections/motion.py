@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
@@ -287,10 +287,5 @@ def _inflated(measured: Positions, head: IntArray, moment: IntArray) -> FloatArr
     if usable.sum() < 8:
         return measured.sigma_mm
     # The smooth course itself moves on from view to view; its own step is taken off before.
-    step = (step - _running_median(step))[usable] / expected[usable]
+    step = (step - median_filter(step, 9, mode="mirror"))[usable] / expected[usable]
     return measured.sigma_mm * max(1.0, SIGMA_PER_MEDIAN * float(np.median(np.abs(step))))
-
-
-def _running_median(values: FloatArray) -> FloatArray:
-    padded = np.pad(values, 4, mode="reflect") if values.size > 4 else np.pad(values, 4, mode="edge")
-    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1))

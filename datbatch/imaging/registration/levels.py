@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_dilation
 
 from datbatch.errors import EmptyVolumeError
 from datbatch.imaging.registration.alignment import Moving, Samples
@@ -71,7 +72,7 @@ def level(study: Volume, template: Volume, centre_mm: npt.NDArray[np.float64] | 
     if centre_mm is None:
         centre_mm = points[head.ravel()].mean(axis=0)
     sampling_mm = float(np.linalg.norm(axes, axis=0).mean())
-    near = _dilated(head, max(1, round(TEMPLATE_MARGIN_MM / sampling_mm))).ravel()
+    near = binary_dilation(head, iterations=max(1, round(TEMPLATE_MARGIN_MM / sampling_mm))).ravel()
     points = points - centre_mm
     return Level(
         Moving(study.data, inverse(study.affine)),
@@ -121,16 +122,3 @@ def field_of_view(study: Volume) -> Volume:
         data = data[tuple(slice(first, last + 1) if a == axis else slice(None) for a in range(3))]
         affine[:3, 3] += affine[:3, axis] * first
     return Volume(data, affine)
-
-
-def _dilated(mask: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:
-    """Grow a mask by whole steps along the axes (an octahedron)."""
-    grown = mask.copy()
-    for _ in range(steps):
-        last = grown.copy()
-        for axis in range(3):
-            low: tuple[slice, ...] = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-            high: tuple[slice, ...] = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-            grown[low] |= last[high]
-            grown[high] |= last[low]
-    return grown

@@ -131,7 +131,7 @@ def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[n
     Parameters
     ----------
     curves : sequence of (name, false positive rate, true positive rate)
-        From `evaluate.roc_curve`; at most three.
+        At most three.
     """
     styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
     with rc_context(TEXT):

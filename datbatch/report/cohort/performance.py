@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datbatch import schema
-from datbatch.evaluation.discrimination import area_under_curve, roc_curve
+from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Proportion
 from datbatch.report.cohort.charts import roc_chart, training_curves
 from datbatch.report.cohort.classification import (
@@ -107,6 +107,8 @@ def _caution(negative: int, positive: int) -> Html | None:
 
 def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Draw ROC curves and give their areas, where both classes occur."""
+    from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
+
     test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
     labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
     ratio = -contents.studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
@@ -119,7 +121,7 @@ def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits
         usable = test & np.isfinite(scores)
         if len(set(labels[usable])) < 2:
             continue
-        false_alarms, hits, _ = roc_curve(labels[usable], scores[usable])
+        false_alarms, hits, _ = roc_curve(labels[usable], scores[usable], drop_intermediate=False)
         area = area_under_curve(labels[usable], scores[usable])
         points.append(pd.DataFrame({"classifier": name, "1 - specificity": false_alarms, "sensitivity": hits}))
         overlap = np.isfinite(area.standard_error) and area.standard_error > 0
