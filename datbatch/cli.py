@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from datbatch import __version__, commands
+from datbatch import __version__, commands, config_command
 from datbatch.commands import EXIT_ERROR, NOTICE, SIMULATED_TEMPLATE_STUDIES, TEMPLATE_STUDIES, Answer
 from datbatch.completion import SHELLS
 from datbatch.errors import MAKE_ROOM, ConfigurationError, DatbatchError, StoreError, Terminated
@@ -140,8 +140,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("cohort", type=_location)
     train.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
-    train.add_argument("--epochs", type=_positive, help="passes over the training set")
-    train.add_argument("--seed", type=_positive, help="seed of the initial weights: others make repeats of a model")
+    train.add_argument("--epochs", type=int, help="passes over the training set")
+    train.add_argument("--seed", type=int, help="seed of the initial weights: others make repeats of a model")
     _config_option(train)
     _cluster_options(train)
 
@@ -179,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     trust.add_argument("cohort", type=_location)
     trust.add_argument("--model", help="name of an explained model (default: the newest)")
-    trust.add_argument("--studies", type=_positive, help="test studies at most (default: of the parameters, 20)")
+    trust.add_argument("--studies", type=int, help="test studies at most (default: of the parameters, 20)")
     _config_option(trust)
     _cluster_options(trust)
 
@@ -277,6 +277,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     completion.add_argument("shell", choices=SHELLS, help='for your shell: eval "$(datbatch completion bash)"')
     completion.set_defaults(parser=parser)
+
+    config_command.add_parser(parsers, _command, _config_option, _location)
 
     words = "results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
     export = parsers.add_parser(

@@ -41,8 +41,12 @@ def _where(options: argparse.Namespace) -> dict[str, Any]:
     return {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
 
 
-def _config(options: argparse.Namespace) -> Config:
-    return Config() if options.config is None else Config.from_toml(options.config)
+def _config(options: argparse.Namespace, section: str = "", keys: Sequence[str] = ()) -> Config:
+    """Read the parameters; options of the command that are keys of a section stand above the file."""
+    config = Config() if options.config is None else Config.from_toml(options.config)
+    changes = {key: value for key in keys if (value := getattr(options, key)) is not None}
+    given = config.to_dict()
+    return Config.from_dict(given | {section: given[section] | changes} if changes else given)
 
 
 def demo(options: argparse.Namespace) -> Answer:
@@ -161,9 +165,7 @@ def train(options: argparse.Namespace) -> Answer:
     """Train a model."""
     from datbatch.stages.train import train_model
 
-    config = _config(options)
-    changes = {key: value for key in ("preset", "epochs", "seed") if (value := getattr(options, key)) is not None}
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
+    config = _config(options, "train", ("preset", "epochs", "seed"))
     trained = train_model(options.cohort, config, **_where(options))
     verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
     text = f"{trained.model} {verb}\n{trained.folder}\nNext: datbatch explain {options.cohort}"
@@ -200,9 +202,7 @@ def trust(options: argparse.Namespace) -> Answer:
     """Try whether relevance maps can be trusted."""
     from datbatch.stages.trust import try_maps
 
-    config = _config(options)
-    if options.studies is not None:
-        config = dataclasses.replace(config, trust=dataclasses.replace(config.trust, studies=options.studies))
+    config = _config(options, "trust", ("studies",))
     found = try_maps(options.cohort, config, model=options.model, **_where(options))
     return Answer(f"{found.text()}\nNext: datbatch report {options.cohort}", dataclasses.asdict(found))
 

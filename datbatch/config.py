@@ -1,4 +1,7 @@
-"""The parameters of every stage, in one place: frozen, read from TOML, written as canonical JSON, digested."""
+"""The parameters of every stage, in one place: frozen, read from TOML, written as canonical JSON, digested.
+
+The type of a number states its range. What reads a file, the pages and the JSON schema take it from there.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,35 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
+
+from msgspec import Meta
 
 from datbatch.errors import ConfigurationError
+from datbatch.ranges import (
+    Activity,
+    Count,
+    Delay,
+    Fraction,
+    Length,
+    Millilitres,
+    Sampling,
+    Seed,
+    Share,
+    Width,
+    find_known,
+    read_section,
+)
 
 
 @dataclass(frozen=True)
 class ArchiveConfig:
     """What is read from an archive and which studies belong to the cohort."""
 
-    photopeak_kev: float = 159.0
+    photopeak_kev: Annotated[float, Meta(ge=20, le=600)] = 159.0
     """Energy that the chosen window must cover (I-123)."""
     unlabelled: Literal["refuse", "keep"] = "refuse"
     """Whether a study without label and reads is refused, or kept for inference, where others are labelled."""
@@ -33,11 +51,11 @@ class ReconstructConfig:
 
     filter: Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann", "none"] = "shepp-logan"
     """Window multiplied with the ramp."""
-    cutoff_per_cm: float = 1.25
+    cutoff_per_cm: Annotated[float, Meta(gt=0, le=100)] = 1.25
     """Frequency above which the filter is zero, in cycles/cm, whatever the pixel size."""
     attenuation: Literal["none", "chang"] = "none"
     """`none` (the paper), or `chang`: first-order correction for uniform attenuation within the outline of the head."""
-    attenuation_per_cm: float = 0.11
+    attenuation_per_cm: Share = 0.11
     """Effective (broad-beam) attenuation coefficient of `chang`; scatter is not corrected."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where it is computed; the two agree to 1e-5 of the maximum, not bit by bit."""
@@ -51,27 +69,27 @@ class QualityConfig:
     2020;47:1885-1912) for [123I]FP-CIT: 111 to 185 MBq, imaging 3 to 6 h after injection; with room for usual practice.
     """
 
-    motion_limit_mm: float = 2.0
+    motion_limit_mm: Length = 2.0
     """Distance between two positions of the head during the acquisition."""
-    centre_of_rotation_limit_mm: float = 1.0
+    centre_of_rotation_limit_mm: Length = 1.0
     """Offset of the axis of rotation from the middle of the matrix."""
-    count_jump_limit: float = 0.10
+    count_jump_limit: Annotated[float, Meta(ge=0, le=100)] = 0.10
     """Step of the counts between neighbouring views, as a fraction."""
-    edge_limit: float = 0.25
+    edge_limit: Share = 0.25
     """Counts of the first or last rows, as a share of a row through the head, from which on the head is cut."""
-    head_length_mm: float = 150.0
+    head_length_mm: Length = 150.0
     """Length from the vertex within which the field of view must not end: down to the cerebellum."""
-    side_limit: float = 0.10
+    side_limit: Share = 0.10
     """Counts at the side of the matrix, as a share of the fullest bin, from which on the head is cut."""
-    minimum_counts: float = 1.0e6
+    minimum_counts: Annotated[float, Meta(ge=0, le=10**12)] = 1.0e6
     """Sum of all projections."""
-    minimum_delay_min: float = 165.0
+    minimum_delay_min: Delay = 165.0
     """Shortest usual delay from injection to acquisition."""
-    maximum_delay_min: float = 375.0
+    maximum_delay_min: Delay = 375.0
     """Longest usual delay from injection to acquisition."""
-    minimum_activity_mbq: float = 100.0
+    minimum_activity_mbq: Activity = 100.0
     """Least usual injected activity."""
-    maximum_activity_mbq: float = 250.0
+    maximum_activity_mbq: Activity = 250.0
     """Most usual injected activity."""
 
 
@@ -81,13 +99,13 @@ class RegisterConfig:
 
     template: str = ""
     """NIfTI file in MNI mm that studies are normalised to; empty: the one that ships with the package."""
-    smoothing_fwhm_mm: float = 8.0
+    smoothing_fwhm_mm: Width = 8.0
     """Gaussian blur of the study before it is compared with the template."""
-    coarse_sampling_mm: float = 8.0
+    coarse_sampling_mm: Sampling = 8.0
     """Distance of the sample points at the first level."""
-    fine_sampling_mm: float = 4.0
+    fine_sampling_mm: Sampling = 4.0
     """Distance of the sample points at the second level."""
-    maximum_failure_probability: float = 0.7
+    maximum_failure_probability: Share = 0.7
     """Probability of failure, from the quality scores, above which the normalisation counts as failed."""
 
 
@@ -97,15 +115,15 @@ class QuantifyConfig:
 
     atlas: str = ""
     """NIfTI file of labels on the store's grid or the full MNI grid of 2 mm; empty: the analytic atlas."""
-    atlas_labels: dict[str, list[int]] = field(default_factory=dict)
+    atlas_labels: dict[str, list[Count]] = field(default_factory=dict)
     """Labels by structure, such as `putamen_left = [12]`; empty: of the table (.tsv or .json) beside the atlas."""
-    reference_percentile: float = 75.0
+    reference_percentile: Annotated[float, Meta(gt=0, le=100)] = 75.0
     """Percentile of the reference region that intensities are divided by."""
-    putamen_hottest_ml: float = 10.0
+    putamen_hottest_ml: Millilitres = 10.0
     """Volume of the hottest voxels that stand for a putamen."""
-    caudate_hottest_ml: float = 5.0
+    caudate_hottest_ml: Millilitres = 5.0
     """Volume of the hottest voxels that stand for a caudate nucleus."""
-    striatum_ml: float = 11.2
+    striatum_ml: Millilitres = 11.2
     """Anatomical volume of one striatum, to which the counts of the large volume are referred."""
 
 
@@ -117,19 +135,19 @@ class SplitConfig:
     """`strata` (the paper): within sex x label; `site`: the test set is whole sites; `folds`: it is one fold."""
     held_out: list[str] = field(default_factory=list)
     """Sites of the test set, of `site`."""
-    folds: int = 5
+    folds: Annotated[int, Meta(ge=2)] = 5
     """How many, of `folds`."""
-    fold: int = 1
+    fold: Count = 1
     """Which of them is the test set, from 1."""
     keep_persons: bool = True
     """Whether studies of one PatientID stay in one set; switch off where PatientIDs are place holders."""
-    train_fraction: float = 2 / 3
+    train_fraction: Fraction = 2 / 3
     """Share of the labelled studies that trains the network."""
-    validation_fraction: float = 1 / 9
+    validation_fraction: Fraction = 1 / 9
     """Share that watches for overfitting and fixes the orientation of relevance."""
-    draws: int = 100
+    draws: Count = 100
     """Random splits of which the one with the least difference of mean age is kept."""
-    seed: int = 2022
+    seed: Seed = 2022
     """Seed of the draws."""
 
 
@@ -143,17 +161,17 @@ class TrainConfig:
 
     preset: Literal["paper", "compact"] = "paper"
     """`paper`: the network on the 2 mm grid; `compact`: the same network on 2 x 2 x 2 voxel means (4 mm)."""
-    epochs: int = 84
+    epochs: Count = 84
     """Passes over the training set (the paper's 1.5 h at 64 s each)."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Studies of one optimisation step."""
-    micro_batch: int = 2
+    micro_batch: Count = 2
     """Studies that pass the convolutions together; a process computes one or more such groups of each step."""
-    processes: int = 1
+    processes: Count = 1
     """Workers that train together; the weights are the same bits for any number of them (on processors)."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Annotated[float, Meta(ge=0, le=10**6)] = 5.0
     """Time between two checkpoints."""
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 1e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`constant` (the paper), or `cosine`: the step size falls to zero over the whole training."""
@@ -163,13 +181,13 @@ class TrainConfig:
     """`none` (the paper), or `balanced`: a study counts in inverse proportion to its class's share."""
     soft_labels: Literal["none", "reads"] = "none"
     """`none` (the paper), or `reads`: a study is trained on the share of its reads that are positive."""
-    augment_blur_fwhm_mm: float = 0.0
+    augment_blur_fwhm_mm: Width = 0.0
     """Greatest Gaussian blur of a training volume, drawn anew in each epoch; 0 (the paper) for none."""
-    augment_noise: float = 0.0
+    augment_noise: Share = 0.0
     """Greatest noise (SD at the reference level, as a share of it), drawn anew in each epoch; 0 for none."""
-    dropout: float = 0.2
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """Dropout probability in the first fully connected layer."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of the initial weights, the order of studies and dropout."""
 
     def identity(self) -> dict[str, Any]:
@@ -196,9 +214,9 @@ class ExplainConfig:
     """Where relevance starts."""
     rules: str | list[str] = "paper"
     """Table of rules (`paper`, `paper_without_bias`), or one rule for each layer, such as `"alpha-beta(2)"`."""
-    hottest_ml: float = 10.0
+    hottest_ml: Millilitres = 10.0
     """Volume of the hottest voxels whose mean relevance stands for a putamen."""
-    mantissa_bits: int = 12
+    mantissa_bits: Annotated[int, Meta(ge=1, le=23)] = 12
     """Mantissa bits of a stored relevance value (23 = all); 12 halve the bytes at an error of 9e-5 of the maximum."""
 
 
@@ -206,7 +224,7 @@ class ExplainConfig:
 class EvaluateConfig:
     """The evaluation of a model on its test set."""
 
-    uncertain_share: float = 0.05
+    uncertain_share: Annotated[float, Meta(ge=0, lt=1)] = 0.05
     """Share of the validation studies that are called uncertain: the margin is learned for it."""
 
 
@@ -228,23 +246,23 @@ class NormsConfig:
 class TrustConfig:
     """Whether a model's relevance maps can be trusted: which studies, and how hard they are tried."""
 
-    studies: int = 20
+    studies: Count = 20
     """Studies of the test set at most, half of each class."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of the choice of studies, of random orders, of noise and of redrawn weights."""
-    block_mm: float = 8.0
+    block_mm: Annotated[float, Meta(ge=2, le=200)] = 8.0
     """Edge of the cubes that region flipping replaces: about the resolution of the images."""
-    flipping_steps: int = 12
+    flipping_steps: Count = 12
     """Points of a flipping curve after its start."""
-    random_orders: int = 2
+    random_orders: Count = 2
     """Random orders of flipping for each study."""
-    noise_share: float = 0.1
+    noise_share: Share = 0.1
     """Standard deviation of the extra noise where uptake is at the reference level, as a share of it."""
-    noise_fwhm_mm: float = 8.0
+    noise_fwhm_mm: Width = 8.0
     """Width over which the extra noise is correlated, as reconstruction leaves it."""
-    noise_draws: int = 3
+    noise_draws: Count = 3
     """Noisy copies of each study."""
-    striatum_margin_mm: float = 4.0
+    striatum_margin_mm: Width = 4.0
     """Margin of the wider striatum in which relevance is counted too."""
 
 
@@ -252,7 +270,7 @@ class TrustConfig:
 class StoreConfig:
     """Layout of the cohort store; fixed when it is made."""
 
-    granule_studies: int = 32
+    granule_studies: Annotated[int, Meta(ge=1, le=10_000)] = 32
     """Studies of one granule: one task, one shard, one ledger object."""
 
 
@@ -260,14 +278,25 @@ class StoreConfig:
 class LimitsConfig:
     """What one study may take while it is read and imaged, in a process of its own; 0 for no limit."""
 
-    study_seconds: float = 600.0
+    study_seconds: Annotated[float, Meta(ge=0, le=10**6)] = 600.0
     """Time: a study that hangs is ended and named."""
-    study_gb: float = 8.0
+    study_gb: Annotated[float, Meta(ge=0, le=10**6)] = 8.0
     """Writable memory beyond the loaded libraries."""
 
 
+NOT_ABOVE = (
+    ("register", "fine_sampling_mm", "coarse_sampling_mm"),
+    ("quality", "minimum_delay_min", "maximum_delay_min"),
+    ("quality", "minimum_activity_mbq", "maximum_activity_mbq"),
+    ("split", "fold", "folds"),
+)
+"""Sections with two keys of which the first must not be above the second."""
+
 PATH_KEYS = (("norms", "recovery"),)
 """Parameters that are paths; what is stored instead is the digest of the file."""
+
+KNOWN_BY = "sha256:"
+"""Begins a parameter that names a file by the digest of its content."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +324,7 @@ class Config:
         Raises
         ------
         ConfigurationError
-            When the file is no TOML, or names an unknown section or key, or a value has the wrong type.
+            When the file is no TOML, or names an unknown section or key, or a value is none that its key allows.
         """
         try:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -311,13 +340,20 @@ class Config:
         )
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> Config:
-        """Build parameters from nested dictionaries of sections and keys."""
-        sections = typing.get_type_hints(cls)
-        unknown = sorted(set(given) - set(sections))
-        if unknown:
-            raise ConfigurationError(f"unknown section {unknown[0]!r}; known are {', '.join(sections)}")
-        return cls(**{name: _section(sections[name], name, values) for name, values in given.items()})
+    def from_dict(cls, given: Mapping[str, Any], *, recorded: bool = False) -> Config:
+        """Build parameters from nested dictionaries of sections and keys.
+
+        With `recorded`, what a store or a model was made with: it is read even where today's ranges refuse it.
+        """
+        kinds = get_type_hints(cls)
+        sections = {
+            name: read_section(find_known(name, kinds), name, values, ranges=not recorded)
+            for name, values in given.items()
+        }
+        config = cls(**sections)
+        if not recorded:
+            _check_pairs(config)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """Give the parameters as nested dictionaries."""
@@ -331,43 +367,19 @@ class Config:
         return given
 
 
+def _check_pairs(config: Config) -> None:
+    for section, lesser, greater in NOT_ABOVE:
+        low, high = (getattr(getattr(config, section), key) for key in (lesser, greater))
+        if low > high:
+            raise ConfigurationError(f"{section}.{lesser} is {low!r}; it must be at most {section}.{greater}, {high!r}")
+    used = config.split.train_fraction + config.split.validation_fraction
+    if config.split.by == "strata" and used >= 1:
+        reason = f"split.train_fraction + split.validation_fraction is {used:.12g}; it must be below 1"
+        raise ConfigurationError(reason, "Leave a share of the studies for the test set.")
+
+
 def _beside(path: Path, name: str) -> str:
     return str((path.parent / name).absolute()) if name else ""
-
-
-def _section(kind: type[Any], name: str, values: Any) -> Any:
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"[{name}] must be a section of keys")
-    hints = typing.get_type_hints(kind)
-    for key, value in values.items():
-        if key not in hints:
-            raise ConfigurationError(f"unknown key {name}.{key}; known are {', '.join(hints)}")
-        hint = hints[key]
-        if typing.get_origin(hint) is Literal:
-            if value not in typing.get_args(hint):
-                raise ConfigurationError(
-                    f"{name}.{key} is {value!r}; allowed are {', '.join(map(repr, typing.get_args(hint)))}"
-                )
-        elif hint == str | list[str]:
-            if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
-                raise ConfigurationError(f"{name}.{key} must be a name or a list of names, not {value!r}")
-        elif typing.get_origin(hint) is list:
-            if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-                raise ConfigurationError(f"{name}.{key} must be a list of texts, not {value!r}")
-        elif typing.get_origin(hint) is dict:
-            if not isinstance(value, dict) or not all(_whole_numbers(numbers) for numbers in value.values()):
-                raise ConfigurationError(f"{name}.{key} must give a list of whole numbers for each name")
-        elif isinstance(value, bool) != (hint is bool) or not isinstance(
-            value, (int, float) if hint is float else hint
-        ):
-            raise ConfigurationError(f"{name}.{key} must be of type {hint.__name__}, not {value!r}")
-        elif isinstance(value, (int, float)) and value < 0:
-            raise ConfigurationError(f"{name}.{key} must not be negative, not {value!r}")
-    return kind(**{key: float(v) if hints[key] is float else v for key, v in values.items()})
-
-
-def _whole_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
 def canonical_json(value: Any) -> str:

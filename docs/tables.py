@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import get_type_hints
 
 from datbatch import schema
 from datbatch.archive.codes import explain_code
+from datbatch.config import Config
+from datbatch.config_command import as_toml, descriptions
 from datbatch.errors import by_code
+from datbatch.ranges import allowed
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -54,11 +58,23 @@ def errors() -> str:
     return _table(("code", "what it means", "what to do"), rows)
 
 
+def parameters() -> str:
+    """List every key of a parameter file."""
+    usual = Config().to_dict()
+    rows = [
+        (f"`{section}.{key}`", f"`{as_toml(usual[section][key])}`", allowed(hint), descriptions(kind)[key])
+        for section, kind in get_type_hints(Config).items()
+        for key, hint in get_type_hints(kind, include_extras=True).items()
+    ]
+    return _table(("key", "default", "allowed", "what"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "root": root,
     "relevance": relevance,
     "normal_range": normal_range,
     "errors": errors,
+    "parameters": parameters,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -35,7 +37,18 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[quantify.atlas_labels]\nputamen_left = [true]\n", "quantify.atlas_labels"),
         ("[register]\ntemplate = 3\n", "register.template"),
         ("train = 3\n", "train"),
-        ("[train\n", "parameter file"),
+        ("[store]\n\n[train\n", "parameter file .* line 3"),
+        ("[tran]\n", "unknown section tran; did you mean train?"),
+        ("[train]\nepoch = 3\n", r"unknown key train\.epoch; did you mean train\.epochs?"),
+        ("[train]\nepochs = 0\n", r"train\.epochs is 0; it must be a whole number, at least 1"),
+        ("[train]\ndropout = 3\n", r"train\.dropout is 3; it must be a number, at least 0 and below 1"),
+        ("[quantify]\nreference_percentile = 175\n", r"quantify\.reference_percentile is 175; .* at most 100"),
+        ("[quantify.atlas_labels]\nputamen_left = [0]\n", r"a list of whole numbers, at least 1"),
+        ("[split]\nfold = 6\n", r"split\.fold is 6; it must be at most split\.folds, 5"),
+        ("[split]\ntrain_fraction = 0.95\n", r"split\.train_fraction \+ split\.validation_fraction is 1\.06"),
+        ("[register]\nfine_sampling_mm = 9\n", r"at most register\.coarse_sampling_mm, 8\.0"),
+        ("[quality]\nminimum_delay_min = 400\n", r"at most quality\.maximum_delay_min, 375\.0"),
+        ("[quality]\nmaximum_activity_mbq = 99\n", r"at most quality\.maximum_activity_mbq, 99\.0"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_key_named(tmp_path: Path, text: str, named: str) -> None:
@@ -43,6 +56,62 @@ def test_a_wrong_file_is_refused_with_the_key_named(tmp_path: Path, text: str, n
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=named):
         Config.from_toml(path)
+
+
+NUMBERS = [
+    pytest.param(section, key, *get_args(hint), id=f"{section}.{key}")
+    for section, kind in get_type_hints(Config).items()
+    for key, hint in get_type_hints(kind, include_extras=True).items()
+    if (get_args(hint)[0] if get_origin(hint) is Annotated else hint) in (int, float)
+]
+
+
+@pytest.mark.parametrize(("section", "key", "kind", "range_"), NUMBERS)
+def test_every_number_has_a_range_and_nothing_outside_is_taken(section: str, key: str, kind: type, range_: Any) -> None:
+    lower, upper = (
+        closed if closed is not None else open_ for closed, open_ in ((range_.ge, range_.gt), (range_.le, range_.lt))
+    )
+    assert lower is not None
+    outside: list[Any] = [lower - 1, -1] + ([lower] if range_.ge is None else [])
+    if upper is not None:
+        outside += [upper + 1] + ([upper] if range_.le is None else [])
+    if kind is float:
+        assert math.isfinite(upper)
+        outside += [math.inf, -math.inf, math.nan]
+    for value in outside:
+        with pytest.raises(ConfigurationError, match=rf"{section}\.{key} is"):
+            Config.from_dict({section: {key: value}})
+
+
+def test_shares_may_fill_the_set_where_the_test_set_is_given() -> None:
+    shares = {"train_fraction": 0.9, "validation_fraction": 0.1}
+    assert Config.from_dict({"split": {"by": "folds", **shares}}).split.validation_fraction == 0.1
+
+
+def test_what_an_earlier_version_recorded_is_read_though_it_is_out_of_range() -> None:
+    recorded = {"train": {"epochs": 0, "dropout": 1.0}, "split": {"fold": 7}}
+    assert Config.from_dict(recorded, recorded=True).split.fold == 7
+    with pytest.raises(ConfigurationError, match="epochs"):
+        Config.from_dict({"train": {"epochs": "many"}}, recorded=True)
+
+
+def test_the_digests_of_the_default_parameters_are_those_of_all_stores_so_far() -> None:
+    assert digest(Config().to_dict()) == "fc5ca2dfdf4ad0d1"
+    assert {name: digest(keys) for name, keys in Config().to_dict().items()} == {
+        "archive": "68f837aaa2073ff7",
+        "reconstruct": "79a29ab5f0d0cbc9",
+        "quality": "33a30f8452a99c75",
+        "register": "b29661fa15032938",
+        "quantify": "ab582727bdee43ed",
+        "split": "fce6e3d6bfdc45a1",
+        "train": "e87e4c93e7a24466",
+        "explain": "d9b9f489d5db2a1d",
+        "evaluate": "9c1da1f97fb61b64",
+        "norms": "bcd0f08f36b43d03",
+        "trust": "57fa4d4fe0fcdbcd",
+        "store": "9320f6a6e3edd02f",
+        "limits": "bc2a3a6c16d991bd",
+    }
 
 
 def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def read_origin(cohort: Location) -> Origin:
         ) from error
     recorded = {PROJECTIONS: content, TOMOGRAM: content.get("tomograms")}
     folders = {source: _given(one) for source, one in recorded.items() if one and one["archive"] is not None}
-    return Origin(folders, Config.from_dict(content["config"]))
+    return Origin(folders, Config.from_dict(content["config"], recorded=True))
 
 
 def _given(recorded: Mapping[str, str | None]) -> Given:

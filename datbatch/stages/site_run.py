@@ -51,7 +51,7 @@ def leave_one_site_out(
     dict
         JSON: figures by site, those of all sites together, and sites that could not be left out, with the reason.
     """
-    config = Config.from_dict(ModelCard.from_json(store.model_attributes(model)["card"]).config)
+    config = Config.from_dict(ModelCard.from_json(store.model_attributes(model)["card"]).config, recorded=True)
     split = store.read_table("split")
     labelled = cases.label >= 0
     rows, missing = [], []

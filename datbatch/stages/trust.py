@@ -18,7 +18,7 @@ from datbatch.cohort.record import recorded_command
 from datbatch.cohort.store import Store, VolumeReader, models_path
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
-from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
+from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
 from datbatch.evaluation.trust import as_text, mean_estimate, summarise
 from datbatch.location import Location
 from datbatch.progress import Progress
@@ -101,9 +101,10 @@ def try_maps(
     GridMismatchError
         When the model is for another grid.
     ConfigurationError
-        When a parameter leaves nothing to try.
+        When a parameter of `trust` is out of its range.
     """
-    _check(config.trust)
+    # From Python come parameters that no file has checked.
+    Config.from_dict({"trust": vars(config.trust)})
     store, ledger = Store(cohort), Ledger(cohort)
     maps = _read_maps(store, model if model is not None else newest_model(store))
     labels = store.read_table("label").astype(str)
@@ -163,14 +164,6 @@ def choose_studies(labels: npt.NDArray[np.str_], usable: npt.NDArray[np.bool_], 
         # An odd number leaves the one over to the positive studies.
         chosen += order[: (config.studies + number) // len(schema.LABELS)].tolist()
     return sorted(chosen)
-
-
-def _check(config: TrustConfig) -> None:
-    for name in ("studies", "flipping_steps", "random_orders", "noise_draws"):
-        if getattr(config, name) < 1:
-            raise ConfigurationError(f"trust.{name} must be at least 1")
-    if config.block_mm < schema.SPACING_MM:
-        raise ConfigurationError(f"trust.block_mm must be at least the edge of a voxel, {schema.SPACING_MM:g} mm")
 
 
 def _lost(task: TrustTask) -> list[TrustTask]:

@@ -78,7 +78,7 @@ def explain_study(
         own = config if config is not None else _stated_config(folder)
         if own is None:
             # What is wrong with the card is for the model's reader to say.
-            own = Config.from_dict(loading.result().card.config)
+            own = Config.from_dict(loading.result().card.config, recorded=True)
         space = configured_space(own) if config is not None else model_space(folder, own)
         imaged = image_study("study", [Path(path) for path in paths], own, space=space)
         loaded = loading.result()
@@ -155,7 +155,8 @@ def _explain(imaged: ImagedStudy, model: Model, config: Config, space: Space) ->
 def _stated_config(folder: Path) -> Config | None:
     """Read the parameters alone from a model's card, before torch is there; None where that fails."""
     try:
-        return Config.from_dict(json.loads((folder / _CARD).read_text(encoding="utf-8"))["config"])
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        return Config.from_dict(card["config"], recorded=True)
     except (OSError, ValueError, TypeError, KeyError, DatbatchError):
         return None
 

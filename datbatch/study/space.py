@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datbatch import schema
-from datbatch.config import Config, QuantifyConfig, canonical_json, digest
+from datbatch.config import KNOWN_BY, Config, QuantifyConfig, canonical_json, digest
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
 from datbatch.imaging import (
     Atlas,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     # Zarr is loaded where a store is opened: a single study has none, and would wait for it.
     from datbatch.cohort.store import Store
 
-KNOWN_BY = "sha256:"
-"""Begins a parameter that names a file by the digest of its content."""
 TEMPLATE_FILE, ATLAS_FILE = "template.nii.gz", "atlas.nii.gz"
 """What a model's folder keeps of a user's own template and atlas."""
 
@@ -148,7 +146,7 @@ def as_imaged(store: Store, config: Config) -> Config:
     text = store.attributes.get("config")
     if text is None:
         return recorded(config)
-    made = Config.from_dict(json.loads(text))
+    made = Config.from_dict(json.loads(text), recorded=True)
     return replace(
         config,
         archive=made.archive,

@@ -93,5 +93,5 @@ def test_a_parameter_file_names_a_table_or_lists_rules(tmp_path):
     path.write_text('[explain]\nrules = "paper_without_bias"\n')
     assert Config.from_toml(path).explain.rules == "paper_without_bias"
     path.write_text("[explain]\nrules = [1, 2]\n")
-    with pytest.raises(ConfigurationError, match=r"explain\.rules must be a name or a list of names"):
+    with pytest.raises(ConfigurationError, match=r"explain\.rules is \[1, 2\]; it must be a text or a list of texts"):
         Config.from_toml(path)

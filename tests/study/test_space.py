@@ -14,7 +14,7 @@ from datbatch import schema
 from datbatch.classifier import load_model
 from datbatch.cohort.query import cohort_atlas, cohort_template, open_cohort
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import Config, QuantifyConfig, RegisterConfig, canonical_json
+from datbatch.config import KNOWN_BY, Config, QuantifyConfig, RegisterConfig, canonical_json
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
 from datbatch.imaging import (
     Atlas,
@@ -30,7 +30,6 @@ from datbatch.stages.imaging import prepare
 from datbatch.study.imaging import imaging_identities
 from datbatch.study.relevance import HOTTEST, explain_volumes
 from datbatch.study.space import (
-    KNOWN_BY,
     as_imaged,
     configured_space,
     keep_in_model,

@@ -31,7 +31,7 @@ def run_config(recorded: Mapping[str, Any]) -> Config | None:
     if not recorded:
         return None
     try:
-        return Config.from_dict(dict(recorded))
+        return Config.from_dict(recorded, recorded=True)
     except (ConfigurationError, TypeError):
         return None
 

@@ -1,0 +1,111 @@
+"""`datbatch config`: the parameters in force and where they come from, and their JSON schema."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import json
+import tomllib
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, get_type_hints
+
+import msgspec
+
+from datbatch import __version__
+from datbatch.commands import Answer
+from datbatch.config import KNOWN_BY, Config
+from datbatch.errors import StoreError
+from datbatch.location import Location
+from datbatch.ranges import allowed
+
+
+def add_parser(
+    parsers: Any,
+    command: Callable[..., argparse.ArgumentParser],
+    config_option: Callable[[argparse.ArgumentParser], None],
+    location: Callable[[str], Location],
+) -> None:
+    """Describe `config show|schema`, with what every command has and how it reads a location."""
+    words = "the parameters: values in force, ranges, JSON schema"
+    parser = parsers.add_parser(
+        "config", help=words, description=f"{words[0].upper()}{words[1:]}.", epilog="example: datbatch config show"
+    )
+    inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    words = "every parameter with its value, where that comes from and what is allowed, as a parameter file"
+    shown = command(inner, "show", show, words, "datbatch config show cohort.zarr --config parameters.toml")
+    shown.add_argument("cohort", type=location, nargs="?", help="store, whose own parameters replace the defaults")
+    config_option(shown)
+    command(inner, "schema", schema, "JSON schema of a parameter file, for editors", "datbatch config schema")
+
+
+def show(options: argparse.Namespace) -> Answer:
+    """Show every parameter: of the file, else of the store, else the default."""
+    layers = {"default": Config().to_dict()}
+    if options.cohort is not None:
+        layers["store"] = _made_with(options.cohort)
+    if options.config is not None:
+        checked = Config.from_toml(options.config).to_dict()
+        given = tomllib.loads(options.config.read_text(encoding="utf-8"))
+        layers["file"] = {name: {key: checked[name][key] for key in keys} for name, keys in given.items()}
+    lines = [f"# datbatch {__version__}: each parameter, where its value comes from, and what is allowed"]
+    values: dict[str, dict[str, Any]] = {}
+    for section, kind in get_type_hints(Config).items():
+        lines += ["", f"[{section}]"]
+        values[section] = {}
+        for key, hint in get_type_hints(kind, include_extras=True).items():
+            source = [name for name, layer in layers.items() if key in layer.get(section, {})][-1]
+            value, words = layers[source][section][key], allowed(hint)
+            values[section][key] = {"value": value, "from": source, "allowed": words}
+            # A file that is known by its content alone cannot be given again.
+            mark = "# " if str(value).startswith(KNOWN_BY) else ""
+            lines.append(f"{mark}{key} = {as_toml(value)}  # {source}; {words}")
+    return Answer("\n".join(lines), values)
+
+
+def schema(_: argparse.Namespace) -> Answer:
+    """Show the JSON schema."""
+    made = parameter_schema()
+    return Answer(json.dumps(made, indent=1), made)
+
+
+def parameter_schema() -> dict[str, Any]:
+    """Give the JSON schema of a parameter file."""
+    made = msgspec.json.schema(Config)
+    for kind in (Config, *get_type_hints(Config).values()):
+        described = made["$defs"][kind.__name__]
+        described["additionalProperties"] = False
+        for key, words in descriptions(kind).items():
+            described["properties"][key]["description"] = words
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def descriptions(kind: type[Any]) -> dict[str, str]:
+    """Read the docstrings below the fields of a dataclass from its source."""
+    found = {}
+    # The tree is walked level by level: a field and its docstring follow each other.
+    for pair in pairwise(ast.walk(ast.parse(inspect.getsource(kind)))):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                found[name] = inspect.cleandoc(words)
+    return found
+
+
+def as_toml(value: Any) -> str:
+    """Write a value as TOML does."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {as_toml(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _made_with(cohort: Location) -> dict[str, Any]:
+    from datbatch.cohort.store import Store
+    from datbatch.stages.origin import read_origin
+
+    try:
+        return read_origin(cohort).config.to_dict()
+    except StoreError:
+        # A store that was passed on says it without paths.
+        made: dict[str, Any] = json.loads(Store(cohort).attributes.get("config", "{}"))
+        return made
