@@ -33,8 +33,9 @@ from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.imaging import quantify, reconstruct, region_masks, resample
 from datbatch.simulation import read_truth, simulate_archive
+from datbatch.stages.explain import explain_cohort
 from datbatch.stages.imaging import run_imaging
-from datbatch.stages.train import explain_cohort, train_model
+from datbatch.stages.train import train_model
 
 SEED = 200
 NEAR_MM = 4.0

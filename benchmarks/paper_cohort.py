@@ -28,9 +28,10 @@ from datbatch.report import write_report
 from datbatch.simulation import simulate_archive
 from datbatch.stages.evaluate import evaluate_cohort
 from datbatch.stages.evaluation_text import SHARES, estimate, share
+from datbatch.stages.explain import explain_cohort
 from datbatch.stages.imaging import run_imaging
 from datbatch.stages.norms import fit_norms
-from datbatch.stages.train import explain_cohort, train_model
+from datbatch.stages.train import train_model
 from datbatch.stages.trust import try_maps
 
 STUDIES = 1306

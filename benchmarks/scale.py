@@ -149,7 +149,7 @@ def run(folder: Path, cohort: Path, count: int, workers: int) -> dict[str, float
         spent["fold"] = time.perf_counter() - start
 
     imaging_run.prepare = lambda *_, **__: manifest_of(count)
-    imaging_run.image_granule = stub_granule
+    imaging_run.Imaging.run = staticmethod(stub_granule)
     imaging_run.fold_imaging = timed_fold
     driver.run_tasks = timed_tasks
     load_or_create_key(key_path(cohort))

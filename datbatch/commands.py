@@ -174,7 +174,7 @@ def train(options: argparse.Namespace) -> Answer:
 
 def explain(options: argparse.Namespace) -> Answer:
     """Infer and explain."""
-    from datbatch.stages.train import explain_cohort
+    from datbatch.stages.explain import explain_cohort
 
     explained = explain_cohort(
         options.cohort, _config(options), model=options.model,

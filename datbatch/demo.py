@@ -19,9 +19,10 @@ from datbatch.report import write_report
 from datbatch.report.explorer import write_explorer
 from datbatch.simulation import simulate_archive
 from datbatch.stages.evaluate import EvaluationSummary, evaluate_cohort
+from datbatch.stages.explain import ExplainSummary, explain_cohort
 from datbatch.stages.imaging import RunSummary, run_imaging
 from datbatch.stages.norms import NormsSummary, fit_norms
-from datbatch.stages.train import ExplainSummary, TrainSummary, explain_cohort, train_model
+from datbatch.stages.train import TrainSummary, train_model
 from datbatch.stages.trust import TrustOutcome, try_maps
 
 SEED = 2022

@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "datbatch"
 LEVELS = [
     {"errors"},
+    {"ranges"},
     {"config", "files", "precision"},
     {"location"},
     {"schema", "progress"},
@@ -23,6 +24,7 @@ LEVELS = [
     {"report", "export"},
     {"accessor", "completion", "demo"},
     {"commands"},
+    {"config_command"},
     {"cli"},
 ]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

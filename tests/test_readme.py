@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from datbatch.classifier.model import CARD_FILE
 from datbatch.cli import build_parser
 from datbatch.cohort.store import models_path
 
@@ -18,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def model_folder(cohort: Path) -> Path:
-    (card,) = models_path(cohort).glob(f"*/{CARD_FILE}")
+    (card,) = models_path(cohort).glob("*/card.json")
     return card.parent
 
 

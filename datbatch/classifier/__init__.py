@@ -15,7 +15,7 @@ _HOMES = {
     "encode_labels": "split",
     "train_network": "train",
     "predict": "inference",
-    "ModelCard": "model",
+    "ModelCard": "folder",
     "save_model": "model",
     "load_model": "model",
 }
@@ -32,8 +32,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from datbatch.classifier.folder import ModelCard
     from datbatch.classifier.inference import predict
-    from datbatch.classifier.model import ModelCard, load_model, save_model
+    from datbatch.classifier.model import load_model, save_model
     from datbatch.classifier.network import PRESETS, build_network
     from datbatch.classifier.split import assign_split, encode_labels
     from datbatch.classifier.train import train_network

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,71 +16,11 @@ from torch import nn
 
 from datbatch import __version__
 from datbatch.classifier.checkpoint import save_tensors
+from datbatch.classifier.folder import ModelCard, ModelFolder, file_sha256
 from datbatch.classifier.network import arrange, build_network, parameter_count, preset
-from datbatch.config import canonical_json
 from datbatch.errors import ModelError
 
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"})
-CARD_VERSION = 1
-NOTICE = "Research software, not a medical device."
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What must be known of a model to use and to judge it; aggregates only, no study."""
-
-    preset: str
-    """Name in `PRESETS`."""
-    shape: tuple[int, int, int]
-    """Grid (x, y, z) of the images in voxels."""
-    config: dict[str, Any]
-    """Parameters of split, training and explanation, as `Config.to_dict` gives them."""
-    data_digest: str
-    """Digest of the studies that trained it: their order, content and labels."""
-    history: tuple[dict[str, Any], ...] = ()
-    """One entry per epoch: epoch, train_loss, validation_loss, validation_accuracy."""
-    overfitting_since: int | None = None
-    """First epoch after the one of the least validation loss; None where it fell to the end."""
-    metrics: dict[str, Any] | None = None
-    """Figures of merit by set ("validation", "test")."""
-    orientation: dict[str, Any] | None = None
-    """What the sign of relevance means: sign, threshold, auc; learned outside the test set."""
-    parameters: int = 0
-    """Trainable numbers; filled in by `save_model`."""
-    weights_sha256: str = ""
-    """Digest of the weights file; filled in by `save_model`."""
-    versions: dict[str, str] | None = None
-    """Versions that trained it; filled in by `save_model`."""
-    card_version: int = CARD_VERSION
-    """Layout of this card."""
-    notice: str = NOTICE
-    """What the model is not."""
-
-    def to_json(self) -> str:
-        """Write the card as canonical JSON."""
-        return canonical_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Read a card.
-
-        Raises
-        ------
-        ModelError
-            When the text is no card of this layout.
-        """
-        try:
-            given = json.loads(text)
-            if not isinstance(given, dict) or given.get("card_version") != CARD_VERSION:
-                raise ModelError("the model's card has another layout than this version of datbatch writes")
-            given["shape"], given["history"] = tuple(given["shape"]), tuple(given["history"])
-            card = cls(**given)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ModelError(f"the model's card cannot be read ({type(error).__name__})") from error
-        if len(card.shape) != 3 or not all(isinstance(size, int) and 0 < size < 4096 for size in card.shape):
-            raise ModelError("the model's card names no usable grid")
-        return card
 
 
 @dataclass(frozen=True)
@@ -118,19 +55,20 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
     for leftover in (temporary, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
+    written = ModelFolder(temporary)
     try:
-        save_tensors(temporary / WEIGHTS_FILE, network.state_dict(), {"format": "pt"})
+        save_tensors(written.weights_file, network.state_dict(), {"format": "pt"})
         card = replace(
             card,
             parameters=parameter_count(network),
-            weights_sha256=file_sha256(temporary / WEIGHTS_FILE),
+            weights_sha256=file_sha256(written.weights_file),
             versions={
                 "python": platform.python_version(),
                 "datbatch": __version__,
                 "torch": version("torch"),
             },
         )
-        (temporary / CARD_FILE).write_text(card.to_json() + "\n", encoding="utf-8")
+        written.card_file.write_text(card.to_json() + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(replaced)
         temporary.rename(folder)
@@ -148,15 +86,13 @@ def load_model(folder: Path) -> Model:
     ModelError
         When something is missing or damaged, card and weights disagree, or only pickled weights are there.
     """
-    card, weights = folder / CARD_FILE, folder / WEIGHTS_FILE
+    files = ModelFolder(folder)
+    card, weights = files.card_file, files.weights_file
     if folder.suffix in PICKLES or (folder.is_dir() and not weights.exists() and _holds_pickle(folder)):
         raise ModelError("pickled weights are never loaded: they can run any code")
     if not card.is_file() or not weights.is_file():
-        raise ModelError(f"the folder holds no model: {CARD_FILE} and {WEIGHTS_FILE} are needed")
-    try:
-        described = ModelCard.from_json(card.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"the model's card cannot be read ({type(error).__name__})") from error
+        raise ModelError(f"the folder holds no model: {card.name} and {weights.name} are needed")
+    described = files.card()
     if file_sha256(weights) != described.weights_sha256:
         raise ModelError("the weights are not those that the model's card describes")
     with torch.device("meta"):
@@ -180,9 +116,3 @@ def _holds_pickle(folder: Path) -> bool:
 def _dropout(card: ModelCard) -> float:
     trained = card.config.get("train", {})
     return float(trained.get("dropout", 0.0)) if isinstance(trained, dict) else 0.0
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file without holding it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.classifier.split import assign_split, check_leaks
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.fold import rows_by_study
-from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store
 from datbatch.config import SplitConfig
 from datbatch.errors import CorruptStoreError, StoreError, TrainingDataError
@@ -29,7 +30,7 @@ class TrainingSet(NamedTuple):
     """`train`, `validation`, `test`, or empty for a study without label."""
 
 
-def training_set(store: Store, config: SplitConfig) -> TrainingSet:
+def training_set(cohort: Cohort, config: SplitConfig) -> TrainingSet:
     """Divide the labelled studies that have an image.
 
     Raises
@@ -41,7 +42,8 @@ def training_set(store: Store, config: SplitConfig) -> TrainingSet:
     SplitLeakError
         When the same person or the same pixels would be in two sets.
     """
-    studies, rows = quantified(store)
+    studies, rows = quantified(cohort)
+    store = cohort.store
     labels = store.read_table("label")
     # Only what has an image can train: the others count as unlabelled.
     labels[[rows[study].status != schema.DONE for study in studies]] = ""
@@ -78,7 +80,7 @@ def positive_share(reads: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.where(given > 0, positive / np.maximum(given, 1), np.nan)
 
 
-def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
+def quantified(cohort: Cohort) -> tuple[list[str], Mapping[str, Row]]:
     """Give the store's studies and their rows of the last imaging stage.
 
     Raises
@@ -88,9 +90,8 @@ def quantified(store: Store) -> tuple[list[str], Mapping[str, Row]]:
     CorruptStoreError
         When an object of the ledger is damaged.
     """
-    identity = store.attributes.get("stages", {}).get("quantify")
-    ledger, studies = Ledger(store.path), store.studies
-    keys = ledger.keys("quantify", identity["digest"]) if identity is not None else []
+    digest, ledger, studies = cohort.digest_of("quantify"), cohort.ledger, cohort.store.studies
+    keys = ledger.keys("quantify", digest) if digest else []
     rows = rows_by_study(ledger.rows(keys))
     if not studies or any(study not in rows for study in studies):
         if damaged := ledger.damaged(keys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import key_check, load_or_create_key, read_linkage
-from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE, ModelCard, file_sha256
+from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder, file_sha256
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.cohort.verify import Damage
 from datbatch.config import canonical_json
@@ -22,9 +21,6 @@ from datbatch.norms import KeptRange
 from datbatch.stages.evaluate import kept_decisions
 from datbatch.stages.imaging import FOLDED, KEY_CHECK, manifest_columns, stamp_of
 from datbatch.stages.origin import manifest_path, origin_path, read_manifest, read_origin
-from datbatch.stages.train import SPLIT_FILE
-from datbatch.study.certainty import EVALUATION_FILE
-from datbatch.study.comparison import NORMAL_RANGE_FILE
 from datbatch.study.imaging import IMAGING
 
 
@@ -64,13 +60,13 @@ def _files(store: Store) -> Iterator[tuple[Path, Callable[[], bool]]]:
     if store.has_normal_range:
         yield models_path(cohort) / NORMAL_RANGE_FILE, partial(_is_normal_range, store)
     for model in store.models:
-        folder = models_path(cohort) / model
-        yield folder / CARD_FILE, partial(_is_card, store, folder)
-        yield folder / WEIGHTS_FILE, partial(_are_weights, store, folder)
+        folder = ModelFolder(models_path(cohort) / model)
+        yield folder.card_file, partial(_is_card, store, folder)
+        yield folder.weights_file, partial(_are_weights, store, folder)
         if (store.read_table("predicted", f"relevance/{model}") != "").any():
-            yield folder / SPLIT_FILE, partial(_is_split, store, folder)
+            yield folder.split_file, partial(_is_split, store, folder)
         if "evaluation" in store.model_attributes(model):
-            yield folder / EVALUATION_FILE, partial(_is_evaluation, store, folder)
+            yield folder.evaluation_file, partial(_is_evaluation, store, folder)
 
 
 def _is_key(store: Store) -> bool:
@@ -110,18 +106,18 @@ def _stored_card(store: Store, model: str) -> ModelCard:
     return ModelCard.from_json(store.model_attributes(model)["card"])
 
 
-def _is_card(store: Store, folder: Path) -> bool:
-    card = ModelCard.from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
+def _is_card(store: Store, folder: ModelFolder) -> bool:
+    card = folder.card()
     # Explaining learns the orientation anew, from more studies.
     return replace(card, orientation=None) == replace(_stored_card(store, folder.name), orientation=None)
 
 
-def _are_weights(store: Store, folder: Path) -> bool:
-    return file_sha256(folder / WEIGHTS_FILE) == _stored_card(store, folder.name).weights_sha256
+def _are_weights(store: Store, folder: ModelFolder) -> bool:
+    return file_sha256(folder.weights_file) == _stored_card(store, folder.name).weights_sha256
 
 
-def _is_split(store: Store, folder: Path) -> bool:
-    split = json.loads((folder / SPLIT_FILE).read_text(encoding="utf-8"))
+def _is_split(store: Store, folder: ModelFolder) -> bool:
+    split = folder.split()
     parts = {study: part for study, part in split.items() if part}
     return split.keys() <= set(store.studies) and parts == stored_split(store, folder.name)
 
@@ -135,16 +131,17 @@ def stored_split(store: Store, model: str) -> dict[str, str]:
 def write_from_store(store: Store, name: str) -> bool:
     """Write again a file beside a model that follows from the store; False where it does not."""
     path = models_path(store.path).parent / name
-    model = path.parent.name
-    if model not in store.models or path.name not in (SPLIT_FILE, EVALUATION_FILE):
+    folder = ModelFolder(path.parent)
+    if folder.name not in store.models:
         return False
-    if path.name == SPLIT_FILE:
-        content = canonical_json(stored_split(store, model)).encode()
-    else:
-        content = kept_decisions(store.model_attributes(model)["evaluation"])
-    write_whole(path, content)
-    return True
+    if path == folder.split_file:
+        folder.write_split(stored_split(store, folder.name))
+        return True
+    if path == folder.evaluation_file:
+        write_whole(path, kept_decisions(store.model_attributes(folder.name)["evaluation"]))
+        return True
+    return False
 
 
-def _is_evaluation(store: Store, folder: Path) -> bool:
-    return (folder / EVALUATION_FILE).read_bytes() == kept_decisions(store.model_attributes(folder.name)["evaluation"])
+def _is_evaluation(store: Store, folder: ModelFolder) -> bool:
+    return folder.evaluation_file.read_bytes() == kept_decisions(store.model_attributes(folder.name)["evaluation"])

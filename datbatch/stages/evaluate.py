@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
-from datbatch.classifier.model import ModelCard
+from datbatch.classifier.folder import ModelCard
 from datbatch.classifier.split import check_leaks
 from datbatch.cohort.cases import Column, evaluation_digest, read_cases, read_evaluation
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
-from datbatch.cohort.store import Store, models_path
+from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import known_persons, quantified
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
@@ -30,8 +31,6 @@ from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.inference import infer
 from datbatch.stages.site_run import leave_one_site_out
-from datbatch.stages.train import SPLIT_FILE, newest_model
-from datbatch.study.certainty import EVALUATION_FILE
 from datbatch.workers import driver
 from datbatch.workers.cluster_file import ACCELERATOR
 
@@ -95,35 +94,37 @@ def evaluate_cohort(
     SplitLeakError
         When the same person or the same pixels are in two of the model's sets.
     """
-    store = Store(cohort)
-    name = model if model is not None else newest_model(store)
+    opened = Cohort(cohort)
+    store = opened.store
+    name = model if model is not None else opened.newest_model()
     if name not in store.models:
         raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
     attributes = store.model_attributes(name)
-    if attributes["quantify"] != store.attributes["stages"]["quantify"]["digest"]:
+    if attributes["quantify"] != opened.digest_of("quantify"):
         raise ModelError("the model was trained on uptake that was replaced", "Call `datbatch train COHORT` again.")
-    card = ModelCard.from_json(attributes["card"])
-    studies, rows = quantified(store)
+    card = opened.card(name)
+    studies, rows = quantified(opened)
     hashes = [rows[study].sha256.get(schema.UPTAKE.name, "") for study in studies]
     with _cluster(cluster, workers) as client:
 
         def odds_of(one: str, wanted: npt.NDArray[np.bool_], title: str, blurs: Sequence[float] = (0.0,)) -> Any:
             chosen = {int(index): hashes[index] for index in np.flatnonzero(wanted) if hashes[index]}
-            folder = (models_path(cohort) / one).absolute()
-            weights = ModelCard.from_json(store.model_attributes(one)["card"]).weights_sha256
+            weights = opened.card(one).weights_sha256
             progress = Progress(title, len(chosen), quiet=quiet)
-            found = infer(client, cohort.absolute(), folder, weights, chosen, blurs, on_progress=progress.advance)
+            found = infer(
+                client, cohort.absolute(), opened.folder(one).path, weights, chosen, blurs, on_progress=progress.advance
+            )
             progress.close()
             return found
 
         tables = read_cases(_columns(store), name, attributes)
-        cases = _with_split(tables, cohort, name)
+        cases = _with_split(tables, opened.folder(name).split())
         check_leaks(cases.split, studies, persons=_persons(store, card), pixels=hashes)
         if not cases.members("test").any():
             raise TrainingDataError("the model's test set has no study with a label and an image")
         weights, odds = {}, {}
-        for one in (name, *repeats_of(store, name)):
-            weights[one] = ModelCard.from_json(store.model_attributes(one)["card"]).weights_sha256
+        for one in (name, *repeats_of(opened, name)):
+            weights[one] = opened.card(one).weights_sha256
             odds[one] = store.read_table("log_odds", f"relevance/{one}")
             lacking = (cases.members("test") | cases.members("validation")) & ~np.isfinite(odds[one])
             if lacking.any():
@@ -142,12 +143,12 @@ def evaluate_cohort(
         content = digest([card.config["train"], cases.label.tolist(), cases.site.tolist(), hashes])
         values["each_site"] = _kept(before, "each_site", content)
         if each_site:
-            found = leave_one_site_out(store, name, cases, odds_of, cluster=cluster, workers=workers, quiet=quiet)
+            found = leave_one_site_out(opened, name, cases, odds_of, cluster=cluster, workers=workers, quiet=quiet)
             values["each_site"] = {"of": content, **found}
     text = canonical_json(values)
     store.set_attributes({"evaluation": text}, f"relevance/{name}")
     store.consolidate()
-    write_whole(models_path(cohort) / name / EVALUATION_FILE, kept_decisions(text))
+    write_whole(opened.folder(name).evaluation_file, kept_decisions(text))
     return EvaluationSummary(name, values)
 
 
@@ -163,16 +164,16 @@ def kept_decisions(evaluation: str) -> bytes:
     return canonical_json(decisions).encode()
 
 
-def repeats_of(store: Store, model: str) -> list[str]:
+def repeats_of(cohort: Cohort, model: str) -> list[str]:
     """Name the models that differ from one only in the seed: the same data, split and parameters of training."""
 
     def content(name: str) -> Any:
-        card = ModelCard.from_json(store.model_attributes(name)["card"])
+        card = cohort.card(name)
         trained = weights_depend_on(card.config["train"]) | {"seed": None}
         return card.preset, card.shape, card.data_digest, trained
 
     wanted = content(model)
-    return [name for name in store.models if name != model and content(name) == wanted]
+    return [name for name in cohort.store.models if name != model and content(name) == wanted]
 
 
 def _columns(store: Store) -> Column:
@@ -186,9 +187,8 @@ def _columns(store: Store) -> Column:
     return column
 
 
-def _with_split(tables: Cases, cohort: Location, name: str) -> Cases:
+def _with_split(tables: Cases, split: Mapping[str, str]) -> Cases:
     """Take the split from beside the model: the table of one that was not explained has none yet."""
-    split = json.loads((models_path(cohort) / name / SPLIT_FILE).read_text(encoding="utf-8"))
     return replace(tables, split=np.asarray([split.get(study, "") for study in tables.study], dtype=np.str_))
 
 

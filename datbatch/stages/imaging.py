@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy.typing as npt
 from datbatch import __version__, schema
 from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.fold import Columns, pending_outcomes
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
-from datbatch.cohort.record import CommandRecord, recorded_command
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
@@ -37,6 +37,7 @@ from datbatch.stages.norms import mark_norms
 from datbatch.stages.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.stages.planning import ImagingPlan, PlannedStage, plan_imaging
 from datbatch.stages.scanning import scan_losable
+from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.space import configured_space, recorded, write_space
 from datbatch.workers import driver
 from datbatch.workers.memory import return_memory
@@ -173,42 +174,122 @@ def run_imaging(
     """
     started = time.monotonic()
     manifest = prepare(archive, cohort, config, participants=participants, quiet=quiet, source=source)
-    folders = {**earlier_folders(cohort), source: Given(archive, participants)}
-    space, kept = configured_space(config), recorded(config)
     if not Store.exists(cohort):
         Store.create(cohort, granule_studies=config.store.granule_studies)
-    store, ledger = Store(cohort), Ledger(cohort)
-    called = {"cluster": cluster is not None, "workers": workers}
-    with recorded_command(cohort, COMMANDS[source], kept, started=started, **called) as record:
-        plan = plan_run(manifest, cohort, kept)
-        origin = Origin(folders, config)
-        _require_folders(plan, origin)
-        write_origin(cohort, origin, manifest)
-        stamp = stamp_of(manifest, [identity.digest for identity in plan.identities.values()])
-        record.note(
-            manifest_sha256=stamp,
-            studies=len(manifest.entries),
-            stages={name: identity.digest for name, identity in plan.identities.items()},
-            planned={stage.name: {"to_run": stage.studies, "kept": stage.done} for stage in plan.stages},
+    origin = Origin({**earlier_folders(cohort), source: Given(archive, participants)}, config)
+    stage = Imaging(Cohort(cohort), manifest, origin, source, fold=fold, quiet=quiet)
+    complete(stage, recorded(config), Where(cluster, workers, quiet), started=started)
+    return stage.summary
+
+
+class Imaging(Stage[ImagingTask, GranuleRecord]):
+    """The stages from files to uptake; one task of a granule fills all three.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The store, which may still be empty.
+    manifest : Manifest
+        The studies in the store's order.
+    origin : Origin
+        Folders and parameters.
+    source : str
+        What is read now: projections, or tomograms.
+    fold : bool
+        Whether to write tables, template and atlas even where nothing changed.
+    quiet : bool
+        Whether to show no plan.
+    """
+
+    activity = "imaging"
+
+    def __init__(
+        self, cohort: Cohort, manifest: Manifest, origin: Origin, source: str, *, fold: bool, quiet: bool
+    ) -> None:
+        super().__init__(cohort)
+        self.command = COMMANDS[source]
+        self._manifest, self._origin, self._source = manifest, origin, source
+        self._fold, self._quiet = fold, quiet
+        self._space, self._config = configured_space(origin.config), recorded(origin.config)
+        self._plan = plan_run(manifest, cohort.path, self._config)
+        self._stamp = stamp_of(manifest, [identity.digest for identity in self._plan.identities.values()])
+        _require_folders(self._plan, origin)
+        write_origin(cohort.path, origin, manifest)
+        self._done = _Sum()
+
+    def plan(self) -> Plan[ImagingTask]:
+        """Find the granules that lack a stage."""
+        # Paths of tomograms stand in the task where there are any.
+        archive, folder = self._origin.archive.absolute(), self._origin.tomograms
+        tomograms = None if folder is None else folder.absolute()
+        pending, identities = self._plan.pending, self._plan.identities
+        return Plan(
+            digests={name: identity.digest for name, identity in identities.items()},
+            names={name: {granule.keys[name].name for granule in self._plan.granules} for name in identities},
+            pending=[
+                ImagingTask(
+                    self.cohort.path.absolute(), archive, g.number, g.entries, g.keys, self._config, tomograms=tomograms
+                )
+                for g in pending
+            ],
+            studies=sum(entry.status == INCLUDED for g in pending for entry in g.entries),
         )
-        done = _Sum()
-        # Nothing is written where nothing changed: a finished run of any size is resumed in seconds.
-        if fold or plan.pending or store.attributes.get(FOLDED) != stamp:
-            _start(store, ledger, manifest, plan, kept, source)
-            write_space(store, space, again=fold)
-            return_memory()
-            folded = ""
-            try:
-                if plan.pending:
-                    _image(origin, cohort, kept, plan, done, record, cluster=cluster, workers=workers, quiet=quiet)
-                folded = stamp
-            finally:
-                return_memory()
-                fold_imaging(store, ledger, plan, manifest, stamp=folded)
-                record.note(processed=done.processed)
-        summary = _summary(store, done)
-        record.note(done=summary.done, failed=summary.failed, excluded=summary.excluded, failures=summary.failures)
-    return summary
+
+    def facts(self) -> dict[str, Any]:
+        """Name the manifest and what is to be done."""
+        return {
+            "manifest_sha256": self._stamp,
+            "studies": len(self._manifest.entries),
+            "planned": {stage.name: {"to_run": stage.studies, "kept": stage.done} for stage in self._plan.stages},
+        }
+
+    def is_folded(self) -> bool:
+        """Tell whether the tables follow from this manifest: a finished run of any size is resumed in seconds."""
+        return not self._fold and self.cohort.store.attributes.get(FOLDED) == self._stamp
+
+    def begin(self) -> None:
+        """Bring the store to the manifest's size, and say what its stages are from now on."""
+        _start(self.cohort.store, self._manifest, self._plan, self._config, self._source)
+        write_space(self.cohort.store, self._space, again=self._fold)
+        return_memory()
+        if self._plan.pending and not self._quiet:
+            print("\n".join(stage_lines(self._plan.stages)), file=sys.stderr, flush=True)
+
+    @staticmethod
+    def run(task: ImagingTask) -> GranuleRecord:
+        """Image one granule."""
+        return image_granule(task)
+
+    def note(self, record: GranuleRecord, progress: Progress) -> None:
+        """Count the studies of a granule, and where their time went."""
+        self._done.add(record)
+        progress.advance(record.done + record.failed, record.failed, _by_step(self._done), record.seconds)
+
+    def on_lost(self, client: Any, task: ImagingTask) -> list[ImagingTask]:
+        """Find the studies that end their worker, so that the others are saved."""
+        return [triage(client, task)]
+
+    def found(self, records: Sequence[GranuleRecord]) -> dict[str, Any]:
+        """Count what became of the studies."""
+        summary = self.summary
+        return {
+            "processed": summary.processed,
+            "done": summary.done,
+            "failed": summary.failed,
+            "excluded": summary.excluded,
+            "failures": summary.failures,
+        }
+
+    def fold(self, *, complete: bool) -> None:
+        """Write the tables."""
+        return_memory()
+        stamp = self._stamp if complete else ""
+        fold_imaging(self.cohort.store, self.cohort.ledger, self._plan, self._manifest, stamp=stamp)
+
+    @property
+    def summary(self) -> RunSummary:
+        """What the run did, and what the store holds."""
+        return _summary(self.cohort.store, self._done)
 
 
 def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
@@ -233,42 +314,6 @@ class _Sum:
     def add(self, record: GranuleRecord) -> None:
         self.processed += record.done + record.failed
         self.seconds.update(record.seconds)
-
-
-def _image(
-    origin: Origin,
-    cohort: Location,
-    config: Config,
-    plan: ImagingPlan,
-    done: _Sum,
-    shown: CommandRecord,
-    *,
-    cluster: str | None,
-    workers: int | None,
-    quiet: bool,
-) -> None:
-    """Run the pending granules on a cluster."""
-    # Made one by one as the window moves on: a task holds its studies' files and hashes.
-    folder = origin.tomograms
-    archive, tomograms = origin.archive.absolute(), None if folder is None else folder.absolute()
-    tasks = (
-        ImagingTask(cohort.absolute(), archive, g.number, g.entries, g.keys, config, tomograms=tomograms)
-        for g in plan.pending
-    )
-    included = sum(entry.status == INCLUDED for g in plan.pending for entry in g.entries)
-    if not quiet:
-        print("\n".join(stage_lines(plan.stages)), file=sys.stderr, flush=True)
-    progress = shown.watch(Progress("imaging", included, quiet=quiet))
-
-    def note(record: GranuleRecord) -> None:
-        done.add(record)
-        progress.advance(record.done + record.failed, record.failed, _by_step(done), record.seconds)
-
-    with driver.connect(cluster, workers=workers) as client:
-        driver.run_tasks(
-            client, image_granule, tasks, on_record=note, on_lost=lambda task: [triage(client, task)], progress=progress
-        )
-    progress.close()
 
 
 def _by_step(done: _Sum) -> str:
@@ -372,12 +417,10 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     return count
 
 
-def _start(store: Store, ledger: Ledger, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
+def _start(store: Store, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
     store.grow([entry.pseudonym for entry in manifest.entries])
     write_linkage(linkage_path(store.path), manifest)
     store.write_table(manifest_columns(manifest))
-    for name, identity in plan.identities.items():
-        ledger.retire(name, identity.digest, {granule.keys[name].name for granule in plan.granules})
     store.set_attributes(
         {
             "config": canonical_json(config.to_stored_dict()),

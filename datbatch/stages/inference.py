@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.classifier.folder import ModelFolder
 from datbatch.cohort.envelope import unwrap, wrap
 from datbatch.cohort.store import VolumeReader
 from datbatch.errors import ModelError
@@ -21,7 +22,6 @@ from datbatch.precision import products
 from datbatch.study.relevance import load_model_once
 from datbatch.workers import driver
 
-INFERENCE_FILE = "inference.json"
 BATCH = 8
 """Studies of one task: they pass the network together."""
 
@@ -116,7 +116,7 @@ def infer(
     on_progress : callable
         Is given the number of studies that have just been done.
     """
-    path = folder / INFERENCE_FILE
+    path = ModelFolder(folder).inference_file
     kept = _read(path, weights_sha256)
     key = {index: f"{index}:{sha[:16]}" for index, sha in hashes.items()}
     names = [f"{fwhm:g}" for fwhm in blurs_fwhm_mm]
@@ -132,7 +132,7 @@ def infer(
                 kept.setdefault(f"{fwhm:g}", {}).update(
                     {key[index]: value for index, value in zip(record.studies, row, strict=True)}
                 )
-            write_whole(path, wrap(INFERENCE_FILE, {"weights": weights_sha256, "log_odds": kept}))
+            write_whole(path, wrap(path.name, {"weights": weights_sha256, "log_odds": kept}))
             on_progress(len(record.studies))
 
         driver.run_tasks(
@@ -146,7 +146,7 @@ def infer(
 
 def _read(path: Path, weights_sha256: str) -> dict[str, dict[str, float]]:
     try:
-        found = unwrap(INFERENCE_FILE, path.read_bytes())
+        found = unwrap(path.name, path.read_bytes())
         return dict(found["log_odds"]) if found["weights"] == weights_sha256 else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
-from datbatch.cohort.store import Store, models_path
+from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import training_set
 from datbatch.config import Config, canonical_json, digest
 from datbatch.files import write_whole
@@ -36,7 +37,6 @@ from datbatch.norms import (
     recover,
 )
 from datbatch.progress import Progress
-from datbatch.study.comparison import NORMAL_RANGE_FILE
 
 NORMS_VERSION = 1
 HEADLINE = "hottest_voxels putamen_ipsilateral"
@@ -162,11 +162,12 @@ def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: b
     TrainingDataError
         When the labelled studies do not suffice for a training split.
     """
-    store = Store(cohort)
+    opened = Cohort(cohort)
+    store = opened.store
     progress = Progress("norms", len(_PARTS), "parts", quiet=quiet)
     recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
     tables = _read(store)
-    split = training_set(store, config.split).split
+    split = training_set(opened, config.split).split
     parameters = {
         "norms": config.to_stored_dict()["norms"] | {"recovery": recovery.digest if recovery else ""},
         "split": asdict(config.split),
@@ -174,7 +175,7 @@ def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: b
     inputs = tables.digest()
     value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
     progress.advance(note=_PARTS[0])
-    kept = models_path(cohort) / NORMAL_RANGE_FILE
+    kept = opened.normal_range_file
     if store.has_normal_range and kept.exists() and not again:
         before = store.group_attributes(schema.NORMAL_RANGE)
         if before.get("digest") == value:
@@ -189,9 +190,8 @@ def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: b
     # A kill in the middle must not leave new rows under an old digest.
     store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
     store.write_table(columns, schema.NORMAL_RANGE)
-    imaging = str(store.attributes.get("stages", {}).get("quantify", {}).get("digest", ""))
     classes = frozenset(map(str, tables.kind[tables.normals(split)]))
-    write_whole(kept, KeptRange(model, imaging, classes).to_json().encode())
+    write_whole(kept, KeptRange(model, opened.digest_of("quantify"), classes).to_json().encode())
     attributes = {
         "inputs": inputs,
         "parameters": parameters,

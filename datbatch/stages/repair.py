@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from datbatch import schema
+from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelFolder
 from datbatch.cohort import seal
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
@@ -32,13 +33,12 @@ from datbatch.location import Location
 from datbatch.norms import read_recovery
 from datbatch.progress import Progress
 from datbatch.stages.beside import damages_beside, name_beside, write_from_store
+from datbatch.stages.explain import explain_cohort
 from datbatch.stages.imaging import manifest_columns
 from datbatch.stages.norms import fit_norms
 from datbatch.stages.origin import Origin, manifest_path, origin_path, read_manifest, read_origin
 from datbatch.stages.rerun import run_again
-from datbatch.stages.train import SPLIT_FILE, explain_cohort
 from datbatch.stages.trust import try_maps
-from datbatch.study.comparison import NORMAL_RANGE_FILE
 from datbatch.study.imaging import IMAGING
 
 _NORMS = f"{schema.NORMAL_RANGE}/"
@@ -225,7 +225,7 @@ def _divide(cohort: Location) -> None:
     store, candidates = Store(cohort), []
     for model in sorted(store.models, key=lambda name: str(store.model_attributes(name).get("created")), reverse=True):
         with suppress(OSError, ValueError):
-            split = json.loads((models_path(cohort) / model / SPLIT_FILE).read_text(encoding="utf-8"))
+            split = ModelFolder(models_path(cohort) / model).split()
             candidates.append([split.get(study, "") for study in store.studies])
     if not _write_as_sealed(store, "split", candidates):
         raise CorruptStoreError("no model beside the store has the split that was stored", "Train to divide anew.")

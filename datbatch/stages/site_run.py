@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datbatch.classifier.model import ModelCard
-from datbatch.cohort.store import Store
+from datbatch.cohort.cohort import Cohort
 from datbatch.config import Config
 from datbatch.errors import TrainingDataError
 from datbatch.evaluation.cases import Cases
@@ -20,7 +19,7 @@ from datbatch.stages.train import train_model
 
 
 def leave_one_site_out(
-    store: Store,
+    cohort: Cohort,
     model: str,
     cases: Cases,
     odds_of: Callable[..., Any],
@@ -35,7 +34,7 @@ def leave_one_site_out(
 
     Parameters
     ----------
-    store : Store
+    cohort : Cohort
         The cohort.
     model : str
         Whose parameters are used.
@@ -51,7 +50,7 @@ def leave_one_site_out(
     dict
         JSON: figures by site, those of all sites together, and sites that could not be left out, with the reason.
     """
-    config = Config.from_dict(ModelCard.from_json(store.model_attributes(model)["card"]).config, recorded=True)
+    config, store = Config.from_dict(cohort.card(model).config, recorded=True), cohort.store
     split = store.read_table("split")
     labelled = cases.label >= 0
     rows, missing = [], []

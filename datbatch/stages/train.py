@@ -1,51 +1,48 @@
-"""`datbatch train` and `datbatch explain`: the driver's side of split, training, inference and relevance."""
+"""`datbatch train`: split and training of a network, on workers that hold the accelerator."""
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from datbatch import schema
-from datbatch.classifier import encode_labels
-from datbatch.classifier.model import CARD_FILE, ModelCard
-from datbatch.cohort.fold import value_columns
-from datbatch.cohort.ledger import GranuleKey, Ledger
+from datbatch.classifier import encode_labels, predict, save_model, train_network
+from datbatch.classifier.folder import ModelCard, Workspace
+from datbatch.classifier.group import ALONE, joined
+from datbatch.classifier.memory import available_memory
+from datbatch.classifier.network import choose_device
+from datbatch.classifier.train import Epoch
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
 from datbatch.cohort.record import recorded_command
-from datbatch.cohort.store import Store, models_path
-from datbatch.cohort.training_set import positive_share, quantified, training_set
-from datbatch.config import Config, canonical_json, digest, weights_depend_on
-from datbatch.errors import ModelError, TrainingDataError
-from datbatch.files import write_whole
+from datbatch.cohort.store import Store, VolumeReader, models_path
+from datbatch.cohort.training_set import positive_share, training_set
+from datbatch.config import Config, digest, weights_depend_on
+from datbatch.errors import TrainingDataError
+from datbatch.evaluation.confusion import classification_metrics
+from datbatch.evaluation.estimates import as_json
+from datbatch.evaluation.outputs import predicted_class
 from datbatch.location import Location
 from datbatch.progress import Progress
-from datbatch.relevance import check_rules, inconsistent, learn_orientation, orienting_studies
-from datbatch.stages.model_task import (
-    HISTORY_FILE,
-    ExplainRecord,
-    ExplainTask,
-    TrainTask,
-    explain_granule,
-    train_on_worker,
-)
+from datbatch.relevance import check_rules, learn_orientation, orienting_studies
+from datbatch.stages.explain import Explain, add_model
 from datbatch.stages.planning import PlannedStage, changed_keys
-from datbatch.study.imaging import EXPLAIN_VERSION, TRAIN_VERSION
-from datbatch.study.relevance import HOTTEST, PUTAMEN
-from datbatch.study.space import as_imaged, keep_in_model, used_atlas
+from datbatch.study.imaging import TRAIN_VERSION
+from datbatch.study.relevance import HOTTEST, PUTAMEN, propagate_volumes, regional_relevance
+from datbatch.study.space import as_imaged, keep_in_model, store_atlas, used_atlas
 from datbatch.workers import driver
 from datbatch.workers.cluster_file import ACCELERATOR
-from datbatch.workers.group import run_group
-
-SPLIT_FILE = "split.json"
+from datbatch.workers.group import Member, run_group
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,82 @@ class TrainSummary:
 
 
 @dataclass(frozen=True)
-class ExplainSummary:
-    """What explaining left."""
+class TrainTask:
+    """What a worker needs to train one model."""
 
-    model: str
-    done: int
-    """Studies with relevance in the store."""
-    processed: int
-    """Of them, computed in this run."""
+    store: Location = field(repr=False)
+    folder: Path = field(repr=False)
+    """Where the model goes."""
+    workspace: Workspace = field(repr=False)
+    """Where checkpoint and history stand while it trains."""
+    config: Config = field(repr=False)
+    """Imaging parameters as the store records them."""
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    split: npt.NDArray[np.str_] = field(repr=False)
+    data_digest: str
+    atlas: str
+    """Digest of the store's atlas."""
+    studies: tuple[str, ...] = field(repr=False)
+    """Pseudonyms, for an error that concerns some of them."""
+    positive_share: npt.NDArray[np.float64] | None = field(repr=False)
+    """Soft labels: share of positive reads by study; None for the labels as they are."""
+
+
+def train_on_worker(task: TrainTask, member: Member) -> dict[str, Any]:
+    """Train, orient the relevance, evaluate, and save the model; returns the card.
+
+    Of several that train together, the first does what follows the training; the others return nothing of the card.
+    """
+    images = VolumeReader(task.store, schema.UPTAKE.name)
+    task.workspace.path.mkdir(parents=True, exist_ok=True)
+
+    def note(epoch: Epoch, _: int) -> None:
+        task.workspace.write_progress({"epochs": epoch.epoch, "last": asdict(epoch)})
+
+    cores = os.cpu_count() or 1
+    memory = available_memory(choose_device()) // member.neighbours
+    memory = min(memory, member.memory_bytes or memory)
+    rendezvous = task.workspace.path / f"rendezvous-{member.meeting}"
+    together = joined(rendezvous, rank=member.rank, size=member.size, host=member.host)
+    with together if member.size > 1 else nullcontext(ALONE) as group:
+        trained = train_network(
+            images, task.labels, task.split, shape=schema.SHAPE, config=task.config.train,
+            checkpoint=task.workspace.checkpoint_file, progress=note if member.rank == 0 else None,
+            threads=max(1, cores // member.neighbours), group=group, memory_bytes=memory,
+            names=task.studies, positive_share=task.positive_share,
+        )  # fmt: skip
+    if member.rank > 0:
+        return {}
+    torch.set_num_threads(cores)
+    card = ModelCard(
+        preset=task.config.train.preset,
+        shape=schema.SHAPE,
+        config=task.config.to_stored_dict(),
+        data_digest=task.data_digest,
+        history=tuple(asdict(epoch) for epoch in trained.history),
+        overfitting_since=trained.overfitting_since,
+        metrics={name: _evaluate(trained.network, images, task, name) for name in ("validation", "test")},
+        orientation=_orient(trained.network, images, task),
+    )
+    network = trained.network.cpu()
+    return asdict(save_model(task.folder, network, card).card)
+
+
+def _evaluate(network: torch.nn.Module, images: VolumeReader, task: TrainTask, name: str) -> dict[str, Any]:
+    members = np.flatnonzero((task.split == name) & (task.labels >= 0))
+    logits = predict(network, images, members, shape=schema.SHAPE)
+    evaluated: dict[str, Any] = as_json(classification_metrics(task.labels[members], predicted_class(logits)))
+    return evaluated
+
+
+def _orient(network: torch.nn.Module, images: VolumeReader, task: TrainTask) -> dict[str, Any]:
+    members = np.flatnonzero(orienting_studies(task.split, task.labels))
+    atlas = store_atlas(task.store, task.atlas)
+    values = []
+    for index in members:
+        _, relevance = propagate_volumes(network, [images[int(index)]], task.config.explain)
+        values.append(regional_relevance(relevance[0], task.config.explain, atlas)[PUTAMEN, HOTTEST])
+    return asdict(learn_orientation(np.asarray(values), task.labels[members]))
 
 
 @writes
@@ -93,17 +158,17 @@ def train_model(
         When no worker holds the accelerator resource.
     """
     check_rules(config.explain.rules)
-    store = Store(cohort)
+    opened = Cohort(cohort)
+    store = opened.store
     config = as_imaged(store, config)
-    wanted = _wanted_model(store, config)
-    folder = models_path(cohort) / wanted.name
-    trained = not folder.exists()
+    wanted = _wanted_model(opened, config)
+    folder = opened.folder(wanted.name)
+    trained = not folder.path.exists()
     if trained:
-        workspace = folder.with_name(f".{wanted.name}.training")
         task = TrainTask(
             cohort.absolute(),
-            folder.absolute(),
-            workspace.absolute(),
+            folder.path,
+            folder.workspace,
             config,
             wanted.labels,
             wanted.split,
@@ -119,18 +184,17 @@ def train_model(
             driver.connect(cluster, workers=workers or together, resource=ACCELERATOR) as client,
         ):
             record.watch(progress)
-            poll = partial(_show, progress, workspace)
+            poll = partial(_show, progress, folder.workspace)
             run_group(client, train_on_worker, task, size=together, poll=poll)
-        _show(progress, workspace)
+        _show(progress, folder.workspace)
         progress.close()
-        shutil.rmtree(workspace, ignore_errors=True)
-    split = dict(zip(wanted.studies, map(str, wanted.split), strict=True))
-    write_whole(folder / SPLIT_FILE, canonical_json(split).encode())
+        shutil.rmtree(folder.workspace.path, ignore_errors=True)
+    folder.write_split(dict(zip(wanted.studies, map(str, wanted.split), strict=True)))
     keep_in_model(folder, cohort.absolute(), config)
-    _add_group(store, wanted.name, _card(folder))
+    add_model(opened, wanted.name)
     store.write_table({"split": wanted.split.astype(object)})
     store.consolidate()
-    return TrainSummary(wanted.name, folder, trained, _card(folder).metrics or {})
+    return TrainSummary(wanted.name, models_path(cohort) / wanted.name, trained, folder.card().metrics or {})
 
 
 @dataclass(frozen=True)
@@ -146,8 +210,9 @@ class _Wanted:
     """Share of positive reads by study, where the labels are soft."""
 
 
-def _wanted_model(store: Store, config: Config) -> _Wanted:
-    studies, rows, labels, split = training_set(store, config.split)
+def _wanted_model(cohort: Cohort, config: Config) -> _Wanted:
+    store = cohort.store
+    studies, rows, labels, split = training_set(cohort, config.split)
     members = [
         [s, dict(rows[s].sha256), label, str(part)] for s, label, part in zip(studies, labels, split, strict=True)
     ]
@@ -166,185 +231,36 @@ def plan_models(cohort: Location, config: Config, imaging: Sequence[PlannedStage
     if changing or not Store.exists(cohort):
         reason = f"{changing[-1] if changing else 'quantify'} changes"
         return PlannedStage("train", included, 0, reason), PlannedStage("explain", included, 0, "train changes")
-    store = Store(cohort)
+    opened = Cohort(cohort)
     try:
-        wanted = _wanted_model(store, config)
+        wanted = _wanted_model(opened, config)
     except TrainingDataError as error:
         reason = f"not possible: {error.reason}"
         return PlannedStage("train", 0, 0, reason), PlannedStage("explain", 0, 0, reason)
     labelled = int((wanted.labels >= 0).sum())
-    folder = models_path(cohort) / wanted.name
-    if not folder.exists():
-        train = PlannedStage("train", labelled, 0, _why_train(store, config))
+    if not opened.folder(wanted.name).path.exists():
+        train = PlannedStage("train", labelled, 0, _why_train(opened, config))
         return train, PlannedStage("explain", included, 0, "train changes")
     train = PlannedStage("train", 0, labelled, "up to date")
-    keys = _explain_tasks(store, config, wanted.name)
-    names = Ledger(cohort).names(f"explain/{wanted.name}", _explain_digest(store, _card(folder), config))
-    todo = sum(row.status == schema.DONE for task in keys if task.key.name not in names for row in task.quantified)
-    before = store.model_attributes(wanted.name).get("parameters", asdict(config.explain))
+    todo = Explain(opened, config.explain, wanted.name).plan().studies
+    before = opened.store.model_attributes(wanted.name).get("parameters", asdict(config.explain))
     changes = changed_keys(before, asdict(config.explain))
     reason = "; ".join(changes) or f"{todo} studies are new, changed or not finished" if todo else "up to date"
     return train, PlannedStage("explain", todo, included - todo, reason)
 
 
-def _why_train(store: Store, config: Config) -> str:
-    if not store.models:
+def _why_train(cohort: Cohort, config: Config) -> str:
+    if not cohort.store.models:
         return "not run before"
-    before = _card(models_path(store.path) / newest_model(store)).config
+    before = cohort.folder(cohort.newest_model()).card().config
     trained, wanted = weights_depend_on(before["train"]), weights_depend_on(asdict(config.train))
     changes = changed_keys(trained, wanted) + changed_keys(before["split"], asdict(config.split))
     return "; ".join(changes) or "the studies, their labels or their uptake changed"
 
 
-@writes
-def explain_cohort(
-    cohort: Location,
-    config: Config,
-    *,
-    model: str | None = None,
-    cluster: str | None = None,
-    workers: int | None = None,
-    quiet: bool = False,
-) -> ExplainSummary:
-    """Infer and explain every study of a cohort, on workers that hold the accelerator, into the store.
-
-    Parameters
-    ----------
-    cohort : Path
-        Folder of the store.
-    config : Config
-        Parameters; of them `explain`.
-    model : str, optional
-        Name of a trained model; the newest by default.
-    cluster, workers, quiet
-        As for `run_imaging`.
-    """
-    check_rules(config.explain.rules)
-    store, ledger = Store(cohort), Ledger(cohort)
-    name = model if model is not None else newest_model(store)
-    card = _card(models_path(cohort) / name)
-    stage, value = f"explain/{name}", _explain_digest(store, card, config)
-    tasks = _explain_tasks(store, config, name)
-    ledger.retire(stage, value, {task.key.name for task in tasks})
-    _add_group(store, name, card)
-    store.set_attributes({"digest": value, "parameters": asdict(config.explain)}, f"relevance/{name}")
-    done = ledger.names(stage, value)
-    pending = [task for task in tasks if task.key.name not in done]
-    records: list[ExplainRecord] = []
-    try:
-        if pending:
-            total = sum(row.status == schema.DONE for task in pending for row in task.quantified)
-            progress = Progress("explain", total, quiet=quiet)
-
-            def note(record: ExplainRecord) -> None:
-                records.append(record)
-                progress.advance(record.explained)
-
-            weights = card.weights_sha256
-            with (
-                recorded_command(
-                    cohort, "explain", config, model=name, weights_sha256=weights, stages={stage: value}
-                ) as command,
-                driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
-            ):
-                command.watch(progress)
-                driver.run_tasks(
-                    client,
-                    explain_granule,
-                    pending,
-                    on_record=note,
-                    on_lost=lambda task: [task],
-                    on_accelerator=True,
-                    progress=progress,
-                )
-            progress.close()
-    finally:
-        folded = _fold(store, ledger, name, [task.key for task in tasks], card)
-    return ExplainSummary(name, folded, sum(record.explained for record in records))
-
-
-def _explain_digest(store: Store, card: ModelCard, config: Config) -> str:
-    content = {"version": EXPLAIN_VERSION, "parameters": asdict(config.explain), "weights": card.weights_sha256}
-    return digest(content | {"atlas": used_atlas(store)})
-
-
-def _explain_tasks(store: Store, config: Config, name: str) -> list[ExplainTask]:
-    """Give the task of each granule; its key covers the bytes of the uptake that it explains."""
-    cohort, folder = store.path.absolute(), (models_path(store.path) / name).absolute()
-    card = _card(folder)
-    value = _explain_digest(store, card, config)
-    studies, done = quantified(store)
-    tasks = []
-    for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
-        rows = tuple(done[study] for study in studies[first : first + store.granule_studies])
-        members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
-        key = GranuleKey(f"explain/{name}", value, granule, members)
-        tasks.append(
-            ExplainTask(cohort, name, folder, card.weights_sha256, config.explain, used_atlas(store), key, first, rows)
-        )
-    return tasks
-
-
-def newest_model(store: Store) -> str:
-    """Name the model that was added last.
-
-    Raises
-    ------
-    ModelError
-        When the store has none.
-    """
-    # Models that leave a site out serve the evaluation of another.
-    models = [name for name in store.models if "part_of" not in store.model_attributes(name)]
-    if not models:
-        raise ModelError("the store has no trained model", "Call `datbatch train COHORT` first.")
-    return max(models, key=lambda name: str(store.model_attributes(name)["created"]))
-
-
-def _card(folder: Path) -> ModelCard:
-    try:
-        return ModelCard.from_json((folder / CARD_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError("there is no trained model of that name beside the store") from error
-
-
-def _add_group(store: Store, name: str, card: ModelCard) -> None:
-    attributes: dict[str, Any] = {"card": card.to_json(), "quantify": store.attributes["stages"]["quantify"]["digest"]}
-    if name not in store.models:
-        attributes["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-    store.add_model(name, attributes)
-
-
-def _fold(store: Store, ledger: Ledger, name: str, keys: list[GranuleKey], card: ModelCard) -> int:
-    """Write the model's tables; what the sign of relevance means is learned from the rows of `orienting_studies`."""
-    studies, group = store.studies, f"relevance/{name}"
-    rows = list(ledger.rows(keys, discard=True))
-    # The split stands beside the model: a later split of a grown cohort is another.
-    split = json.loads((models_path(store.path) / name / SPLIT_FILE).read_text(encoding="utf-8"))
-    columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)
-    columns["split"] = np.asarray([split.get(study, "") for study in studies], dtype=object)
-    putamen = columns["regional"][:, PUTAMEN, HOTTEST]
-    labels = encode_labels(store.read_table("label"))
-    known = np.isfinite(putamen)
-    watched = orienting_studies(np.where(known, columns["split"], ""), labels)
-    if np.unique(labels[watched]).size == len(schema.LABELS):
-        card = replace(card, orientation=asdict(learn_orientation(putamen[watched], labels[watched])))
-    assert card.orientation is not None
-    explained = columns["predicted"] != ""
-    columns["inconsistent"] = explained & inconsistent(
-        card.orientation["sign"] * putamen, encode_labels(columns["predicted"]), card.orientation["threshold"]
-    )
-    store.write_table(columns, group)
-    store.set_attributes({"card": card.to_json()}, group)
-    store.consolidate()
-    return int(explained.sum())
-
-
-def _show(progress: Progress, workspace: Path) -> None:
-    try:
-        state = json.loads((workspace / HISTORY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    if state["epochs"] > progress.done:
+def _show(progress: Progress, workspace: Workspace) -> None:
+    state = workspace.progress()
+    if state is not None and state["epochs"] > progress.done:
         last = state["last"]
         note = f"loss {last['train_loss']:.3f}"
         if last["validation_loss"] is not None:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
-from datbatch.classifier.model import ModelCard
-from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.classifier.folder import ModelCard
+from datbatch.cohort.cohort import Cohort
+from datbatch.cohort.ledger import GranuleKey
 from datbatch.cohort.lock import writes
-from datbatch.cohort.record import recorded_command
-from datbatch.cohort.store import Store, VolumeReader, models_path
+from datbatch.cohort.store import Store, VolumeReader
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
@@ -23,12 +23,10 @@ from datbatch.evaluation.trust import as_text, mean_estimate, summarise
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
-from datbatch.stages.train import newest_model
+from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.relevance import HOTTEST, PUTAMEN
 from datbatch.study.space import store_atlas, used_atlas
 from datbatch.study.trust import TrustTask, striatal_masks, try_study
-from datbatch.workers import driver
-from datbatch.workers.cluster_file import ACCELERATOR
 
 TRUST_VERSION = 1
 MEAN_STUDIES = 32
@@ -105,37 +103,92 @@ def try_maps(
     """
     # From Python come parameters that no file has checked.
     Config.from_dict({"trust": vars(config.trust)})
-    store, ledger = Store(cohort), Ledger(cohort)
-    maps = _read_maps(store, model if model is not None else newest_model(store))
-    labels = store.read_table("label").astype(str)
-    chosen = choose_studies(labels, (maps.split == "test") & (maps.predicted != ""), config.trust)
-    if not chosen:
-        raise ModelError(
-            "no labelled study of the model's test set has a relevance map", "Call `datbatch explain COHORT` first."
-        )
-    tasks = _tasks(store, maps, labels, chosen, config.trust)
-    stage, value = tasks[0].key.stage, tasks[0].key.digest
-    ledger.retire(stage, value, ledger.names(stage, value))
-    pending = [task for task in tasks if ledger.read(task.key) is None]
-    if pending:
-        progress = Progress("trust", len(pending), quiet=quiet)
-        with (
-            recorded_command(cohort, "trust", config, model=maps.name, stages={stage: value}) as record,
-            driver.connect(cluster, workers=workers, resource=ACCELERATOR) as client,
-        ):
-            record.watch(progress)
-            driver.run_tasks(
-                client,
-                try_study,
-                pending,
-                on_record=lambda _: progress.advance(),
-                on_lost=_lost,
-                on_accelerator=True,
+    opened = Cohort(cohort)
+    stage = Trust(opened, config.trust, model if model is not None else opened.newest_model())
+    tried = complete(stage, config, Where(cluster, workers, quiet))
+    return TrustOutcome(stage.maps.name, len(tried), stage.summary)
+
+
+class Trust(Stage[TrustTask, int]):
+    """The tests of one model's maps, study by study.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        In which the model explained its test set.
+    config : TrustConfig
+        How to try them.
+    model : str
+        Its name.
+    """
+
+    command = "trust"
+    on_accelerator = True
+
+    def __init__(self, cohort: Cohort, config: TrustConfig, model: str) -> None:
+        super().__init__(cohort)
+        self._config = config
+        self.maps = _read_maps(cohort.store, model)
+        self._labels = cohort.store.read_table("label").astype(str)
+        usable = (self.maps.split == "test") & (self.maps.predicted != "")
+        self._chosen = choose_studies(self._labels, usable, config)
+        if not self._chosen:
+            raise ModelError(
+                "no labelled study of the model's test set has a relevance map", "Call `datbatch explain COHORT` first."
             )
-        progress.close()
-    rows = list(ledger.rows(task.key for task in tasks))
-    summary = _summary(store, maps, labels, chosen, rows, config.trust)
-    return TrustOutcome(maps.name, len(pending), summary)
+        self._tasks = _tasks(cohort, self.maps, self._labels, self._chosen, config)
+        self.summary: Mapping[str, Any] = {}
+        """What is said of the model, once it is folded."""
+
+    def plan(self) -> Plan[TrustTask]:
+        """Find the studies that were not tried; those that an earlier call chose stay true."""
+        return Plan.of(self.cohort.ledger, self._tasks, keep=True)
+
+    def facts(self) -> dict[str, Any]:
+        """Name the model."""
+        return {"model": self.maps.name}
+
+    @staticmethod
+    def run(task: TrustTask) -> int:
+        """Try the map of one study."""
+        try_study(task)
+        return 1
+
+    def note(self, record: int, progress: Progress) -> None:
+        """Count one study."""
+        progress.advance(record)
+
+    def on_lost(self, client: Any, task: TrustTask) -> list[TrustTask]:
+        """End: a map that ends its worker alone would end the next one, too."""
+        raise WorkerLostError(
+            "a worker was lost again and again while it tried a map",
+            "Look at the worker's memory: it holds the model's weights twice. What was tried is kept.",
+        )
+
+    def fold(self, *, complete: bool) -> None:
+        """Join the studies' figures with what other networks say, and keep them with the model's maps."""
+        store, maps, chosen = self.cohort.store, self.maps, self._chosen
+        rows = list(self.cohort.ledger.rows([task.key for task in self._tasks]))
+        if not complete:
+            return
+        repeats = _repeats(store, maps)
+        content = [[asdict(row) for row in rows], self._labels[chosen].tolist(), [one.digest for one in repeats]]
+        value = digest(content)
+        before = json.loads(store.model_attributes(maps.name).get("trust", "{}"))
+        if before.get("digest") == value:
+            self.summary = before["summary"]
+            return
+        atlas = store_atlas(store.path.absolute(), used_atlas(store))
+        brain = atlas.mask("whole_brain")
+        masks = striatal_masks(atlas, self._config.striatum_margin_mm)
+        chance = {name: float(mask.sum() / brain.sum()) for name, mask in masks.items()}
+        compared = compare_repeats(store, [maps, *repeats], self._labels, chosen, brain)
+        studies = [(str(self._labels[at]), row.values) for at, row in zip(chosen, rows, strict=True)]
+        self.summary = summarise(studies, chance, compared)
+        kept = {"digest": value, "explain_digest": maps.digest, "parameters": asdict(self._config)}
+        text = canonical_json(kept | {"summary": self.summary})
+        store.set_attributes({"trust": text}, f"relevance/{maps.name}")
+        store.consolidate()
 
 
 def choose_studies(labels: npt.NDArray[np.str_], usable: npt.NDArray[np.bool_], config: TrustConfig) -> list[int]:
@@ -166,13 +219,6 @@ def choose_studies(labels: npt.NDArray[np.str_], usable: npt.NDArray[np.bool_], 
     return sorted(chosen)
 
 
-def _lost(task: TrustTask) -> list[TrustTask]:
-    raise WorkerLostError(
-        "a worker was lost again and again while it tried a map",
-        "Look at the worker's memory: it holds the model's weights twice. What was tried is kept.",
-    )
-
-
 def _read_maps(store: Store, name: str) -> _Maps:
     if name not in store.models:
         raise ModelError("the store has no explained model of that name", "Call `datbatch explain COHORT` first.")
@@ -198,10 +244,10 @@ def _read_maps(store: Store, name: str) -> _Maps:
 
 
 def _tasks(
-    store: Store, maps: _Maps, labels: npt.NDArray[np.str_], chosen: Sequence[int], config: TrustConfig
+    cohort: Cohort, maps: _Maps, labels: npt.NDArray[np.str_], chosen: Sequence[int], config: TrustConfig
 ) -> list[TrustTask]:
     """Give the task of each study; its key covers the bytes of the uptake and of all that it is tried with."""
-    studies, rows = quantified(store)
+    studies, rows = quantified(cohort)
     images = [dict(rows[study].sha256) for study in studies]
     training = (maps.split == "train") & np.array([rows[study].status == schema.DONE for study in studies])
     generator = np.random.default_rng([config.seed, 2])
@@ -210,51 +256,21 @@ def _tasks(
     used = {key: value for key, value in asdict(config).items() if key != "studies"}
     value = digest([TRUST_VERSION, maps.digest, maps.sign, used, [[images[at] for at in one] for one in replacement]])
     explain = ExplainConfig(**maps.parameters)
-    cohort = store.path.absolute()
     return [
         TrustTask(
-            store=cohort,
-            folder=models_path(cohort) / maps.name,
+            store=cohort.path.absolute(),
+            folder=cohort.folder(maps.name).path,
             weights_sha256=maps.card.weights_sha256,
             explain=explain,
             trust=config,
             sign=maps.sign,
-            atlas=used_atlas(store),
+            atlas=used_atlas(cohort.store),
             key=GranuleKey(f"trust/{maps.name}", value, at, digest([studies[at], images[at]])[:8]),
             study=studies[at],
             replacement=replacement,
         )
         for at in chosen
     ]
-
-
-def _summary(
-    store: Store,
-    maps: _Maps,
-    labels: npt.NDArray[np.str_],
-    chosen: Sequence[int],
-    rows: Sequence[Row],
-    config: TrustConfig,
-) -> dict[str, Any]:
-    """Join the studies' figures with what other networks say, and keep them with the model's maps."""
-    repeats = _repeats(store, maps)
-    value = digest([[asdict(row) for row in rows], labels[list(chosen)].tolist(), [one.digest for one in repeats]])
-    group = f"relevance/{maps.name}"
-    before = json.loads(store.model_attributes(maps.name).get("trust", "{}"))
-    if before.get("digest") == value:
-        return dict(before["summary"])
-    atlas = store_atlas(store.path.absolute(), used_atlas(store))
-    brain = atlas.mask("whole_brain")
-    chance = {
-        name: float(mask.sum() / brain.sum()) for name, mask in striatal_masks(atlas, config.striatum_margin_mm).items()
-    }
-    compared = compare_repeats(store, [maps, *repeats], labels, chosen, brain)
-    studies = [(str(labels[at]), row.values) for at, row in zip(chosen, rows, strict=True)]
-    summary = summarise(studies, chance, compared)
-    content = {"digest": value, "explain_digest": maps.digest, "parameters": asdict(config), "summary": summary}
-    store.set_attributes({"trust": canonical_json(content)}, group)
-    store.consolidate()
-    return summary
 
 
 def _repeats(store: Store, maps: _Maps) -> list[_Maps]:

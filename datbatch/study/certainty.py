@@ -6,10 +6,10 @@ import json
 import math
 from pathlib import Path
 
+from datbatch.classifier.folder import ModelFolder
 from datbatch.errors import ModelError
 from datbatch.evaluation.certainty import Certainty
 
-EVALUATION_FILE = "evaluation.json"
 _AGAIN = "Call `datbatch evaluate COHORT` again."
 _NOT_EVALUATED = "the model was not evaluated. Call `datbatch evaluate COHORT`."
 _OTHER_WEIGHTS = "the model has other weights than when it was evaluated. Call `datbatch evaluate COHORT` again."
@@ -41,7 +41,7 @@ def read_certainty(model: Path, weights_sha256: str) -> tuple[Certainty | None, 
     ModelError
         When the file is there and cannot be used.
     """
-    path = model / EVALUATION_FILE
+    path = ModelFolder(model).evaluation_file
     if not path.is_file():
         return None, _NOT_EVALUATED
     try:

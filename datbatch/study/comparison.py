@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import StudyFacts
+from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config
 from datbatch.errors import NormalRangeError
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange, measures, reconstruction_class
 from datbatch.norms.covariates import AGE
 from datbatch.study.imaging import imaging_identities
-
-NORMAL_RANGE_FILE = "normal_range.json"
-"""Where the fit stands: in the folder of all models of a cohort, or in that of one model that was taken elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ class Comparison:
 
 def find_normal_range(model: Path) -> Path | None:
     """Look for the normal range in a model's folder, then beside it."""
-    places = (model / NORMAL_RANGE_FILE, model.absolute().parent / NORMAL_RANGE_FILE)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in ModelFolder(model).normal_range_files if place.is_file()), None)
 
 
 def read_normal_range(path: Path, config: Config) -> KeptRange:

@@ -16,6 +16,7 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import StudyFacts
+from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config
 from datbatch.errors import DatbatchError, by_code
 from datbatch.imaging import Binding
@@ -33,8 +34,6 @@ from datbatch.study.space import Space, configured_space, model_space
 
 if TYPE_CHECKING:
     from datbatch.classifier.model import Model
-
-_CARD = "card.json"
 
 
 def explain_study(
@@ -79,7 +78,7 @@ def explain_study(
         if own is None:
             # What is wrong with the card is for the model's reader to say.
             own = Config.from_dict(loading.result().card.config, recorded=True)
-        space = configured_space(own) if config is not None else model_space(folder, own)
+        space = configured_space(own) if config is not None else model_space(ModelFolder(folder), own)
         imaged = image_study("study", [Path(path) for path in paths], own, space=space)
         loaded = loading.result()
     last = imaged.rows["quantify"]
@@ -155,7 +154,7 @@ def _explain(imaged: ImagedStudy, model: Model, config: Config, space: Space) ->
 def _stated_config(folder: Path) -> Config | None:
     """Read the parameters alone from a model's card, before torch is there; None where that fails."""
     try:
-        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        card = json.loads(ModelFolder(folder).card_file.read_text(encoding="utf-8"))
         return Config.from_dict(card["config"], recorded=True)
     except (OSError, ValueError, TypeError, KeyError, DatbatchError):
         return None

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from datbatch import schema
-from datbatch.classifier.model import CARD_FILE, Model, load_model
+from datbatch.classifier.folder import ModelFolder
+from datbatch.classifier.model import Model, load_model
 from datbatch.classifier.network import choose_device
 from datbatch.config import ExplainConfig
 from datbatch.errors import ModelError
@@ -65,7 +66,7 @@ def explain_volumes(
 
 def load_model_once(folder: Path) -> Model:
     """Read a model, kept for what follows in this process until its card is replaced; on the accelerator if any."""
-    card = folder / CARD_FILE
+    card = ModelFolder(folder).card_file
     return _kept(folder.absolute(), card.stat().st_mtime_ns if card.is_file() else 0)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datbatch import schema
+from datbatch.classifier.folder import ModelFolder
 from datbatch.config import KNOWN_BY, Config, QuantifyConfig, canonical_json, digest
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
 from datbatch.imaging import (
@@ -33,9 +34,6 @@ from datbatch.location import Location
 if TYPE_CHECKING:
     # Zarr is loaded where a store is opened: a single study has none, and would wait for it.
     from datbatch.cohort.store import Store
-
-TEMPLATE_FILE, ATLAS_FILE = "template.nii.gz", "atlas.nii.gz"
-"""What a model's folder keeps of a user's own template and atlas."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +144,7 @@ def as_imaged(store: Store, config: Config) -> Config:
     text = store.attributes.get("config")
     if text is None:
         return recorded(config)
-    made = Config.from_dict(json.loads(text), recorded=True)
+    made = Config.from_dict(json.loads(text))
     return replace(
         config,
         archive=made.archive,
@@ -157,16 +155,16 @@ def as_imaged(store: Store, config: Config) -> Config:
     )
 
 
-def keep_in_model(folder: Path, store: Location, config: Config) -> None:
+def keep_in_model(folder: ModelFolder, store: Location, config: Config) -> None:
     """Put a user's own template and atlas beside a model's weights, so that it serves single studies without store."""
     space = store_space(store, config)
     if config.register.template:
-        write_nifti(folder / TEMPLATE_FILE, space.template.data, space.template.affine)
+        write_nifti(folder.template_file, space.template.data, space.template.affine)
     if config.quantify.atlas:
-        write_labels(folder / ATLAS_FILE, space.atlas)
+        write_labels(folder.atlas_file, space.atlas)
 
 
-def model_space(folder: Path, config: Config) -> Space:
+def model_space(folder: ModelFolder, config: Config) -> Space:
     """Give the template and the atlas that a model's studies were normalised and quantified with.
 
     Raises
@@ -176,10 +174,10 @@ def model_space(folder: Path, config: Config) -> Space:
     """
     template, atlas = load_template(), analytic_atlas()
     if config.register.template:
-        template = _of_model(lambda: template_on_grid(read_template(folder / TEMPLATE_FILE)))
+        template = _of_model(lambda: template_on_grid(read_template(folder.template_file)))
         _require_model(_digest(template) == template_digest(config.register.template))
     if config.quantify.atlas:
-        atlas = _of_model(lambda: read_atlas(folder / ATLAS_FILE))
+        atlas = _of_model(lambda: read_atlas(folder.atlas_file))
         _require_model(atlas.digest == atlas_digest(config.quantify))
     return Space(template, atlas)
 

@@ -56,6 +56,8 @@ class TrustTask:
     study: str = field(repr=False)
     replacement: tuple[tuple[int, ...], ...] = field(repr=False)
     """Positions of training studies by class, whose mean replaces flipped regions."""
+    studies: int = 1
+    """How many a task has."""
 
 
 def try_study(task: TrustTask) -> int:

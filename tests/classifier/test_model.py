@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from datbatch.classifier import ModelCard, build_network, load_model, save_model
-from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE
 from datbatch.errors import ModelError
+
+CARD_FILE, WEIGHTS_FILE = "card.json", "model.safetensors"
 
 SHAPE = (10, 11, 10)
 

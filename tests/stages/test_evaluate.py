@@ -15,6 +15,7 @@ from datbatch import schema
 from datbatch.classifier import ModelCard, build_network, load_model, predict, save_model
 from datbatch.cli import main
 from datbatch.cohort.cases import read_evaluation
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.query import choose_model, open_cohort
 from datbatch.cohort.store import Store, models_path
@@ -29,7 +30,6 @@ from datbatch.stages import evaluate as evaluation_run
 from datbatch.stages import site_run
 from datbatch.stages.evaluate import evaluate_cohort
 from datbatch.stages.inference import InferTask, blurred, infer, infer_on_worker
-from datbatch.stages.train import newest_model
 from datbatch.study.certainty import read_certainty
 from datbatch.workers import driver
 
@@ -188,7 +188,7 @@ def test_a_model_that_leaves_a_site_out_is_never_the_newest(cohort: Path) -> Non
     store = Store(cohort)
     store.set_attributes({"part_of": "compact-1"}, "relevance/compact-2")
     store.consolidate()
-    assert newest_model(store) == "compact-1"
+    assert Cohort(store.path).newest_model() == "compact-1"
     assert choose_model(open_cohort(cohort), None) == "compact-1"
 
 

@@ -12,6 +12,7 @@ import xarray
 
 from datbatch import schema
 from datbatch.classifier import assign_split
+from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cli import main
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
@@ -20,7 +21,6 @@ from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
 from datbatch.stages.norms import HEADLINE, fit_norms, mark_norms
 from datbatch.stages.repair import repair_cohort, verify_cohort
-from datbatch.study.comparison import NORMAL_RANGE_FILE
 
 STUDIES, FEW, FAILED, AGELESS, ODD = 160, 2, 3, 4, 1
 """How many there are; a study of a site with few, one without result, one without age, one of another pixel size."""

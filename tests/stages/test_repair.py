@@ -13,7 +13,6 @@ import pytest
 
 from datbatch import schema
 from datbatch.archive import load_or_create_key
-from datbatch.classifier.model import CARD_FILE, WEIGHTS_FILE
 from datbatch.cohort import seal
 from datbatch.cohort.envelope import unwrap
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
@@ -23,7 +22,6 @@ from datbatch.config import Config, canonical_json
 from datbatch.errors import StoreError
 from datbatch.stages.imaging import prepare
 from datbatch.stages.repair import Verified, repair_cohort, verify_cohort
-from datbatch.stages.train import SPLIT_FILE
 from tests.pipeline import run_command
 
 
@@ -249,7 +247,7 @@ def test_a_store_made_before_there_was_a_seal_is_sealed_by_the_next_command(tmp_
 
 
 BESIDE = ["cohort.key", "cohort.linkage.csv", "cohort.manifest.json", "cohort.origin.json"]
-OF_MODEL = [WEIGHTS_FILE, CARD_FILE, SPLIT_FILE]
+OF_MODEL = ["model.safetensors", "card.json", "split.json"]
 
 
 @pytest.mark.parametrize("file", [*BESIDE, *OF_MODEL])

@@ -39,7 +39,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def run_tasks(_: None, function: Callable[[Any], Any], tasks: Any, *, on_record: Any, **__: Any) -> None:
         for task in tasks:
             on_record(function(task))
-            ran.append(function.__name__)
+            ran.append(function.__qualname__)
 
     monkeypatch.setattr(driver, "connect", connect)
     monkeypatch.setattr(driver, "run_tasks", run_tasks)
@@ -76,7 +76,7 @@ def test_a_template_is_built_from_the_normal_studies_and_the_cohort_normalised_w
     before = Store(own_cohort).attributes["stages"]
     said = call()
     assert inline[:2] == ["register_shard", "sum_shard"], "only the second round is done"
-    assert set(inline[2:]) == {"image_granule"}
+    assert set(inline[2:]) == {"Imaging.run"}
     assert said["built"] is True
     assert [one["number"] for one in said["rounds"]] == [1, 2]
     assert said["rounds"][1]["change"] < said["rounds"][0]["change"]

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from datbatch import schema
-from datbatch.classifier.model import ModelCard
+from datbatch.classifier.folder import ModelCard
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config, TrustConfig
@@ -24,6 +24,7 @@ from datbatch.stages import evaluate as evaluation_run
 from datbatch.stages import trust as trust_run
 from datbatch.stages.repair import repair_cohort, verify_cohort
 from datbatch.stages.trust import choose_studies, compare_repeats, try_maps
+from datbatch.workers import driver
 from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
 from tests.stages.trust_figures import ALONE, CHANCE, figures
 
@@ -115,7 +116,7 @@ def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path
     kept = json.loads(Store(tried).model_attributes(name)["trust"])
     assert kept["explain_digest"] == Store(tried).model_attributes(name)["digest"]
     assert kept["parameters"]["flipping_steps"] == 2
-    monkeypatch.setattr(trust_run.driver, "connect", None)
+    monkeypatch.setattr(driver, "connect", None)
     monkeypatch.setattr(trust_run, "summarise", None)
     again = try_maps(tried, Config(trust=SMALL))
     assert again.processed == 0
@@ -129,7 +130,7 @@ def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, t
     def connect(place: str | None, *, workers: int | None, resource: str = IMAGING) -> Any:
         raise LookupError(resource)
 
-    monkeypatch.setattr(trust_run.driver, "connect", connect)
+    monkeypatch.setattr(driver, "connect", connect)
     with pytest.raises(LookupError, match=ACCELERATOR):
         try_maps(tmp_path / "own" / tried.name, Config(trust=replace(SMALL, seed=2)), quiet=True)
     with evaluation_run._cluster("pools.toml", None) as client, pytest.raises(LookupError, match=ACCELERATOR):
@@ -213,7 +214,7 @@ def test_repeats_differ_in_their_seed_alone(tried: Path, monkeypatch) -> None:
 
 def test_a_lost_worker_ends_the_run_with_what_to_do() -> None:
     with pytest.raises(WorkerLostError, match="lost again"):
-        trust_run._lost(None)  # type: ignore[arg-type]
+        trust_run.Trust.on_lost(None, None, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from datbatch.archive import StudyFacts
+from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, QuantifyConfig
 from datbatch.errors import ModelError, NormalRangeError
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange
-from datbatch.study.certainty import EVALUATION_FILE, read_certainty
+from datbatch.study.certainty import read_certainty
 from datbatch.study.comparison import (
-    NORMAL_RANGE_FILE,
     Person,
     compare_study,
     find_normal_range,
@@ -93,7 +93,7 @@ def evaluation(**changes: object) -> str:
 
 
 def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
-    (tmp_path / EVALUATION_FILE).write_text(evaluation())
+    (tmp_path / "evaluation.json").write_text(evaluation())
     found, why_not = read_certainty(tmp_path, "ab")
     assert found is not None
     assert not why_not
@@ -105,10 +105,10 @@ def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
 
 def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> None:
     assert read_certainty(tmp_path, "ab") == (None, "the model was not evaluated. Call `datbatch evaluate COHORT`.")
-    (tmp_path / EVALUATION_FILE).write_text(evaluation())
+    (tmp_path / "evaluation.json").write_text(evaluation())
     assert "other weights" in read_certainty(tmp_path, "trained since")[1]
     few = {"digest": "d", "weights_sha256": "ab", "certainty": [], "too_few": "8 validation studies are too few"}
-    (tmp_path / EVALUATION_FILE).write_text(json.dumps(few))
+    (tmp_path / "evaluation.json").write_text(json.dumps(few))
     found, why_not = read_certainty(tmp_path, "ab")
     assert found is None
     assert why_not.startswith("8 validation studies are too few. Label more studies")
@@ -120,7 +120,7 @@ def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> 
     ["{", "[]", evaluation(margin=None), evaluation(margin=0.7), evaluation(temperature=0.0), evaluation(members=3)],
 )
 def test_a_damaged_evaluation_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / EVALUATION_FILE).write_text(text)
+    (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(ModelError, match="evaluation"):
         read_certainty(tmp_path, "ab")
 
@@ -133,7 +133,7 @@ def model(cohort: Path, tmp_path: Path) -> Path:
     shutil.copytree(folder, own)
     card = json.loads((own / "card.json").read_text())
     members = [{"model": own.name, "weights_sha256": card["weights_sha256"], "temperature": 1.5}]
-    (own / EVALUATION_FILE).write_text(evaluation(members=members))
+    (own / "evaluation.json").write_text(evaluation(members=members))
     imaging = Store(cohort).attributes["stages"]["quantify"]["digest"]
     fitted = KeptRange(kept().fitted, imaging, frozenset())
     (own.parent / NORMAL_RANGE_FILE).write_text(fitted.to_json())

@@ -12,6 +12,7 @@ import xarray
 
 from datbatch import schema
 from datbatch.classifier import load_model
+from datbatch.classifier.folder import ModelFolder
 from datbatch.cohort.query import cohort_atlas, cohort_template, open_cohort
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import KNOWN_BY, Config, QuantifyConfig, RegisterConfig, canonical_json
@@ -135,14 +136,14 @@ def test_a_model_carries_what_its_studies_were_normalised_with(own: Config, tmp_
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(ModelError, match="missing"):
-        model_space(folder, trained)
-    keep_in_model(folder, store.path, trained)
-    found, wanted = model_space(folder, trained), configured_space(own)
+        model_space(ModelFolder(folder), trained)
+    keep_in_model(ModelFolder(folder), store.path, trained)
+    found, wanted = model_space(ModelFolder(folder), trained), configured_space(own)
     np.testing.assert_array_equal(found.template.data, wanted.template.data)
     np.testing.assert_array_equal(found.atlas.masks, wanted.atlas.masks)
     write_template(load_template(), folder / "template.nii.gz")
     with pytest.raises(ModelError, match="not those"):
-        model_space(folder, trained)
+        model_space(ModelFolder(folder), trained)
 
 
 def test_a_bad_file_is_refused_before_anything_is_made(tmp_path: Path, archive: Path) -> None:
