@@ -352,8 +352,9 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cluster", metavar="FILE", help="cluster file (TOML), or a running Dask scheduler's address or scheduler file"
-    )
+        "--cluster", type=_path_or_address, metavar="FILE",
+        help="cluster file (TOML), or a running Dask scheduler's address or scheduler file",
+    )  # fmt: skip
     parser.add_argument("--workers", type=_positive, help="processes of the local cluster (default: one per core)")
 
 
@@ -386,6 +387,10 @@ def _path(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a path, only archive and store may be on S3: {text!r}")
     return Path(text)
+
+
+def _path_or_address(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
 
 
 def _positive(text: str) -> int:

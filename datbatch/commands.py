@@ -38,7 +38,11 @@ class Answer:
 
 def _where(options: argparse.Namespace) -> dict[str, Any]:
     """Give the arguments of every function that runs on a cluster."""
-    return {"cluster": options.cluster, "workers": options.workers, "quiet": options.quiet}
+    return {"cluster": _cluster(options), "workers": options.workers, "quiet": options.quiet}
+
+
+def _cluster(options: argparse.Namespace) -> str | None:
+    return None if options.cluster is None else str(options.cluster)
 
 
 def _config(options: argparse.Namespace, section: str = "", keys: Sequence[str] = ()) -> Config:
@@ -91,7 +95,7 @@ def plan(options: argparse.Namespace) -> Answer:
     config = _config(options)
     started = time.monotonic()
     manifest = prepare(options.archive, options.cohort, config, participants=options.participants, quiet=options.quiet)
-    place = {"cluster": options.cluster, "workers": options.workers, "scan_s": time.monotonic() - started}
+    place = {"cluster": _cluster(options), "workers": options.workers, "scan_s": time.monotonic() - started}
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
     cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -30,5 +30,11 @@ def _complete_paths(parser: argparse.ArgumentParser, files: Any) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _complete_paths(command, files)
-        elif action.type is Path or action.dest == "cluster":
+        elif _gives_path(action.type):
             action.complete = files  # type: ignore[attr-defined]
+
+
+def _gives_path(kind: Any) -> bool:
+    """Tell by its annotation whether what reads an argument gives a path, alone or among others."""
+    given = get_type_hints(kind).get("return") if callable(kind) else None
+    return Path in (given, *get_args(given))

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -157,13 +158,50 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{__version__}]" in text
 
 
+OWN = "own_file"
+
+
+def actions(parser: argparse.ArgumentParser, line: str = "datbatch") -> Iterator[tuple[str, argparse.Action]]:
+    """Give what each command takes, with what is typed before it."""
+    before = line
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                yield from actions(command, f"{line} {name}")
+        elif action.option_strings:
+            yield f"{line} {action.option_strings[-1]}", action
+        else:
+            yield before, action
+            before += " x"
+
+
+def takes_path(action: argparse.Action) -> bool:
+    try:
+        return callable(action.type) and isinstance(action.type(OWN), Path)
+    except (argparse.ArgumentTypeError, ValueError):
+        return False
+
+
 TYPED = {
     "datbatch exp": {"explain", "explore", "export"},
     "datbatch export d": {"dicom"},
     "datbatch train --pre": {"--preset"},
     "datbatch completion f": {"fish"},
+} | {
+    f"{line} own_": {OWN} if takes_path(action) else set()
+    for line, action in actions(build_parser())
+    if action.nargs != 0 and not action.choices
 }
 """What is typed before the tabulator, and what can come of its last word."""
+
+
+def test_every_action_that_takes_a_path_and_no_other_completes_paths() -> None:
+    parser = build_parser()
+    completion_script(parser, "bash")
+    completing = {line: hasattr(action, "complete") for line, action in actions(parser)}
+    assert completing == {line: takes_path(action) for line, action in actions(parser)}
+    paths = {line.removeprefix("datbatch ") for line in completing if completing[line]}
+    assert {"run", "run x", "run --config", "run --participants", "run --cluster", "study --model"} <= paths
 
 
 @pytest.fixture
@@ -173,11 +211,12 @@ def completion(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         pytest.skip(f"this machine has no {request.param}")
     path = tmp_path / f"datbatch.{request.param}"
     path.write_text(completion_script(build_parser(), request.param))
+    (tmp_path / OWN).touch()
     return path
 
 
 @pytest.mark.parametrize("completion", ["bash"], indirect=True)
-def test_a_real_bash_completes_commands_formats_and_options(completion: Path) -> None:
+def test_a_real_bash_completes_commands_formats_options_and_paths(completion: Path) -> None:
     press_tab = """
         source datbatch.bash
         tab() {
@@ -192,17 +231,18 @@ def test_a_real_bash_completes_commands_formats_and_options(completion: Path) ->
 
 
 @pytest.mark.parametrize("completion", ["fish"], indirect=True)
-def test_a_real_fish_completes_commands_formats_and_options(completion: Path) -> None:
-    for line, words in TYPED.items():
-        done = subprocess.run(
-            ["fish", "--no-config", "-c", f"source {completion}; complete -C '{line}'"],
-            env=os.environ | {"HOME": str(completion.parent)}, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert {told.split("\t")[0] for told in done.stdout.splitlines()} == words
+def test_a_real_fish_completes_commands_formats_options_and_paths(completion: Path) -> None:
+    press_tab = "".join(f"; echo ':'; complete -C '{line}'" for line in TYPED)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {completion}{press_tab}"], cwd=completion.parent,
+        env=os.environ | {"HOME": str(completion.parent)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = done.stdout.split(":\n")[1:]
+    assert [{word.split("\t")[0] for word in words.splitlines()} for words in told] == list(TYPED.values())
 
 
 @pytest.mark.parametrize("completion", ["zsh"], indirect=True)
-def test_a_real_zsh_completes_commands_formats_and_options(completion: Path) -> None:
+def test_a_real_zsh_completes_commands_formats_options_and_paths(completion: Path) -> None:
     # It completes at a terminal alone.
     terminal, far_end = pty.openpty()
     zsh = subprocess.Popen(
@@ -226,8 +266,8 @@ def test_a_real_zsh_completes_commands_formats_and_options(completion: Path) -> 
             # Ctrl-U empties the line again.
             answer = told(f"{line}\t\x15")
             listed = set(re.findall(r"^(\S+) +-- ", answer, flags=re.MULTILINE))
-            filled_in = {word for word in words if f"{line.rsplit(' ', 1)[0]} {word} " in answer}
-            assert listed | filled_in == words
+            filled_in = {word for word in words | {OWN} if f"{line.rsplit(' ', 1)[0]} {word} " in answer}
+            assert listed | filled_in == words, line
     finally:
         zsh.kill()
         zsh.wait()

@@ -32,7 +32,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py
 ONE_DOOR = {
     "zarr": {f"cohort/{name}.py" for name in ("store", "layout", "shard")},
     "obstore": {"location.py"},
-    "distributed": {f"workers/{name}.py" for name in ("driver", "pools", "running_cluster", "group")},
+    "distributed": {f"workers/{name}.py" for name in ("driver", "pools", "group")},
 }
 ARRAYS_ONLY = {"archive", "imaging", "simulation", "classifier", "relevance", "norms", "evaluation"}
 FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}

@@ -40,7 +40,7 @@ from datbatch.stages.scanning import scan_losable
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.space import configured_space, recorded, write_space
 from datbatch.workers import driver
-from datbatch.workers.memory import return_memory
+from datbatch.workers.losable import return_memory
 
 ATTEMPTS = 3
 """Times that a granule whose worker was lost is tried again before its run ends with an error."""

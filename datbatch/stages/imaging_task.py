@@ -17,8 +17,7 @@ from datbatch.errors import StorageError, WorkerLostError
 from datbatch.location import Location
 from datbatch.study.imaging import ImagedStudy, image_study
 from datbatch.study.space import store_space
-from datbatch.workers.losable import LOST, call_losable
-from datbatch.workers.memory import keep_memory
+from datbatch.workers.losable import LOST, call_losable, keep_memory
 
 
 @dataclass(frozen=True)

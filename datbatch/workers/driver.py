@@ -27,9 +27,7 @@ from datbatch.errors import (
 from datbatch.location import failure_of_storage
 from datbatch.progress import Progress
 from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
-from datbatch.workers.dask_settings import SETTINGS
-from datbatch.workers.pools import started
-from datbatch.workers.running_cluster import connect_running
+from datbatch.workers.pools import SETTINGS, connect_running, started
 
 TASKS_PER_WORKER = 2
 WORKERS_PER_DEVICE = 4

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import importlib
 import os
+import pickle
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from datbatch.config import LimitsConfig
 from datbatch.errors import (
@@ -31,8 +37,6 @@ from datbatch.errors import (
     TimeExceededError,
     WorkerLostError,
 )
-from datbatch.workers.channel import Channel
-from datbatch.workers.memory import keep_memory
 
 DEATHS = 3
 """Times in a row that an item may end its process before it is given up: others kill processes, too."""
@@ -42,6 +46,12 @@ GRACE_SECONDS = 5.0
 """How long the process outlives its time before it ends by itself."""
 LOST = (WorkerLostError, TimeExceededError, MemoryExceededError)
 """What can become of an item that was too much for its process."""
+_SIZE = struct.Struct("<Q")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Names of the allocator's parameters in glibc's malloc.h."""
+KEPT_BYTES = 1 << 30
+LARGEST_KEPT_BYTES = 1 << 25
+"""The most that glibc takes for blocks that it does not return at once."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -208,6 +218,68 @@ class LosableMap:
             self._idle.append(process)
 
 
+class Channel:
+    """One end of a socket between two processes of one machine, which trust each other: what comes is unpickled.
+
+    An array's bytes go straight into the receiver's memory. `multiprocessing.connection` copies them four times on the
+    way, which took 2.5 ms of the 150 that a study takes (`benchmarks/throughput.py`).
+
+    Parameters
+    ----------
+    end : socket
+        Connected to the other end; the channel owns it.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    def send(self, value: Any) -> None:
+        """Send an object.
+
+        Raises
+        ------
+        ConnectionError
+            When the other end is closed.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+        sizes = [len(parts), *(part.nbytes for part in parts)]
+        self._socket.sendall(b"".join(map(_SIZE.pack, sizes)))
+        for part in parts:
+            self._socket.sendall(part)
+
+    def receive(self, patience_seconds: float | None = None) -> Any:
+        """Wait for an object and give it; its arrays are writable and its own.
+
+        Raises
+        ------
+        TimeoutError
+            When nothing came for so long; the rest of what was on its way makes the channel useless.
+        EOFError, ConnectionError
+            When the other end is closed.
+        """
+        self._socket.settimeout(patience_seconds)
+        (count,) = _SIZE.unpack(self._take(_SIZE.size))
+        sizes = [size for (size,) in _SIZE.iter_unpack(self._take(count * _SIZE.size))]
+        pickled, *buffers = [self._take(size) for size in sizes]
+        return pickle.loads(pickled, buffers=buffers)
+
+    def close(self) -> None:
+        """Close this end; the other one sees it."""
+        self._socket.close()
+
+    def _take(self, size: int) -> memoryview:
+        taken = np.empty(size, dtype=np.uint8).data
+        left = taken
+        while len(left):
+            count = self._socket.recv_into(left)
+            if not count:
+                raise EOFError
+            left = left[count:]
+        return taken
+
+
 def _serve(channel: Channel, seconds: float) -> None:
     """Answer until nobody asks any more."""
     while True:
@@ -233,6 +305,28 @@ def _serve(channel: Channel, seconds: float) -> None:
             error = InternalError(f"unforeseen {type(unforeseen).__name__}")
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         channel.send((result, error))
+
+
+@cache
+def keep_memory() -> None:
+    """Tell the allocator of this process to keep what is freed, where it is glibc's; elsewhere nothing is changed.
+
+    Dask tells its workers, and so their children, to give all of it back at once. Fetching it anew, page by page, took
+    as long as the imaging itself, and as long as writing in the worker (`benchmarks/throughput.py`).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        tell = ctypes.CDLL(None).mallopt
+        tell(_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+        tell(_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def return_memory() -> None:
+    """Give back what is free, where the allocator is glibc's: between small blocks in use it would be kept.
+
+    The driver calls it between phases that need much for a moment, so that their needs do not add up.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _be_modest(gigabytes: float) -> None:

@@ -13,14 +13,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from datbatch.cohort.record import SILENT_SECONDS, outcome_of
 from datbatch.cohort.runs import Runs
-from datbatch.cohort.store import Store, key_path
+from datbatch.cohort.store import Store
 from datbatch.stages.repair import verify_cohort
+from tests.faults.conftest import with_key_of
 from tests.pipeline import assert_same_content, imaging_content, run_command, start_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
@@ -53,9 +55,7 @@ def test_a_clock_that_jumps_changes_nothing(
     set_clock(-86_400)
     told = subprocess.run(["date", "+%s"], capture_output=True, text=True, check=True).stdout
     assert abs(time.time() - 86_400 - int(told)) < 5, "the clock was not set: nothing was tried"
-    own = tmp_path / "store" / "cohort.zarr"
-    own.parent.mkdir()
-    shutil.copy(key_path(cheap_whole), key_path(own))
+    own = with_key_of(cheap_whole, tmp_path / "store" / "cohort.zarr")
     process = start_command("run", archive, own, "--config", config, "--workers", 2)
     for seconds in range(-86_400, 400 * JUMP_SECONDS, JUMP_SECONDS):
         set_clock(seconds)
@@ -83,7 +83,5 @@ def test_a_clock_that_jumps_changes_nothing(
 def test_a_killed_command_counts_as_lost_whatever_became_of_the_clock(
     monkeypatch: pytest.MonkeyPatch, jump_seconds: float
 ) -> None:
-    from datetime import UTC, datetime, timedelta
-
     last = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 5 + jump_seconds)
     assert outcome_of({"outcome": "running", "last_sign": last.isoformat()}) == "lost"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from datbatch.cohort.store import key_path
 from datbatch.stages.repair import verify_cohort
+from tests.faults.conftest import with_key_of
 from tests.pipeline import assert_same_content, call_command, imaging_content, run_command
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
@@ -67,8 +67,7 @@ def test_a_quota_is_named_and_loses_nothing(
     limited: tuple[Path, Callable[[str], None]], archive: Path, cheap_whole: Path, config: Path
 ) -> None:
     place, set_quota = limited
-    own = place / "cohort.zarr"
-    shutil.copy(key_path(cheap_whole), key_path(own))
+    own = with_key_of(cheap_whole, place / "cohort.zarr")
     set_quota("1300k")
     refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
     assert "quota" in refused["reason"].lower()
@@ -89,9 +88,8 @@ def test_a_quota_is_named_and_loses_nothing(
 def test_a_full_disk_and_a_quota_lose_nothing(
     disk: Path, archive: Path, cheap_whole: Path, config: Path, short: str
 ) -> None:
-    own = disk / "cohort.zarr"
     assert mount(disk, f"remount,{short}")
-    shutil.copy(key_path(cheap_whole), key_path(own))
+    own = with_key_of(cheap_whole, disk / "cohort.zarr")
     refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
     assert refused["error"] in ("store-unusable", "system")
     assert "No space left" in refused["reason"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from datbatch.cohort.store import key_path
+from tests.faults.conftest import with_key_of
 from tests.pipeline import (
     assert_same_content,
     granules_done,
@@ -44,10 +43,9 @@ def uninterrupted(shared_folder: Path, archive: Path) -> Path:
 
 def fresh_store(tmp_path: Path, uninterrupted: Path) -> tuple[Path, Path]:
     """Give the path of a store that will get the same pseudonyms, and its parameter file."""
-    cohort, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
-    shutil.copy(key_path(uninterrupted), key_path(cohort))
+    config = tmp_path / "config.toml"
     config.write_text(CONFIG)
-    return cohort, config
+    return with_key_of(uninterrupted, tmp_path / "cohort.zarr"), config
 
 
 def worker_processes(driver: int) -> list[psutil.Process]:

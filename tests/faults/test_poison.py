@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort.store import Store, key_path, linkage_path
+from datbatch.cohort.store import Store, linkage_path
 from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
+from tests.faults.conftest import with_key_of
 from tests.pipeline import PROGRAM, config_text, imaging_content, run_command
 
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -23,10 +23,9 @@ CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "
 def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(
     tmp_path: Path, archive: Path, cohort: Path
 ) -> None:
-    own, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
+    own, config = with_key_of(cohort, tmp_path / "cohort.zarr"), tmp_path / "config.toml"
     # One granule for all; a limit that a busy machine does not reach with a sound study.
     config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 12.0, "study_gb": 1.0}))
-    shutil.copy(key_path(cohort), key_path(own))
     expected, files = imaging_content(cohort), read_linkage(linkage_path(cohort))
     done = [str(s) for s, state in zip(expected["study"], expected["status"], strict=True) if state == schema.DONE]
     victims = dict(zip(CODES, done, strict=False))

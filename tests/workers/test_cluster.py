@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from datbatch.cohort.store import key_path
-from datbatch.workers import running_cluster
+from datbatch.workers import pools
+from tests.faults.conftest import with_key_of
 from tests.pipeline import assert_same_content, call_command, config_text, imaging_content, run_command
 
 DASK = str(Path(sys.executable).parent / "dask")
@@ -43,8 +42,7 @@ def worker(scheduler_file: Path, *more: str) -> subprocess.Popen[bytes]:
 def test_a_running_cluster_gives_the_bits_of_a_local_one(
     tmp_path: Path, scheduler_file: Path, archive: Path, cohort: Path
 ) -> None:
-    own = tmp_path / "cohort.zarr"
-    shutil.copy(key_path(cohort), key_path(own))
+    own = with_key_of(cohort, tmp_path / "cohort.zarr")
     config = tmp_path / "config.toml"
     config.write_text(config_text())
     plain = worker(scheduler_file)
@@ -60,7 +58,7 @@ def test_a_running_cluster_gives_the_bits_of_a_local_one(
 
 
 def test_an_address_without_a_scheduler_is_a_clear_error(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_cluster, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(pools, "ANSWER_SECONDS", 1.0)
     nobody = ("--cluster", "tcp://127.0.0.1:9")
     assert call_command("explain", cohort, "--model", "none", *nobody, expect=1)["error"] == "model-unusable"
     answer = call_command("train", cohort, "--epochs", "7", *nobody, expect=2)

@@ -10,7 +10,7 @@ import pytest
 from datbatch.errors import ConfigurationError, ExposedFileError
 from datbatch.workers import driver
 from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, Pool, read_cluster_file
-from datbatch.workers.launchers import Queue, Start
+from datbatch.workers.pools import job_specs
 
 CONFIGURATIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*/*.toml"))
 POOLS = """kind = "slurm"
@@ -112,8 +112,10 @@ def test_a_job_asks_for_what_its_pool_says(kind: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/there")
     pool = Pool("gpu", (ACCELERATOR,), workers=2, cores=8, memory="64GB", walltime="01:00:00", queue="long",
                 account="lab", directives=("--gres=gpu:1",), prologue=("module load cuda",))  # fmt: skip
-    script = Queue(Start("tls://a:1", None, "ib0", "/venv/python", tmp_path), kind).job(pool, "gpu.1").job_script()
-    asked = ("long", "lab", "--gres=gpu:1", "module load cuda", "01:00:00", "--nworkers 2", "--interface ib0")
+    described, network = ClusterFile(kind, (pool,), python="/venv/python"), ["--tls-key", "key.pem"]
+    (spec,) = job_specs(described, pool, tmp_path, network)
+    script = spec["cls"]("tls://a:1", name="gpu.1", **spec["options"]).job_script()
+    asked = ("long", "lab", "--gres=gpu:1", "module load cuda", "01:00:00", "--nworkers 2", "--tls-key key.pem")
     worker = ("/venv/python -m distributed.cli.dask_worker tls://a:1", "accelerator=1", "--lifetime 3000s")
     for wanted in (*asked, *worker):
         assert wanted in script

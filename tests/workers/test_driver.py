@@ -73,13 +73,16 @@ def test_what_a_worker_could_not_write_is_named_without_its_path(client: Client)
     assert "DOE" not in str(caught.value)
 
 
+def listening() -> set[str]:
+    """Give the addresses that this process and its children listen on."""
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+
+
 def test_two_local_clusters_stand_side_by_side_and_listen_on_the_loopback_interface_alone(client: Client) -> None:
     with driver.connect(workers=1) as other:
         assert other.scheduler.address != client.scheduler.address
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = [c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
-    assert listening
-    assert set(listening) == {"127.0.0.1"}
+        assert listening() == {"127.0.0.1"}
 
 
 def granule(tmp_path: Path, studies: int) -> ImagingTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
+from datbatch.workers.pools import worker_environment
 
 MANIFESTS = Path(__file__).parents[2] / "cluster" / "kubernetes"
 
@@ -45,3 +47,11 @@ def test_pools_are_told_apart_and_all_that_is_said_between_them_is_encrypted() -
         assert {"name": "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "value": "true"} in container["env"]
     told = next(d["data"]["cluster.toml"] for d in documents() if d["kind"] == "ConfigMap")
     assert tomllib.loads(told) == tomllib.loads((MANIFESTS / "cluster.toml").read_text())
+
+
+def test_workers_on_kubernetes_are_told_the_same() -> None:
+    manifest = (MANIFESTS / "cluster.yaml").read_text()
+    for line in worker_environment():
+        name, value = shlex.split(line)[1].split("=", 1)
+        # The processors' workers take the scheduler's list.
+        assert manifest.count(f'{{name: {name}, value: "{value}"}}') == 2

@@ -97,6 +97,11 @@ def test_a_job_cancelled_and_a_node_drained_in_the_middle_change_no_byte(
         said("scontrol", "update", f"nodename={node()}", "state=drain", "reason=test")
         said("scancel", *first)
         wait_until(lambda: len(jobs("datbatch-cpu", "PENDING")) == 2, "the cancelled jobs were not replaced")
+        waiting = jobs("datbatch-cpu", "PENDING")
+        said("scancel", waiting[0])
+        wait_until(
+            lambda: set(jobs("datbatch-cpu", "PENDING")) > {waiting[1]}, "one that still waited was not replaced"
+        )
         assert process.poll() is None
         said("scontrol", "update", f"nodename={node()}", "state=resume")
         wait_until(lambda: process.poll() is not None, "the run did not end")
