@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.classifier.split import encode_labels
+from datbatch.cohort.attributes import stored_card
 from datbatch.config import digest
 from datbatch.evaluation.cases import Cases
 from datbatch.norms.measures import measures
@@ -36,7 +37,7 @@ def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cas
     model : str
         Name of the model.
     attributes : mapping
-        Of the model's group: its card holds the orientation of relevance.
+        Of the model's group.
     """
     group = f"relevance/{model}"
     pseudonyms = column("study", "")
@@ -55,7 +56,7 @@ def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cas
         found: Any = numbers(name, of)
         return np.full(studies, np.nan) if found is None else np.asarray(found[(slice(None), *at)])
 
-    orientation = json.loads(attributes["card"]).get("orientation") or {}
+    orientation = stored_card(attributes).get("orientation") or {}
     cut = orientation.get("threshold")
     tables = [numbers(name) for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")]
     regional = np.empty((studies, 0))

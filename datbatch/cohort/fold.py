@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.classifier.split import encode_labels
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
+from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
 
+_PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
+_HOTTEST = schema.STATISTICS.index("hottest_mean")
 OUTCOME = ("status", "error_code", "error_stage", "error_reason")
 """Columns of what became of a study."""
 
@@ -73,6 +78,48 @@ def value_columns(
     for row in rows:
         columns.add_values(row)
     return columns.arrays
+
+
+def explained_columns(
+    studies: Sequence[str],
+    rows: Iterable[Row],
+    split: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    usual: Mapping[str, Any] | None,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrange what a model says of each study, and learn from it what a sign of its relevance means.
+
+    Parameters
+    ----------
+    studies : sequence of str
+        Pseudonyms in the store's order.
+    rows : iterable of Row
+        Of the stage that explains.
+    split : ndarray of str, shape (study,)
+        The model's set of each study.
+    labels : ndarray of str, shape (study,)
+        negative, positive or empty.
+    usual : mapping, optional
+        The orientation that holds as long as too few studies are explained: the one of training.
+
+    Returns
+    -------
+    columns : dict of str to ndarray, shape (study, ...)
+        All columns of the model's table.
+    orientation : dict
+        As `relevance.Orientation`.
+    """
+    columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)
+    columns["split"] = split
+    putamen = columns["regional"][:, _PUTAMEN, _HOTTEST]
+    truth = encode_labels(labels)
+    watched = orienting_studies(np.where(np.isfinite(putamen), split, ""), truth)
+    both = np.unique(truth[watched]).size == len(schema.LABELS)
+    learned = asdict(learn_orientation(putamen[watched], truth[watched])) if both else dict(usual or {})
+    if learned:
+        oriented, calls = learned["sign"] * putamen, encode_labels(columns["predicted"])
+        columns["inconsistent"] = (columns["predicted"] != "") & inconsistent(oriented, calls, learned["threshold"])
+    return columns, learned
 
 
 def pending_outcomes(studies: Sequence[str]) -> Columns:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,14 +66,6 @@ def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
     ]
     # Of equally old models the last by name, so that the choice is always the same.
     return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
-
-
-def json_attribute(attributes: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    """Give a JSON object kept in an attribute; an empty one where there is none."""
-    value = attributes.get(name)
-    if isinstance(value, str) and value:
-        value = json.loads(value)
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def cohort_atlas(cohort: xarray.DataTree) -> Atlas:

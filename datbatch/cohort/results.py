@@ -11,7 +11,8 @@ import numpy.typing as npt
 import xarray
 
 from datbatch import schema
-from datbatch.cohort.query import choose_model, json_attribute
+from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.query import choose_model
 from datbatch.errors import CorruptStoreError, StoreError
 
 Floats = npt.NDArray[np.float64]
@@ -181,7 +182,7 @@ class ResultsReader:
             self._ranges = _tables(_group(cohort, schema.NORMAL_RANGE), schema.NORMAL_RANGE_TABLE)
         if self._chosen is not None:
             group = _group(cohort, f"relevance/{self._chosen}")
-            self._explained, self._card = _tables(group, schema.RELEVANCE_TABLE), json_attribute(group.attrs, "card")
+            self._explained, self._card = _tables(group, schema.RELEVANCE_TABLE), stored_card(group.attrs)
 
     def study(self, index: int) -> str:
         """Give the pseudonym of a study."""

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.cohort import seal
-from datbatch.cohort.fold import OUTCOME, Columns, pending_outcomes
+from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.fold import OUTCOME, Columns, explained_columns, pending_outcomes, value_columns
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.seal import METADATA, RUNS
@@ -212,6 +213,8 @@ def _table_damages(
         unknown = np.fromiter(lost.get(stage, ()), dtype=np.intp)
         kind = _compare_column(store, name, expected.get(name, wanted), unknown)
         damages += [Damage(name, "", kind, None)] if kind else []
+    if not lost and not damages:
+        damages += _orientation_damages(store)
     for variable in (schema.ATLAS, schema.TEMPLATE):
         if variable.name in named or not store.has_image(variable):
             continue
@@ -240,16 +243,34 @@ def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None
         known |= set(OUTCOME)
     yield from _unknown("", schema.STUDY_TABLE, known)
     for model in store.models:
-        stage, digest = f"explain/{model}", store.model_attributes(model).get("digest")
-        # Whether a map is inconsistent, and the split, follow from more than the ledger.
-        told = [v for v in schema.RELEVANCE_TABLE if digest and v.name not in ("inconsistent", "split")]
-        columns = Columns(told, studies)
-        for row in ledger.rows(ledger.keys(stage, digest) if digest else ()):
-            columns.add_values(row)
-        yield from ((f"relevance/{model}/{name}", values, stage) for name, values in columns.arrays.items())
-        yield from _unknown(f"relevance/{model}/", schema.RELEVANCE_TABLE, columns.arrays.keys())
+        told = {} if "digest" not in store.model_attributes(model) else _explained(store, ledger, model)[0]
+        yield from ((f"relevance/{model}/{name}", values, f"explain/{model}") for name, values in told.items())
+        yield from _unknown(f"relevance/{model}/", schema.RELEVANCE_TABLE, told)
     if store.has_normal_range:
         yield from _unknown(f"{schema.NORMAL_RANGE}/", schema.NORMAL_RANGE_TABLE, ())
+
+
+def _explained(store: Store, ledger: Ledger, model: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Give a model's columns and orientation as they follow from the ledger, and from split and labels."""
+    attributes = store.model_attributes(model)
+    rows = list(ledger.rows(ledger.keys(f"explain/{model}", attributes["digest"])))
+    try:
+        split, labels = store.read_table("split", f"relevance/{model}"), store.read_table("label")
+    except (ValueError, RuntimeError, OSError):
+        told = [v for v in schema.RELEVANCE_TABLE if v.name not in ("inconsistent", "split")]
+        return value_columns(told, store.studies, rows), {}
+    return explained_columns(store.studies, rows, split, labels, stored_card(attributes).get("orientation"))
+
+
+def _orientation_damages(store: Store) -> list[Damage]:
+    """Find models whose sign is not the one that their maps tell."""
+    damages = []
+    for model in store.models:
+        attributes = store.model_attributes(model)
+        learned = _explained(store, Ledger(store.path), model)[1] if "digest" in attributes else {}
+        if learned and learned != stored_card(attributes).get("orientation"):
+            damages.append(Damage(f"relevance/{model}", "", "changed", None))
+    return damages
 
 
 def _unknown(

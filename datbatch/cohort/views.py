@@ -6,7 +6,8 @@ import numpy as np
 import xarray
 
 from datbatch import schema
-from datbatch.cohort.query import as_acquired, choose_model, json_attribute
+from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.query import as_acquired, choose_model
 from datbatch.errors import ModelError
 
 PATIENT_SIDES = ("left", "right")
@@ -58,7 +59,7 @@ def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
 
 
 def orientation(group: xarray.Dataset) -> dict[str, float]:
-    """Give what a model's card says of the sign of its relevance; see `relevance.orienting_studies`.
+    """Give what the sign of a model's relevance means; see `relevance.orienting_studies`.
 
     Returns
     -------
@@ -67,8 +68,8 @@ def orientation(group: xarray.Dataset) -> dict[str, float]:
         the studies that it was learned from (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing
         else known.
     """
-    card = json_attribute(group.attrs, "card")
-    return {"sign": 1.0, **{name: float(value) for name, value in card.get("orientation", {}).items()}}
+    card = stored_card(group.attrs)
+    return {"sign": 1.0, **{name: float(value) for name, value in (card.get("orientation") or {}).items()}}
 
 
 def by_side(table: xarray.DataArray, mirrored: xarray.DataArray | None = None) -> xarray.DataArray:

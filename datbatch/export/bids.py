@@ -17,7 +17,8 @@ import pandas as pd
 import xarray
 
 from datbatch import __version__, schema
-from datbatch.cohort.query import choose_model, cohort_atlas, json_attribute
+from datbatch.cohort.attributes import json_attribute
+from datbatch.cohort.query import choose_model, cohort_atlas
 from datbatch.cohort.results import StudyResults, positions
 from datbatch.export.frames import FRAME_WORDS, IPSILATERAL_LEFT, OWN_SPACE, Frame
 from datbatch.export.nifti import NOTICE, write_image

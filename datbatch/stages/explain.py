@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from datbatch import schema
-from datbatch.classifier import encode_labels
+from datbatch.cohort.attributes import stored_card
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import value_columns
+from datbatch.cohort.fold import explained_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
-from datbatch.config import Config, ExplainConfig, digest
+from datbatch.config import Config, ExplainConfig, canonical_json, digest
 from datbatch.errors import ModelError
 from datbatch.location import Location
 from datbatch.progress import Progress
-from datbatch.relevance import check_rules, inconsistent, learn_orientation, orienting_studies
+from datbatch.relevance import check_rules
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.imaging import EXPLAIN_VERSION
-from datbatch.study.relevance import HOTTEST, PUTAMEN, explain_volumes, load_model_once
+from datbatch.study.relevance import explain_volumes, load_model_once
 from datbatch.study.space import store_atlas, used_atlas
 
 STUDIES_TOGETHER = 8
@@ -187,29 +187,18 @@ class Explain(Stage[ExplainTask, ExplainRecord]):
         progress.advance(record.explained)
 
     def fold(self, *, complete: bool) -> None:
-        """Write the model's tables; what a sign means is learned from the rows of `orienting_studies`."""
+        """Write the model's tables, and what a sign of these maps means."""
         store, group, card = self.cohort.store, f"relevance/{self.model}", self.card
         studies = store.studies
         rows = self.cohort.ledger.rows([task.key for task in self._tasks], discard=True)
         # The split stands beside the model: a later split of a grown cohort is another.
-        split = self.cohort.folder(self.model).split()
-        columns = value_columns(schema.RELEVANCE_TABLE, studies, rows)
-        columns["split"] = np.asarray([split.get(study, "") for study in studies], dtype=object)
-        putamen = columns["regional"][:, PUTAMEN, HOTTEST]
-        labels = encode_labels(store.read_table("label"))
-        known = np.isfinite(putamen)
-        watched = orienting_studies(np.where(known, columns["split"], ""), labels)
-        if np.unique(labels[watched]).size == len(schema.LABELS):
-            card = replace(card, orientation=asdict(learn_orientation(putamen[watched], labels[watched])))
-        assert card.orientation is not None
-        explained = columns["predicted"] != ""
-        columns["inconsistent"] = explained & inconsistent(
-            card.orientation["sign"] * putamen, encode_labels(columns["predicted"]), card.orientation["threshold"]
-        )
+        parts = self.cohort.folder(self.model).split()
+        split = np.asarray([parts.get(study, "") for study in studies], dtype=object)
+        columns, learned = explained_columns(studies, rows, split, store.read_table("label"), card.orientation)
         store.write_table(columns, group)
-        store.set_attributes({"card": card.to_json()}, group)
+        store.set_attributes({"orientation": canonical_json(learned)}, group)
         store.consolidate()
-        self.explained = int(explained.sum())
+        self.explained = int((columns["predicted"] != "").sum())
 
 
 @writes
@@ -250,4 +239,7 @@ def add_model(cohort: Cohort, name: str) -> None:
     }
     if name not in cohort.store.models:
         attributes["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    elif "orientation" not in (before := cohort.store.model_attributes(name)):
+        # A store of an earlier version has what its maps mean in this copy of the card alone.
+        attributes["orientation"] = canonical_json(stored_card(before).get("orientation") or {})
     cohort.store.add_model(name, attributes)

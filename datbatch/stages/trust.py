@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.classifier.folder import ModelCard
+from datbatch.cohort.attributes import stored_card
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey
 from datbatch.cohort.lock import writes
@@ -227,7 +228,7 @@ def _read_maps(store: Store, name: str) -> _Maps:
         raise ModelError("the model has explained no study yet", "Call `datbatch explain COHORT` first.")
     if attributes.get("stale"):
         raise ModelError("the model's maps explain earlier uptake", "Call `datbatch train` and `datbatch explain`.")
-    card = ModelCard.from_json(attributes["card"])
+    card = ModelCard.from_json(canonical_json(stored_card(attributes)))
     if card.shape != schema.SHAPE:
         raise GridMismatchError(f"the model is for the grid {card.shape}, the store has {schema.SHAPE}")
     sign = 1 if card.orientation is None else int(card.orientation["sign"])

@@ -9,7 +9,8 @@ import pytest
 
 from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort.query import choose_model, json_attribute
+from datbatch.cohort.attributes import json_attribute
+from datbatch.cohort.query import choose_model
 from datbatch.errors import by_code
 from datbatch.report.cohort.classification import (
     PAPER_NETWORK,

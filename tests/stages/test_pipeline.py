@@ -14,11 +14,13 @@ import xarray
 
 from datbatch import schema
 from datbatch.archive import read_linkage
+from datbatch.cohort import views
 from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
-from datbatch.config import QuantifyConfig
+from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
 from datbatch.stages.origin import manifest_path, origin_path
+from datbatch.stages.repair import repair_cohort, verify_cohort
 from datbatch.stages.scanning import scan_cache_path
 from tests.pipeline import (
     STUDIES,
@@ -191,6 +193,22 @@ def test_another_start_of_relevance_explains_again_without_training(own_cohort: 
     after = xarray.open_datatree(own_cohort, engine="zarr")[f"relevance/{answer['model']}"]
     xarray.testing.assert_equal(after.probability, before[f"relevance/{answer['model']}"].probability)
     assert not after["map"].equals(before[f"relevance/{answer['model']}"]["map"])
+    # The sign belongs to these maps: the command that trains them, called again, leaves it as it is.
+    meaning, maps = views.orientation(after.to_dataset()), after.load()
+    usual = ("--config", own_cohort.parent / "config.toml")
+    assert call_command("train", own_cohort, *usual)["trained"] is False
+    again = xarray.open_datatree(own_cohort, engine="zarr")[f"relevance/{answer['model']}"]
+    assert views.orientation(again.to_dataset()) == meaning
+    xarray.testing.assert_equal(again.regional, maps.regional)
+    assert verify_cohort(own_cohort, quiet=True).damages == []
+    turned = {**meaning, "sign": -meaning["sign"]}
+    store = Store(own_cohort)
+    store.set_attributes({"orientation": canonical_json(turned)}, f"relevance/{answer['model']}")
+    store.consolidate()
+    (damage,) = verify_cohort(own_cohort, quiet=True).damages
+    assert damage.array == f"relevance/{answer['model']}"
+    assert repair_cohort(own_cohort, workers=1, quiet=True).unmended == {}
+    assert verify_cohort(own_cohort, quiet=True).damages == []
 
 
 def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort: Path, archive: Path) -> None:

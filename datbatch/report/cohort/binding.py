@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from datbatch import schema
-from datbatch.cohort.query import json_attribute
+from datbatch.cohort.attributes import json_attribute
 from datbatch.evaluation.estimates import Proportion
 from datbatch.norms.warnings import WARNINGS
 from datbatch.report.cohort.binding_charts import binding_ratios, normal_range_chart

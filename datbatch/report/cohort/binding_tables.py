@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from datbatch import schema
-from datbatch.cohort.query import json_attribute
+from datbatch.cohort.attributes import json_attribute
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.norms.measures import measures

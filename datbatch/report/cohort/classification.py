@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from datbatch import schema
-from datbatch.cohort.query import json_attribute
+from datbatch.cohort.attributes import stored_card
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import youden_cut
@@ -76,7 +76,7 @@ def read_model(cohort: xr.DataTree, name: str) -> Model:
         From `choose_model`.
     """
     group = cohort[f"relevance/{name}"].dataset  # type: ignore[union-attr]
-    card = json_attribute(group.attrs, "card")
+    card = stored_card(group.attrs)
     orientation = card.get("orientation") or {}
     sign = float(orientation.get("sign", 1.0))
     regional = group["regional"].values[:, schema.REGIONS.index("putamen_ipsilateral")]

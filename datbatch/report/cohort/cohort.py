@@ -8,7 +8,7 @@ import pandas as pd
 
 from datbatch import schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort.query import json_attribute
+from datbatch.cohort.attributes import json_attribute
 from datbatch.config import digest
 from datbatch.evaluation.estimates import wilson
 from datbatch.report.cohort import flow as diagram

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from datbatch.cohort.query import json_attribute
+from datbatch.cohort.attributes import json_attribute
 from datbatch.evaluation.trust import FEW, sentences
 from datbatch.report.cohort.contents import Explained
 from datbatch.report.cohort.trust_charts import trust_plate

@@ -11,7 +11,8 @@ import xarray
 
 from datbatch import schema
 from datbatch.archive import Acquisition, read_linkage, read_study
-from datbatch.cohort.query import choose_model, cohort_atlas, json_attribute
+from datbatch.cohort.attributes import json_attribute, stored_card
+from datbatch.cohort.query import choose_model, cohort_atlas
 from datbatch.cohort.results import StudyResults
 from datbatch.cohort.store import linkage_path, models_path
 from datbatch.config import ArchiveConfig
@@ -62,7 +63,7 @@ class StoredStudies:
             for one in schema.STUDY_TABLE
             if one.name in cohort.dataset.variables
         }
-        card = json_attribute(group.attrs, "card")
+        card = stored_card(group.attrs)
         self._certainty, self._not_judged = read_certainty(self._folder, str(card.get("weights_sha256", "")))
         self._stages = json_attribute(cohort.attrs, "stages") | {
             "explain": {
