@@ -247,6 +247,12 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--repair", action="store_true", help="compute damaged granules again")
     _cluster_options(verify)
 
+    migrate = _command(
+        parsers, "migrate", commands.migrate, "bring a store of an earlier version to today's layout",
+        "datbatch migrate cohort.zarr",
+    )  # fmt: skip
+    migrate.add_argument("cohort", type=_location)
+
     template = _command(
         parsers, "template", commands.template,
         "build a template from a cohort's normal studies, and normalise with it", "datbatch template cohort.zarr",

@@ -353,6 +353,15 @@ def verify(options: argparse.Namespace) -> Answer:
     return Answer("\n".join(lines), values, EXIT_ERROR if found.damages else EXIT_OK)
 
 
+def migrate(options: argparse.Namespace) -> Answer:
+    """Bring a store to the present layout."""
+    from datbatch.stages.migrate import migrate_cohort
+
+    done = migrate_cohort(options.cohort)
+    was = f", it had {done.before}" if done.before < done.layout else " already"
+    return Answer(f"{options.cohort} has layout {done.layout}{was}", dataclasses.asdict(done))
+
+
 def _damage_line(damage: Damage) -> str:
     of = damage.study or ("-" if damage.granule is None else f"granule {damage.granule}")
     return f"{damage.array}  {of}  {damage.kind}"

@@ -282,6 +282,20 @@ class StoreError(DatbatchError):
     remedy = "Give the path of a store written by `datbatch run`."
 
 
+class StoreNewerError(StoreError):
+    """The store was written by a later version of datbatch, or has been migrated to its layout."""
+
+    code = "store-newer"
+    remedy = "Install the version that the store's attribute datbatch_version names, or a later one."
+
+
+class StoreOlderError(StoreError):
+    """The store has an earlier layout: it can be read, and is written to only once it is migrated."""
+
+    code = "store-older"
+    remedy = "Call `datbatch migrate COHORT` once: it computes nothing again."
+
+
 class StoreInUseError(StoreError):
     """Another command is writing to the store."""
 

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION, OLDEST_LAYOUT = 3, 2
+"""Layout of the store that is written, and the oldest one that is read and can be migrated."""
 
 SPACING_MM = 2.0
 SHAPE = (91, 109, 63)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from datbatch import schema
 from datbatch.classifier.split import encode_labels
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
+from datbatch.config import QualityConfig
+from datbatch.imaging import with_limits
 from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
 
+FINAL_STAGE = "quantify"
 _PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
 _HOTTEST = schema.STATISTICS.index("hottest_mean")
 OUTCOME = ("status", "error_code", "error_stage", "error_reason")
@@ -77,6 +81,27 @@ def value_columns(
     columns = Columns(variables, studies)
     for row in rows:
         columns.add_values(row)
+    return columns.arrays
+
+
+def limits_of(attributes: Mapping[str, Any]) -> QualityConfig:
+    """Give the limits of flags that a store's attributes record."""
+    return QualityConfig(**json.loads(attributes.get("config", "{}")).get("quality", {}))
+
+
+def fold_stage(
+    stage: str, rows: Iterable[Row], studies: Sequence[str], limits: QualityConfig, outcomes: Columns
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrange the rows of an imaging stage as its columns of the table of studies.
+
+    The flags of limits are added here; `outcomes` are filled from the last stage.
+    """
+    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.source == stage], studies)
+    for row in rows:
+        flagged = "flags" in columns.arrays and row.values
+        columns.add_values(replace(row, values=with_limits(row.values, limits)) if flagged else row)
+        if stage == FINAL_STAGE:
+            outcomes.add_outcome(row)
     return columns.arrays
 
 

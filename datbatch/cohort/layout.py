@@ -13,6 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
 from datbatch import schema
+from datbatch.errors import StoreError, StoreNewerError, StoreOlderError
 
 TABLE_CHUNK_ROWS = 65_536
 _FILL: dict[str, Any] = {
@@ -38,6 +39,26 @@ _FIXED_SIZES = {
     "from": 4,
 }
 _COORDINATES_OF_GROUPS = {"statistic": schema.STATISTICS, "measure": schema.MEASURES}
+
+
+def check_layout(found: Any, *, write: bool = False) -> int:
+    """Give the layout of a store, its attribute `layout_version`, where this version reads it, or writes it.
+
+    Raises
+    ------
+    StoreNewerError, StoreOlderError, StoreError
+        When the layout is a later one, one that must be migrated first, or none.
+    """
+    if not isinstance(found, int) or found < schema.OLDEST_LAYOUT:
+        raise StoreError(
+            "the store has another layout than this version of datbatch reads",
+            "Use the version of datbatch named in the store's attributes, or make a new store.",
+        )
+    if found > schema.LAYOUT_VERSION:
+        raise StoreNewerError(f"the store has layout {found}, this version reads none after {schema.LAYOUT_VERSION}")
+    if write and found < schema.LAYOUT_VERSION:
+        raise StoreOlderError(f"the store has layout {found}, this version writes layout {schema.LAYOUT_VERSION}")
+    return found
 
 
 def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from datbatch.cohort.lease import Lease
+from datbatch.cohort.store import check_layout_of
 from datbatch.errors import StoreInUseError
 from datbatch.location import Location, S3Location
 
@@ -98,12 +99,14 @@ def _on_disk(path: Path) -> Iterator[None]:
 
 
 def writes(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Let a function hold the lock of the store that its argument `cohort` names."""
+    """Let a function hold the lock of the store that its argument `cohort` names; one of another layout is refused."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def locked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        with sole_writer(signature.bind(*args, **kwargs).arguments["cohort"]):
+        cohort = signature.bind(*args, **kwargs).arguments["cohort"]
+        with sole_writer(cohort):
+            check_layout_of(cohort, write=True)
             return function(*args, **kwargs)
 
     return locked

@@ -35,17 +35,20 @@ def open_cohort(path: str | Location) -> xarray.DataTree:
 
     Raises
     ------
-    StoreError
-        When there is no store at `path`.
+    StoreError, StoreNewerError
+        When there is no store at `path`, or one of a later layout.
     """
     try:
         # Loads zarr, as xarray does to open it.
-        from datbatch.cohort.store import zarr_store
+        from datbatch.cohort.layout import check_layout
+        from datbatch.cohort.store import LAYOUT, zarr_store
 
         place = parse_location(path) if isinstance(path, str) else path
-        return xarray.open_datatree(zarr_store(place, read_only=True), engine="zarr")
+        cohort = xarray.open_datatree(zarr_store(place, read_only=True), engine="zarr")
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise StoreError("there is no cohort store at the given path") from error
+    check_layout(cohort.attrs.get(LAYOUT))
+    return cohort
 
 
 def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:

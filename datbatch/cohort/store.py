@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
 
 _ROOT = seal.METADATA
+LAYOUT = "layout_version"
+"""Attribute of the root, changed last of all by `datbatch migrate`."""
 SEALED = "sealed"
 """Attribute of the root: whether the store has a seal."""
 
@@ -48,11 +52,7 @@ class Store:
             self._root = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError("there is no cohort store at the given path") from error
-        if self._root.attrs.get("layout_version") != schema.LAYOUT_VERSION:
-            raise StoreError(
-                "the store has another layout than this version of datbatch writes",
-                "Use the version of datbatch named in the store's attributes, or make a new store.",
-            )
+        self.layout = layout.check_layout(self._root.attrs.get(LAYOUT))
         self.granule_studies = int(self._root.attrs["granule_studies"])  # type: ignore[arg-type]
 
     @classmethod
@@ -394,7 +394,7 @@ def _write_empty(place: Any, granule_studies: int) -> None:
         {
             "title": "DAT-SPECT cohort: research software, not a medical device",
             "datbatch_version": __version__,
-            "layout_version": schema.LAYOUT_VERSION,
+            LAYOUT: schema.LAYOUT_VERSION,
             "granule_studies": granule_studies,
             "coordinates": layout.coordinates(schema.STUDY_TABLE),
         }
@@ -404,6 +404,18 @@ def _write_empty(place: Any, granule_studies: int) -> None:
         layout.create_table(root, variable, 0)
     layout.create_volumes(root, schema.UPTAKE, 0, granule_studies)
     layout.consolidate(root)
+
+
+def check_layout_of(path: Location, *, write: bool) -> None:
+    """Refuse a store of another layout before anything else is read; one without readable metadata is for others.
+
+    Raises
+    ------
+    StoreNewerError, StoreOlderError, StoreError
+        As `layout.check_layout`.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        layout.check_layout(json.loads(location.read(path / _ROOT)[0])["attributes"][LAYOUT], write=write)
 
 
 def linkage_path(store: Location) -> Path:

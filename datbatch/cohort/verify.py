@@ -12,7 +12,15 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.cohort import seal
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.fold import OUTCOME, Columns, explained_columns, pending_outcomes, value_columns
+from datbatch.cohort.fold import (
+    FINAL_STAGE,
+    OUTCOME,
+    explained_columns,
+    fold_stage,
+    limits_of,
+    pending_outcomes,
+    value_columns,
+)
 from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
 from datbatch.cohort.runs import Runs
 from datbatch.cohort.seal import METADATA, RUNS
@@ -21,7 +29,6 @@ from datbatch.cohort.store import SEALED, Store, VolumeReader
 from datbatch.errors import CorruptStoreError, StoreError
 from datbatch.location import Location
 
-FINAL_STAGE = "quantify"
 TRUST = "trust/"
 """Begins the stages of `datbatch trust`, whose objects are of one study each."""
 
@@ -229,15 +236,12 @@ def _table_damages(
 def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
     """Give the path of every column, what the ledger says it must hold (None where it does not say), and its stage."""
     ledger, studies, known = Ledger(store.path), store.studies, set[str]()
-    outcomes = pending_outcomes(studies)
+    outcomes, limits = pending_outcomes(studies), limits_of(store.attributes)
     for stage, identity in store.attributes.get("stages", {}).items():
-        columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
-        for row in ledger.rows(ledger.keys(stage, identity["digest"])):
-            columns.add_values(row)
-            if stage == FINAL_STAGE:
-                outcomes.add_outcome(row)
-        yield from ((name, values, stage) for name, values in columns.arrays.items())
-        known |= columns.arrays.keys()
+        rows = ledger.rows(ledger.keys(stage, identity["digest"]))
+        folded = fold_stage(stage, rows, studies, limits, outcomes)
+        yield from ((name, values, stage) for name, values in folded.items())
+        known |= folded.keys()
     if known:
         yield from ((name, values, FINAL_STAGE) for name, values in outcomes.arrays.items())
         known |= set(OUTCOME)

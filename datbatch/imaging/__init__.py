@@ -13,6 +13,7 @@ from datbatch.imaging.atlas import (
 from datbatch.imaging.atlas_file import read_atlas, write_labels
 from datbatch.imaging.binding import Binding, measure_binding
 from datbatch.imaging.projections.quality import ProjectionQuality, assess_projections
+from datbatch.imaging.quality_limits import WITHOUT_FIGURE, beyond_limits, with_limits
 from datbatch.imaging.quantify import (
     Quantification,
     hottest_voxels_mean,
@@ -36,6 +37,7 @@ from datbatch.imaging.template import (
 from datbatch.imaging.volume import Volume
 
 __all__ = [
+    "WITHOUT_FIGURE",
     "Atlas",
     "Binding",
     "ProjectionQuality",
@@ -45,6 +47,7 @@ __all__ = [
     "analytic_atlas",
     "assess_projections",
     "atlas_from_labels",
+    "beyond_limits",
     "binding_flags",
     "build_template",
     "filtered_back_projection",
@@ -67,6 +70,7 @@ __all__ = [
     "scale_to_reference",
     "specific_binding_ratio",
     "template_on_grid",
+    "with_limits",
     "write_labels",
     "write_template",
 ]

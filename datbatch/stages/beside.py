@@ -12,6 +12,7 @@ import numpy as np
 from datbatch import schema
 from datbatch.archive import key_check, load_or_create_key, read_linkage
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder, file_sha256
+from datbatch.cohort.fold import limits_of
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.cohort.verify import Damage
 from datbatch.config import canonical_json
@@ -81,7 +82,8 @@ def _is_manifest(store: Store) -> bool:
     stages = [str(store.attributes["stages"][stage.name]["digest"]) for stage in IMAGING]
     # Of tables that are not complete it is not known from which manifest they will be.
     stamp = store.attributes.get(FOLDED) or None
-    if stamp not in (None, stamp_of(manifest, stages, str(store.attributes["datbatch_version"]))):
+    limits = None if store.layout < schema.LAYOUT_VERSION else limits_of(store.attributes)
+    if stamp not in (None, stamp_of(manifest, stages, limits, str(store.attributes["datbatch_version"]))):
         return False
     return all(
         np.array_equal(found, wanted[name], equal_nan=found.dtype.kind == "f") for name, found in columns.items()

@@ -18,12 +18,13 @@ from datbatch import __version__, schema
 from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import Columns, pending_outcomes
+from datbatch.cohort.fold import FINAL_STAGE, fold_stage, limits_of, pending_outcomes
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
-from datbatch.cohort.store import Store, key_path, linkage_path
-from datbatch.config import Config, canonical_json
+from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
+from datbatch.config import Config, QualityConfig, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
+from datbatch.imaging import WITHOUT_FIGURE
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.imaging_task import (
@@ -35,7 +36,7 @@ from datbatch.stages.imaging_task import (
 )
 from datbatch.stages.norms import mark_norms
 from datbatch.stages.origin import Given, Origin, earlier_folders, keep_others, write_origin
-from datbatch.stages.planning import ImagingPlan, PlannedStage, plan_imaging
+from datbatch.stages.planning import ImagingPlan, PlannedStage, changed_keys, plan_imaging
 from datbatch.stages.scanning import scan_losable
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.space import configured_space, recorded, write_space
@@ -89,6 +90,7 @@ def prepare(
         When the parameters name a template or an atlas that is of no use.
     """
     configured_space(config)
+    check_layout_of(cohort, write=True)
     known = Store(cohort).studies if Store.exists(cohort) else []
     if not archive.is_dir():
         raise ArchiveError("there is no such folder")
@@ -125,11 +127,21 @@ def prepare(
 def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
     """Say what a run would do, without doing it."""
     recorded: Mapping[str, Any] = {}
-    granule_studies = config.store.granule_studies
+    granule_studies, changes = config.store.granule_studies, list[str]()
     if Store.exists(cohort):
         store = Store(cohort)
         recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
-    return plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
+        changes = changed_keys(*(_limits_of_figures(one) for one in (limits_of(store.attributes), config.quality)))
+    plan = plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
+    if not (recorded and changes):
+        return plan
+    first, *others = plan.stages
+    told = replace(first, reason=f"{first.reason}; flags alone change: {', '.join(changes)}")
+    return replace(plan, stages=(told, *others))
+
+
+def _limits_of_figures(limits: QualityConfig) -> dict[str, float]:
+    return {name: value for name, value in vars(limits).items() if name not in WITHOUT_FIGURE}
 
 
 @writes
@@ -212,7 +224,8 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
         self._fold, self._quiet = fold, quiet
         self._space, self._config = configured_space(origin.config), recorded(origin.config)
         self._plan = plan_run(manifest, cohort.path, self._config)
-        self._stamp = stamp_of(manifest, [identity.digest for identity in self._plan.identities.values()])
+        digests = [identity.digest for identity in self._plan.identities.values()]
+        self._stamp = stamp_of(manifest, digests, self._config.quality)
         _require_folders(self._plan, origin)
         write_origin(cohort.path, origin, manifest)
         self._done = _Sum()
@@ -331,7 +344,9 @@ def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
     ]
 
 
-def stamp_of(manifest: Manifest, stages: Iterable[str], version: str = __version__) -> str:
+def stamp_of(
+    manifest: Manifest, stages: Iterable[str], limits: QualityConfig | None, version: str = __version__
+) -> str:
     """Give a digest of all that the tables follow from, once all granules are done.
 
     Parameters
@@ -340,13 +355,15 @@ def stamp_of(manifest: Manifest, stages: Iterable[str], version: str = __version
         The studies and all that the archive says of them.
     stages : iterable of str
         Digests of the imaging stages, in order.
+    limits : QualityConfig or None
+        Those of flags; None before layout 3 of the store, where the digests covered them.
     version : str
         Of datbatch that writes the tables.
     """
     # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
     content = hashlib.sha256(f"{version} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
-    for digest in stages:
-        content.update(digest.encode())
+    for told in (*stages, "" if limits is None else canonical_json(vars(limits))):
+        content.update(told.encode())
     for entry in manifest.entries:
         content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
     return content.hexdigest()
@@ -357,15 +374,11 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
 
     `stamp` says what they follow from; empty while granules are pending.
     """
-    studies = store.studies
+    studies, limits = store.studies, limits_of(store.attributes)
     outcomes = pending_outcomes(studies)
     for stage in plan.identities:
-        columns = Columns([v for v in schema.STUDY_TABLE if v.source == stage], studies)
-        for row in ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True):
-            columns.add_values(row)
-            if stage == "quantify":
-                outcomes.add_outcome(row)
-        store.write_table(columns.arrays)
+        rows = ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True)
+        store.write_table(fold_stage(stage, rows, studies, limits, outcomes))
     for e in manifest.entries:
         if e.status != INCLUDED:
             outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
@@ -412,7 +425,7 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
             ]
             # What is damaged tells nothing: it runs again, too.
             if failed or rows is None:
-                count += len(failed) if stage == "quantify" else 0
+                count += len(failed) if stage == FINAL_STAGE else 0
                 ledger.remove([key])
     return count
 

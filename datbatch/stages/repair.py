@@ -20,13 +20,14 @@ import numpy as np
 from datbatch import schema
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelFolder
 from datbatch.cohort import seal
+from datbatch.cohort.fold import FINAL_STAGE
 from datbatch.cohort.ledger import Ledger
-from datbatch.cohort.lock import writes
+from datbatch.cohort.lock import sole_writer, writes
 from datbatch.cohort.orphans import Orphan, find_orphans, remove_orphans
 from datbatch.cohort.record import RUNNING, outcome_of
 from datbatch.cohort.runs import Runs
-from datbatch.cohort.store import Store, key_path, linkage_path, models_path
-from datbatch.cohort.verify import FINAL_STAGE, Damage, damage_of, recorded_volumes, sealed_damages, verify_store
+from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path, models_path
+from datbatch.cohort.verify import Damage, damage_of, recorded_volumes, sealed_damages, verify_store
 from datbatch.config import Config, ExplainConfig, NormsConfig, SplitConfig, TrustConfig
 from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
 from datbatch.location import Location
@@ -82,6 +83,7 @@ def verify_cohort(cohort: Location, *, quiet: bool = False) -> Verified:
     found = Verified(0, sealed, [])
     if not found.readable:
         return found
+    check_layout_of(cohort, write=False)
     progress = Progress("verify", recorded_volumes(cohort), "volumes", quiet=quiet)
     try:
         count, damages = verify_store(
@@ -106,7 +108,6 @@ def _expected(cohort: Location) -> dict[str, Any]:
     return {name: values for name, values in columns.items() if name not in sealed.values}
 
 
-@writes
 def repair_cohort(
     cohort: Location,
     *,
@@ -118,8 +119,14 @@ def repair_cohort(
 
     A part that cannot be mended, since its source is not at hand, does not keep the others from it.
     """
-    where: dict[str, Any] = {"cluster": cluster, "workers": workers, "quiet": quiet}
-    damages = _put_back(cohort)
+    with sole_writer(cohort):
+        # Metadata first: what is damaged may be the layout that they tell.
+        return _mend(cohort, _put_back(cohort), cluster=cluster, workers=workers, quiet=quiet)
+
+
+@writes
+def _mend(cohort: Location, damages: list[Damage], **where: Any) -> Repaired:
+    quiet = where["quiet"]
     found = verify_cohort(cohort, quiet=quiet)
     damages += found.damages
     if any(damage.array == "study" for damage in found.damages):

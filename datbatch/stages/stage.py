@@ -143,7 +143,8 @@ def complete(stage: Stage[Task, Record], config: Config, where: Where, *, starte
     """
     cohort, plan = stage.cohort, stage.plan()
     records: list[Record] = []
-    facts = {"stages": dict(plan.digests), **stage.facts()}
+    called = {"cluster": where.cluster is not None, "workers": where.workers}
+    facts = {"stages": dict(plan.digests), **called, **stage.facts()}
     with recorded_command(cohort.path, stage.command, config, started=started, **facts) as record:
         if plan.pending or not stage.is_folded():
             for name, digest in plan.digests.items():

@@ -103,7 +103,8 @@ def read_normal_range(path: Path, config: Config) -> KeptRange:
         kept = KeptRange.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise NormalRangeError(f"the kept normal range cannot be read ({type(error).__name__})") from error
-    if kept.imaging != imaging_identities(config)["quantify"].digest:
+    # A model that was handed on stays as it was when stores were migrated.
+    if kept.imaging not in (imaging_identities(config, limits=one)["quantify"].digest for one in (False, True)):
         raise NormalRangeError(
             "the normal range was fitted to uptake that was made with other parameters than the model's",
             "Train a model on the present store, or call `datbatch norms` on the store that the model is of.",

@@ -19,7 +19,7 @@ from datbatch.archive import StudyFacts
 from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config
 from datbatch.errors import DatbatchError, by_code
-from datbatch.imaging import Binding
+from datbatch.imaging import Binding, with_limits
 from datbatch.study.certainty import read_certainty
 from datbatch.study.comparison import (
     Comparison,
@@ -89,7 +89,8 @@ def explain_study(
     seconds = {**imaged.seconds, "explain": time.perf_counter() - start}
     certainty, not_judged = read_certainty(folder, loaded.card.weights_sha256)
     call = None if certainty is None else certainty.call([explained.log_odds])
-    acquired, registered, quantified = imaged.rows["reconstruct"].values, imaged.rows["register"].values, last.values
+    registered, quantified = imaged.rows["register"].values, last.values
+    acquired = with_limits(imaged.rows["reconstruct"].values, own.quality)
     binding = Binding(
         *(
             np.array(quantified[name], dtype=np.float64)

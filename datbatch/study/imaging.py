@@ -20,11 +20,13 @@ from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
 from datbatch.imaging import (
+    WITHOUT_FIGURE,
     ProjectionQuality,
     Quantification,
     Registration,
     Volume,
     assess_projections,
+    beyond_limits,
     normal_side_ratio,
     quantify,
     reconstruct,
@@ -68,7 +70,7 @@ IMAGING = (
         parameters=lambda c: {
             "photopeak_kev": c.archive.photopeak_kev,
             **_reconstruct_parameters(c),
-            **vars(c.quality),
+            **{name: vars(c.quality)[name] for name in WITHOUT_FIGURE},
         },
     ),
     Stage(
@@ -109,12 +111,17 @@ class StageIdentity:
         }
 
 
-def imaging_identities(config: Config) -> dict[str, StageIdentity]:
-    """Give the identity of each imaging stage; a stage's digest covers the digests upstream of it."""
+def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, StageIdentity]:
+    """Give the identity of each imaging stage; a stage's digest covers the digests upstream of it.
+
+    With `limits` those of before layout 3 of the store, which covered the limits of all flags.
+    """
     found: dict[str, StageIdentity] = {}
     for stage in IMAGING:
         upstream = {name: found[name].digest for name in stage.upstream}
         parameters = stage.parameters(config)
+        if limits and stage.name == "reconstruct":
+            parameters |= vars(config.quality)
         content = {
             "stage": stage.name,
             "version": stage.version,
@@ -205,7 +212,7 @@ def image_study(
             if stage not in rows:
                 with clock("assess"):
                     quality = assess_projections(acquisition, config.quality)
-                rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality))
+                rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality, config))
         stage = "register"
         if stage not in rows:
             with clock("register"):
@@ -239,8 +246,10 @@ def image_study(
     return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
 
 
-def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) -> dict[str, Any]:
+def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality, config: Config) -> dict[str, Any]:
+    """Give what the store keeps; flags of limits follow from it whenever they are looked at (`with_limits`)."""
     measured = {name: _finite(value) for name, value in vars(quality).items() if isinstance(value, float)}
+    beyond = beyond_limits({**measured, "counts": acquisition.counts}, config.quality)
     return measured | {
         "scanner": acquisition.study.scanner,
         "counts": acquisition.counts,
@@ -249,7 +258,7 @@ def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality) ->
         "counts_by_angle": [_finite(value) for value in quality.counts_by_angle],
         "missing_views": quality.missing_views,
         "repeated_views": quality.repeated_views,
-        "flags": " ".join(dict.fromkeys((*acquisition.study.flags, *quality.flags))),
+        "flags": " ".join([*acquisition.study.flags, *(code for code in quality.flags if code not in beyond)]),
     }
 
 

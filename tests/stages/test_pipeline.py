@@ -183,6 +183,30 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     assert_same_content(imaging_content(own_cohort), imaging_content(fresh))
 
 
+def test_another_limit_changes_flags_and_nothing_else(own_cohort: Path, archive: Path, tmp_path: Path) -> None:
+    before, times = imaging_content(own_cohort), ledger_times(own_cohort)
+    config = tmp_path / "limits.toml"
+    config.write_text(config_text(quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12}))
+    planned = call_command("plan", archive, own_cohort, "--config", config, "--no-cost")
+    assert {stage["studies"] for stage in planned["stages"]} == {0}
+    assert "flags alone change: minimum_counts" in planned["stages"][0]["reason"]
+    assert call_command("run", archive, own_cohort, "--config", config, expect=3)["processed"] == 0
+    after = imaging_content(own_cohort)
+    assert_same_content(after | {"flags": before["flags"]}, before)
+    done = after["status"] == schema.DONE
+    flags = [set(text.split()) for text in after["flags"]]
+    assert all("low-counts" in codes for codes, is_done in zip(flags, done, strict=True) if is_done)
+    assert [index for index, codes in enumerate(flags) if "motion" in codes] == list(
+        np.flatnonzero(after["motion_mm"] > 0.1)
+    )
+    assert ledger_times(own_cohort) == times
+    (model,) = Store(own_cohort).models
+    assert Store(own_cohort).model_attributes(model)["stale"] is False
+    assert call_command("verify", own_cohort)["damages"] == []
+    call_command("run", archive, own_cohort, "--config", own_cohort.parent / "config.toml", expect=3)
+    assert_same_content(imaging_content(own_cohort), before)
+
+
 def test_another_start_of_relevance_explains_again_without_training(own_cohort: Path) -> None:
     config = own_cohort.parent / "changed.toml"
     config.write_text(config_text(explain={"target": "log_odds"}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datbatch.config import Config, ReconstructConfig
+from datbatch.config import Config, QualityConfig, ReconstructConfig
 from datbatch.study.imaging import imaging_identities
 
 
@@ -21,3 +21,13 @@ def test_what_changes_the_reconstruction_changes_every_imaging_stage(changed):
 def test_the_attenuation_coefficient_counts_only_where_attenuation_is_corrected():
     assert _digests(attenuation_per_cm=0.12) == _digests()
     assert _digests(attenuation="chang", attenuation_per_cm=0.12) != _digests(attenuation="chang")
+
+
+def test_limits_of_flags_change_no_stage_but_those_whose_figures_are_not_kept():
+    usual = _digests()
+
+    def digests(**limits) -> dict[str, str]:
+        return {name: one.digest for name, one in imaging_identities(Config(quality=QualityConfig(**limits))).items()}
+
+    assert digests(motion_limit_mm=3.0, minimum_counts=1.0, maximum_activity_mbq=1.0) == usual
+    assert not set(digests(edge_limit=0.3).values()) & set(usual.values())

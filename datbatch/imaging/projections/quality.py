@@ -20,6 +20,7 @@ from datbatch.imaging.projections.motion import (
     axial_positions,
     largest_distance_mm,
 )
+from datbatch.imaging.quality_limits import beyond_limits, in_order
 from datbatch.imaging.reconstruction.reconstruct import Projections
 from datbatch.schema import ANGLE_SECTOR_DEG, ANGLES_DEG
 
@@ -300,19 +301,13 @@ def _mean_known(values: FloatArray) -> float:
 
 
 def _flags(quality: ProjectionQuality, counts: float, extent: HeadExtent, config: QualityConfig) -> tuple[str, ...]:
-    """Name what is beyond the limits; what is not known is never flagged."""
-    activity, delay = quality.injected_activity_mbq, quality.injection_delay_min
-    beyond = {
-        "count-jump": quality.count_jump > config.count_jump_limit,
+    """Name what is unusual about the projections themselves and beyond the limits."""
+    unusual = {
         "views-missing": quality.missing_views > 0,
         "views-repeated": quality.repeated_views > 0,
-        "motion": quality.motion_mm > config.motion_limit_mm,
-        "centre-of-rotation": abs(quality.centre_of_rotation_mm) > config.centre_of_rotation_limit_mm,
         "cut-top": extent.top_share > config.edge_limit,
         "cut-base": extent.base_share > config.edge_limit and extent.seen_mm < config.head_length_mm,
         "cut-side": extent.side_share > config.side_limit,
-        "low-counts": counts < config.minimum_counts,
-        "delay-unusual": delay < config.minimum_delay_min or delay > config.maximum_delay_min,
-        "activity-unusual": activity < config.minimum_activity_mbq or activity > config.maximum_activity_mbq,
     }
-    return tuple(code for code, is_beyond in beyond.items() if is_beyond)
+    beyond = beyond_limits({**vars(quality), "counts": counts}, config)
+    return in_order([*(code for code, is_so in unusual.items() if is_so), *beyond])
