@@ -17,8 +17,8 @@ import numpy as np
 from datbatch import schema
 from datbatch.archive import StudyFacts
 from datbatch.classifier.folder import ModelFolder
-from datbatch.config import Config
-from datbatch.errors import DatbatchError, by_code
+from datbatch.config import Config, ExplainConfig
+from datbatch.errors import ConfigurationError, DatbatchError, by_code
 from datbatch.imaging import Binding, with_limits
 from datbatch.study.certainty import read_certainty
 from datbatch.study.comparison import (
@@ -149,6 +149,14 @@ def _explain(imaged: ImagedStudy, model: Model, config: Config, space: Space) ->
     from datbatch.study.relevance import explain_volumes
 
     assert imaged.uptake is not None
+    learned = model.card.config.get("explain", {})
+    for name in ("target", "rules", "hottest_ml"):
+        if getattr(config.explain, name) != learned.get(name, getattr(ExplainConfig(), name)):
+            raise ConfigurationError(
+                f"explain.{name} is not the one that the model's sign of relevance was learned with: with another one "
+                "the sign may mean the opposite",
+                "Leave it as it was in training, or explain a cohort, which learns the sign from its own maps.",
+            )
     return explain_volumes([imaged.uptake], model, config.explain, space.atlas)[0]
 
 

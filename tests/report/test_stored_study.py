@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 from datbatch import explain_study
 from datbatch.archive import read_linkage
+from datbatch.classifier.folder import ModelFolder
 from datbatch.cohort.query import choose_model, open_cohort
 from datbatch.cohort.results import ResultsReader, positions
 from datbatch.cohort.store import linkage_path, models_path
-from datbatch.errors import ModelError
+from datbatch.config import Config
+from datbatch.errors import ConfigurationError, ModelError
 from datbatch.report.study.stored import StoredStudies
 
 
@@ -70,3 +73,11 @@ def test_a_study_that_no_model_explained_has_no_page(cohort: Path) -> None:
     with pytest.raises(ModelError, match="no model"):
         StoredStudies(type(tree)(tree.to_dataset()), cohort)
     assert json.dumps(StoredStudies(tree, cohort).explained(results).summary(), allow_nan=False)
+
+
+def test_a_start_of_relevance_whose_sign_nobody_learned_is_refused(cohort: Path, some_study: list[Path]) -> None:
+    model = models_path(cohort) / str(choose_model(open_cohort(cohort), None))
+    trained = Config.from_dict(ModelFolder(model).card().config, recorded=True)
+    other = replace(trained, explain=replace(trained.explain, target="log_odds"))
+    with pytest.raises(ConfigurationError, match=r"explain\.target"):
+        explain_study(some_study, model, config=other)
