@@ -25,9 +25,9 @@ from datbatch.cohort.query import open_cohort
 from datbatch.config import Config, TrainConfig
 from datbatch.evaluation.trust import sentences
 from datbatch.report import write_report
+from datbatch.report.parts.wording import SHARES, estimate, share
 from datbatch.simulation import simulate_archive
 from datbatch.stages.evaluate import evaluate_cohort
-from datbatch.stages.evaluation_text import SHARES, estimate, share
 from datbatch.stages.explain import explain_cohort
 from datbatch.stages.imaging import run_imaging
 from datbatch.stages.norms import fit_norms

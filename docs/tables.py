@@ -9,8 +9,8 @@ from typing import get_type_hints
 
 from datbatch import schema
 from datbatch.archive.codes import explain_code
+from datbatch.commands.config import as_toml, descriptions
 from datbatch.config import Config
-from datbatch.config_command import as_toml, descriptions
 from datbatch.errors import by_code
 from datbatch.ranges import allowed
 

@@ -25,7 +25,7 @@ import yaml
 
 from datbatch import __version__
 from datbatch.cli import build_parser, main
-from datbatch.completion import completion_script
+from datbatch.commands.completion import completion_script
 from datbatch.config import Config
 
 ROOT = Path(__file__).parent.parent

@@ -22,9 +22,8 @@ LEVELS = [
     {"study"},
     {"stages"},
     {"report", "export"},
-    {"accessor", "completion", "demo"},
+    {"accessor", "demo"},
     {"commands"},
-    {"config_command"},
     {"cli"},
 ]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

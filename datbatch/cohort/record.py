@@ -24,12 +24,11 @@ from datbatch.cohort.runs import Runs
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.location import Location
-from datbatch.progress import Progress, duration
+from datbatch.progress import Progress
 
 BEAT_SECONDS = 15.0
 SILENT_SECONDS = 90.0
 """A record without a beat for so long is of a command that was killed."""
-WORKERS_SHOWN = 8
 RUNNING, FINISHED, INTERRUPTED, FAILED, LOST = "running", "finished", "interrupted", "failed", "lost"
 
 
@@ -181,32 +180,3 @@ def _processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.machine()
-
-
-def command_lines(content: Mapping[str, Any]) -> list[str]:
-    """Say what a command's record holds: what it did, since when, how far it is, how fast, with which workers."""
-    outcome = outcome_of(content)
-    words = {RUNNING: "under way", LOST: "was killed"}.get(outcome, outcome)
-    since = str(content.get("started", ""))[:16].replace("T", " ")
-    signed = f", last sign of life {duration(seconds_since(content.get('last_sign')))} ago"
-    lines = [f"{content.get('command')} {words}, begun {since} UTC{signed if outcome in (RUNNING, LOST) else ''}"]
-    progress = content.get("progress")
-    if progress:
-        left = progress.get("seconds_left")
-        parts = [f"{progress['done']}/{progress['total']} {progress['unit']}", f"{progress['per_second']:.2f}/s"]
-        if outcome == RUNNING and left is not None:
-            parts.append(f"{duration(left)} left")
-        parts += [f"{progress['failed']} failed"] if progress["failed"] else []
-        lines.append(f"  {progress['activity']}: " + ", ".join(parts))
-        done = progress["done"]
-        if progress["seconds_by_step"] and done:
-            steps = (f"{step} {seconds / done:.2f}" for step, seconds in progress["seconds_by_step"].items())
-            lines.append("  seconds a study: " + ", ".join(steps))
-        workers = progress["workers"]
-        slowest = sorted(workers, key=lambda name: workers[name]["per_second"])[:WORKERS_SHOWN]
-        lines += [f"  worker {w}: {workers[w]['done']} done, {workers[w]['per_second']:.2f}/s" for w in slowest]
-        if len(workers) > len(slowest):
-            lines.append(f"  and {len(workers) - len(slowest)} faster workers")
-    if content.get("error"):
-        lines.append(f"  ended with {content['error']}")
-    return lines

@@ -218,21 +218,6 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def as_text(model: str, summary: Mapping[str, Any]) -> str:
-    """Write the figures for a terminal."""
-    counts = summary["studies"]
-    total = sum(counts.values())
-    lines = [
-        f"relevance maps of {model}, tried on {total} test studies "
-        f"({', '.join(f'{count} {label}' for label, count in counts.items())})"
-    ]
-    for name, figure, meaning in sentences(summary):
-        lines += [f"{name}: {figure}", f"    {meaning}"]
-    if total < FEW:
-        lines.append(f"Fewer than {FEW} studies: the intervals are wide, and the means say little.")
-    return "\n".join(lines)
-
-
 def _percent(value: float | None) -> str:
     return "not defined" if value is None else f"{100 * value:.1f} %"
 

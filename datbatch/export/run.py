@@ -37,15 +37,6 @@ class Exported:
     failed: Mapping[str, str]
     """Why a study has no files, by pseudonym: code of the error."""
 
-    def text(self) -> str:
-        """Say it in words."""
-        lines = [
-            f"{self.studies} studies: {self.written} written now, {self.kept} kept, {len(self.failed)} failed",
-            *(f"  {study}  {code}" for study, code in sorted(self.failed.items())),
-            str(self.folder),
-        ]
-        return "\n".join(lines)
-
 
 def export_studies(
     cohort: xarray.DataTree,

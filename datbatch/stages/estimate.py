@@ -79,19 +79,6 @@ class Cost:
     core_hours: float
     warnings: tuple[str, ...] = ()
 
-    def text(self) -> str:
-        """Describe the estimate in a few lines."""
-        if self.seconds_per_study is None:
-            return "nothing to run"
-        hours = "" if self.node_hours is None else f"{self.node_hours:.2g} node hours, "
-        lines = [
-            f"about {duration(self.seconds)} with {self.workers} workers {self.where}, without time in a queue "
-            f"({self.seconds_per_study:.2f} s a study and worker, measured on this machine): "
-            f"{hours}{self.core_hours:.2g} core hours",
-            f"{self.worker_memory_mb:.0f} MB of memory a worker; {self.disk_mb:.0f} MB on disk in {self.objects} files",
-        ]
-        return "\n".join([*lines, *(f"warning: {one}" for one in self.warnings)])
-
 
 def estimate_cost(
     plan: ImagingPlan,

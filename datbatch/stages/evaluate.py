@@ -46,12 +46,6 @@ class EvaluationSummary:
     values: Mapping[str, Any]
     """What the store keeps: `evaluation.assessment.Evaluation` as JSON, and the sweeps."""
 
-    def text(self) -> str:
-        """Write it for a terminal."""
-        from datbatch.stages.evaluation_text import evaluation_lines
-
-        return "\n".join(evaluation_lines(self.model, self.values))
-
 
 @writes
 def evaluate_cohort(

@@ -22,7 +22,6 @@ from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.norms import (
     FAMILIES,
-    WARNINGS,
     KeptRange,
     NormalRange,
     Prediction,
@@ -67,33 +66,6 @@ class NormsSummary:
     """Studies by code."""
     without_range: tuple[str, ...]
     """Measures with too few values among the normals."""
-
-    def text(self) -> str:
-        """Write it for a terminal."""
-        verb = "fitted to" if self.fitted else "is there already, fitted to the same"
-        by_site = ", ".join(f"{site} {count}" for site, count in self.normals_by_site.items())
-        lines = [
-            f"normal range {verb} {self.normals} normal studies of the training split"
-            + f" ({by_site})" * bool(by_site),
-            f"{HEADLINE} ({self.headline['normals']} normals, {self.headline['outliers']} outliers left out)",
-        ]
-        for term, b, error in zip(
-            self.terms, self.headline["coefficient"], self.headline["standard_error"], strict=True
-        ):
-            lines.append(f"  {term:<18} {_shown(b)} (standard error {_shown(error)})")
-        lines += [f"  {f'site {site}':<18} {_shown(u)}" for site, u in self.headline["site_effect"].items()]
-        lines.append(f"  {'sd within site':<18} {_shown(self.headline['residual_sd'])}")
-        if self.normals_by_site:
-            lines.append(f"  {'sd between sites':<18} {_shown(self.headline['site_sd'])}")
-        lines.append("outside its 95 % interval, of the studies that did not train")
-        lines += [f"  {label:<18} {out} of {studies}" for label, (out, studies) in self.outside.items()]
-        lines += [f"warnings, of {self.studies} studies"] if self.warnings else ["no warnings"]
-        lines += [f"  {code:<22} {count:>6}  {WARNINGS[code]}" for code, count in self.warnings.items()]
-        if self.without_range:
-            lines.append(
-                f"{len(self.without_range)} measures have too few values for a normal range (--json names them)"
-            )
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -212,10 +184,6 @@ def _earlier(recorded: str) -> NormsSummary:
     values["outside"] = {label: tuple(counts) for label, counts in values["outside"].items()}
     values["terms"], values["without_range"] = tuple(values["terms"]), tuple(values["without_range"])
     return NormsSummary(**values | {"fitted": False})
-
-
-def _shown(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
 
 
 def mark_norms(store: Store) -> None:

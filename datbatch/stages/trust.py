@@ -20,7 +20,7 @@ from datbatch.cohort.store import Store, VolumeReader
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
-from datbatch.evaluation.trust import as_text, mean_estimate, summarise
+from datbatch.evaluation.trust import mean_estimate, summarise
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
@@ -43,10 +43,6 @@ class TrustOutcome:
     """Studies tried in this run; the others were kept."""
     summary: Mapping[str, Any]
     """As `trust_summary.summarise` gives it."""
-
-    def text(self) -> str:
-        """Write it for a terminal."""
-        return as_text(self.model, self.summary)
 
 
 @dataclass(frozen=True)

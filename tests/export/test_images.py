@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from datbatch import schema
 from datbatch.cohort.results import ResultsReader, positions
+from datbatch.commands.export import export_answer
 from datbatch.errors import GridMismatchError, ModelError, StoreError
 from datbatch.export import bids, nifti
 from datbatch.export.frames import FRAMES, own_grid, placed
@@ -127,7 +128,7 @@ def test_a_study_with_a_fault_does_not_end_the_export(tmp_path, tree) -> None:
 
     done = export_studies(tree, tmp_path, Format(lambda *_: (), write), quiet=True)
     assert (done.studies, done.written, done.failed) == (7, 6, {"sb02": "grid-mismatch"})
-    assert "sb02  grid-mismatch" in done.text()
+    assert "sb02  grid-mismatch" in export_answer(done).text
 
 
 def test_only_known_and_finished_studies_and_models_can_be_asked_for(tree) -> None:

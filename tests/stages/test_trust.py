@@ -17,9 +17,10 @@ from datbatch import schema
 from datbatch.classifier.folder import ModelCard
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
+from datbatch.commands.evaluate import as_text
 from datbatch.config import Config, TrustConfig
 from datbatch.errors import ConfigurationError, GridMismatchError, ModelError, WorkerLostError
-from datbatch.evaluation.trust import as_text, mean_estimate, summarise
+from datbatch.evaluation.trust import mean_estimate, summarise
 from datbatch.stages import evaluate as evaluation_run
 from datbatch.stages import trust as trust_run
 from datbatch.stages.repair import repair_cohort, verify_cohort
@@ -121,7 +122,7 @@ def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path
     again = try_maps(tried, Config(trust=SMALL))
     assert again.processed == 0
     assert again.summary == kept["summary"]
-    assert "relevance maps of" in again.text()
+    assert "relevance maps of" in as_text(again.model, again.summary)
 
 
 def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, tmp_path: Path, monkeypatch) -> None:

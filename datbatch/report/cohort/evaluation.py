@@ -11,8 +11,7 @@ from datbatch.report.cohort.contents import Explained
 from datbatch.report.cohort.evaluation_charts import reliability_chart, sweep_chart
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.hypertext import Child, Html, element, join
-from datbatch.report.parts.wording import number, scientific
-from datbatch.stages.evaluation_text import SHARES, estimate, share
+from datbatch.report.parts.wording import SHARES, estimate, number, scientific, share
 
 _COLUMNS = ("accuracy", "sensitivity", "specificity")
 

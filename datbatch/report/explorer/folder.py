@@ -66,12 +66,6 @@ class Explorer:
     failed: Mapping[str, str] = field(default_factory=dict)
     """Why the volumes of a study could not be read, by pseudonym: code of the error."""
 
-    def text(self) -> str:
-        """Say it in words."""
-        lines = [f"{self.studies} studies, {self.volumes} with planes, {self.size_bytes / 1e6:.1f} MB"]
-        lines += [f"  {study}  {code}" for study, code in sorted(self.failed.items())]
-        return "\n".join([*lines, str(self.page)])
-
 
 def volumes_wanted(cohort: xr.DataTree, most: int | None = None) -> int:
     """Give how many studies will have volumes: of those processed to the end at most `most`, or `VOLUMES_AT_MOST`."""

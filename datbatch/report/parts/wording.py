@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from datbatch.evaluation.estimates import Proportion
+if TYPE_CHECKING:
+    from datbatch.evaluation.estimates import Proportion
+
+SHARES = {
+    "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity",
+    "positive_predictive_value": "PPV", "negative_predictive_value": "NPV",
+}  # fmt: skip
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -35,3 +43,20 @@ def interval(share: Proportion) -> str:
     if not share.trials:
         return "0 of 0"
     return f"{share.successes}/{share.trials}; 95 % CI {100 * share.low:.1f} to {100 * share.high:.1f}"
+
+
+def share(given: Mapping[str, Any]) -> str:
+    """Write a stored proportion in percent with its interval and counts."""
+    if not given["trials"]:
+        return "- (no study)"
+    limits = f"{100 * given['low']:.1f} to {100 * given['high']:.1f}"
+    return f"{100 * given['value']:.1f} % ({limits}; {given['successes']}/{given['trials']})"
+
+
+def estimate(given: Mapping[str, Any]) -> str:
+    """Write a stored estimate with its interval."""
+    if given["value"] is None:
+        return "-"
+    if not given["standard_error"]:
+        return f"{given['value']:.3f} (no interval)"
+    return f"{given['value']:.3f} ({given['low']:.3f} to {given['high']:.3f})"

@@ -1,29 +1,47 @@
-"""An evaluation in words, for a terminal."""
+"""`datbatch evaluate` and `trust`: how good a model is, and whether its maps can be trusted."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-SHARES = {
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "positive_predictive_value": "PPV",
-    "negative_predictive_value": "NPV",
-}
+from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, config_option, where
+from datbatch.report.parts.wording import SHARES, estimate, share
 
 
-def evaluation_lines(model: str, found: Mapping[str, Any]) -> list[str]:
-    """Write the main figures, one a line; all of them are in the report and in --json.
+def add(parsers: Any) -> None:
+    """Describe the commands."""
+    made = cohort_command(parsers, evaluate, "figures of merit, comparators, calibration, repeats")
+    made.add_argument("--model", help="name of a trained model (default: the newest)")
+    made.add_argument("--blur", action="store_true", help="also with extra blur of 0 to 8 mm")
+    words = "also train a model for each site, without its studies"
+    made.add_argument("--leave-one-site-out", action="store_true", help=words)
+    config_option(made)
+    cluster_options(made)
 
-    Parameters
-    ----------
-    model : str
-        Its name.
-    found : mapping
-        From `evaluation_run.read_evaluation`.
-    """
+    made = cohort_command(parsers, trust, "whether a model's relevance maps can be trusted")
+    made.add_argument("--model", help="name of an explained model (default: the newest)")
+    made.add_argument("--studies", type=int, help="test studies at most (default: of the parameters, 20)")
+    config_option(made)
+    cluster_options(made)
+
+
+def evaluate(options: argparse.Namespace) -> Answer:
+    """Evaluate a model on its test set."""
+    from datbatch.stages.evaluate import evaluate_cohort
+
+    evaluated = evaluate_cohort(
+        options.cohort, config_of(options), model=options.model, blur=options.blur,
+        each_site=options.leave_one_site_out, **where(options)
+    )  # fmt: skip
+    lines = [*_lines(evaluated.model, evaluated.values), f"Next: datbatch report {options.cohort}"]
+    return Answer("\n".join(lines), evaluated.values)
+
+
+def _lines(model: str, found: Mapping[str, Any]) -> list[str]:
+    """Write the main figures, one a line; all of them are in the report and in --json."""
     counts = found["network"]["confusion"]
     lines = [
         f"{model} on its test set: TN {counts['true_negative']}, TP {counts['true_positive']}, "
@@ -92,22 +110,32 @@ def _repeat_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def share(given: Mapping[str, Any]) -> str:
-    """Write a proportion in percent with its interval and counts."""
-    if not given["trials"]:
-        return "- (no study)"
-    limits = f"{100 * given['low']:.1f} to {100 * given['high']:.1f}"
-    return f"{100 * given['value']:.1f} % ({limits}; {given['successes']}/{given['trials']})"
-
-
-def estimate(given: Mapping[str, Any]) -> str:
-    """Write an estimate with its interval."""
-    if given["value"] is None:
-        return "-"
-    if not given["standard_error"]:
-        return f"{given['value']:.3f} (no interval)"
-    return f"{given['value']:.3f} ({given['low']:.3f} to {given['high']:.3f})"
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def trust(options: argparse.Namespace) -> Answer:
+    """Try whether relevance maps can be trusted."""
+    from datbatch.stages.trust import try_maps
+
+    config = config_of(options, "trust", ("studies",))
+    found = try_maps(options.cohort, config, model=options.model, **where(options))
+    text = f"{as_text(found.model, found.summary)}\nNext: datbatch report {options.cohort}"
+    return Answer(text, asdict(found))
+
+
+def as_text(model: str, summary: Mapping[str, Any]) -> str:
+    """Write the figures for a terminal."""
+    from datbatch.evaluation.trust import FEW, sentences
+
+    counts = summary["studies"]
+    total = sum(counts.values())
+    lines = [
+        f"relevance maps of {model}, tried on {total} test studies "
+        f"({', '.join(f'{count} {label}' for label, count in counts.items())})"
+    ]
+    for name, figure, meaning in sentences(summary):
+        lines += [f"{name}: {figure}", f"    {meaning}"]
+    if total < FEW:
+        lines.append(f"Fewer than {FEW} studies: the intervals are wide, and the means say little.")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Scripts that complete commands with the tabulator, made from the description of the commands."""
+"""`datbatch completion`: scripts that complete commands with the tabulator, made from their description."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-SHELLS = ("bash", "zsh", "fish")
+from datbatch.commands.command import Answer, add_command
+
+
+def add(parsers: Any) -> None:
+    """Describe the command."""
+    words = "a script that completes commands with the tabulator"
+    made = add_command(parsers, "completion", completion, words, "datbatch completion bash")
+    shells = ("bash", "zsh", "fish")
+    made.add_argument("shell", choices=shells, help='for your shell: eval "$(datbatch completion bash)"')
+
+
+def completion(options: argparse.Namespace) -> Answer:
+    """Write the script that completes commands."""
+    script = completion_script(options.parser, options.shell)
+    return Answer(script, {"shell": options.shell, "script": script})
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:

@@ -7,37 +7,29 @@ import ast
 import inspect
 import json
 import tomllib
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, get_type_hints
 
 import msgspec
 
 from datbatch import __version__
-from datbatch.commands import Answer
+from datbatch.commands.command import Answer, add_command, config_option, describe, location
 from datbatch.config import KNOWN_BY, Config
 from datbatch.errors import StoreError
 from datbatch.location import Location
 from datbatch.ranges import allowed
 
 
-def add_parser(
-    parsers: Any,
-    command: Callable[..., argparse.ArgumentParser],
-    config_option: Callable[[argparse.ArgumentParser], None],
-    location: Callable[[str], Location],
-) -> None:
-    """Describe `config show|schema`, with what every command has and how it reads a location."""
+def add(parsers: Any) -> None:
+    """Describe `config show|schema`."""
     words = "the parameters: values in force, ranges, JSON schema"
-    parser = parsers.add_parser(
-        "config", help=words, description=f"{words[0].upper()}{words[1:]}.", epilog="example: datbatch config show"
-    )
-    inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    made = describe(parsers, "config", words, "datbatch config show")
+    inner = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "every parameter with its value, where that comes from and what is allowed, as a parameter file"
-    shown = command(inner, "show", show, words, "datbatch config show cohort.zarr --config parameters.toml")
+    shown = add_command(inner, "show", show, words, "datbatch config show cohort.zarr --config parameters.toml")
     shown.add_argument("cohort", type=location, nargs="?", help="store, whose own parameters replace the defaults")
     config_option(shown)
-    command(inner, "schema", schema, "JSON schema of a parameter file, for editors", "datbatch config schema")
+    add_command(inner, "schema", schema, "JSON schema of a parameter file, for editors", "datbatch config schema")
 
 
 def show(options: argparse.Namespace) -> Answer:
