@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_type_hints
 
+import zarr
+from zarr.storage import MemoryStore
+
 from datbatch import schema
 from datbatch.archive.codes import explain_code
+from datbatch.cohort import layout
 from datbatch.commands.config import as_toml, descriptions
-from datbatch.config import Config
+from datbatch.config import Config, StoreConfig
 from datbatch.errors import by_code
 from datbatch.ranges import allowed
 
@@ -42,6 +46,28 @@ def root() -> str:
     return _variables((schema.UPTAKE, schema.ATLAS, schema.TEMPLATE, *schema.STUDY_TABLE))
 
 
+def storage() -> str:
+    """List how each kind of array lies on disk, read from arrays that the store's own code makes."""
+    group, granule = zarr.create_group(MemoryStore(), zarr_format=3), StoreConfig().granule_studies
+    layout.create_volumes(group, schema.UPTAKE, granule, granule)
+    layout.create_volumes(group, schema.RELEVANCE_MAP, granule, granule)
+    layout.create_image(group, schema.TEMPLATE)
+    layout.create_table(group, schema.STUDY_TABLE[0], granule)
+    rows = []
+    for kind, name in (
+        ("`uptake`", schema.UPTAKE.name),
+        ("`relevance/<model>/map`", schema.RELEVANCE_MAP.name),
+        ("images (`labels`, `template`)", schema.TEMPLATE.name),
+        ("tables", schema.STUDY_TABLE[0].name),
+    ):
+        array = group[name]
+        blosc = next(codec for codec in array.compressors if hasattr(codec, "cname"))
+        size = " x ".join(map(str, array.chunks)) if array.ndim > 1 else f"{array.chunks[0]:,} rows or fewer"
+        shard = f"{array.shards[0]} studies" if array.shards else "none"
+        rows.append((kind, size, shard, f"Blosc {blosc.cname.value}, {blosc.shuffle.value}"))
+    return _table(("array", "chunk", "shard (default)", "codec"), rows)
+
+
 def relevance() -> str:
     """List the variables of a model's group."""
     return _variables((schema.RELEVANCE_MAP, *schema.RELEVANCE_TABLE))
@@ -71,6 +97,7 @@ def parameters() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "root": root,
+    "storage": storage,
     "relevance": relevance,
     "normal_range": normal_range,
     "errors": errors,

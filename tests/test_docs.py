@@ -14,31 +14,43 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import yaml
 
-from datbatch import __version__
+from datbatch import __version__, schema
+from datbatch.archive.dicom.header import MAX_FILE_BYTES, MAX_INFLATED_BYTES
+from datbatch.archive.participants import KEYS
 from datbatch.cli import build_parser, main
+from datbatch.cohort.lease import BEAT_SECONDS, WATCH_SECONDS
 from datbatch.commands.completion import completion_script
-from datbatch.config import Config
+from datbatch.config import Config, EvaluateConfig, QuantifyConfig, ReconstructConfig, StoreConfig
+from datbatch.evaluation.certainty import learn_margin
+from datbatch.imaging.quantify import CERTAIN_SIDE, SIDE_NOISE
+from datbatch.relevance.tables import FUNCTIONS
+from datbatch.stages.evaluate import BLURS_FWHM_MM
+from datbatch.workers.driver import DRAIN_SECONDS
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "datbatch"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOK = ROOT / "docs" / "five_questions.ipynb"
-TEXTS = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-COMMAND = re.compile(r"^(?: {4}| {7})(datbatch .*?)(?:  #.*)?$", flags=re.MULTILINE)
-INLINE = re.compile(r"`(datbatch [\w-]+ [^`<>]*\.[^`<>]*)`")
+ALL_PAGES = sorted([*PAGES, *ROOT.glob("*.md"), *(ROOT / "cluster").rglob("*.md")])
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in ALL_PAGES}
+COMMAND = re.compile(r"^ {4,7}(?:\.venv/bin/)?(datbatch .*?)(?: +#.*| & .*)?$", flags=re.MULTILINE)
+INLINE = re.compile(r"`(datbatch [\w-]+ [^`<>|]*\.[^`<>|]*)`")
 TOML = [block for text in TEXTS.values() for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)]
 LINKS = [
     (page, link)
-    for page in (*PAGES, ROOT / "CONTRIBUTING.md")
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for page in ALL_PAGES
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page.relative_to(ROOT).as_posix()])
     if "://" not in link
 ]
 
@@ -74,7 +86,7 @@ def test_the_help_of_every_command_has_an_example_that_the_program_takes(command
 
 
 def test_every_command_is_named_in_the_pages() -> None:
-    words = "\n".join([*TEXTS.values(), (ROOT / "README.md").read_text(encoding="utf-8")])
+    words = "\n".join(TEXTS.values())
     missing = {command.prog for command in commands(build_parser()) if command.prog not in words}
     # Made by `make demo`.
     assert missing <= {"datbatch demo", "datbatch simulate"}
@@ -96,9 +108,9 @@ def test_the_rules_that_the_pages_show_are_rules_for_the_papers_network() -> Non
     assert relevance.shape == (1, 1, 10, 10, 10)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_the_tables_are_those_of_the_code(page: Path) -> None:
-    text = TEXTS[page.name]
+@pytest.mark.parametrize("name", [page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_the_tables_are_those_of_the_code(name: str) -> None:
+    text = TEXTS[name]
     assert script("tables").with_tables(text) == text, "call `python docs/tables.py`"
 
 
@@ -117,7 +129,52 @@ def test_every_link_leads_somewhere(page: Path, link: str) -> None:
         assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "```python" in text])
+FIRST_CERTAIN = next(n for n in count(2) if learn_margin(np.linspace(0, 1, n), EvaluateConfig().uncertain_share))
+FACTS = {
+    "SECURITY.md": [f"inflates ({MAX_INFLATED_BYTES >> 20} MiB) and reads ({MAX_FILE_BYTES >> 20} MiB)"],
+    "cluster/README.md": [
+        f"gives running work {DRAIN_SECONDS:g} s",
+        f"renews it every {BEAT_SECONDS:g} s",
+        f"{WATCH_SECONDS:g} s of watching",
+    ],
+    "docs/errors.md": [f"Running work gets {DRAIN_SECONDS:g} s"],
+    "docs/how-to.md": [
+        f"this needs {FIRST_CERTAIN} validation studies or more",
+        f"blur of {BLURS_FWHM_MM[0]:g} to {BLURS_FWHM_MM[-1]:g} mm",
+        *(f"`{column}`" for column in (*KEYS, *schema.READS)),
+        *(f"`{rule}" for rule in FUNCTIONS),
+    ],
+    "docs/method.md": [
+        f"{ReconstructConfig().cutoff_per_cm:g} cycles/cm",
+        f"{QuantifyConfig().reference_percentile:g}th percentile",
+        f"{CERTAIN_SIDE:g} standard deviations",
+        f"is {SIDE_NOISE:g} divided by the square root of the counts",
+    ],
+    "docs/scaling.md": [f"A granule is {StoreConfig().granule_studies} studies"],
+    "docs/store.md": [f"{' x '.join(map(str, schema.SHAPE))} voxels of {schema.SPACING_MM:g} mm"],
+}
+
+
+@pytest.mark.parametrize(("name", "fact"), [(name, fact) for name, facts in FACTS.items() for fact in facts])
+def test_a_figure_of_a_page_is_that_of_the_code(name: str, fact: str) -> None:
+    assert fact in " ".join(TEXTS[name].split())
+
+
+def test_every_path_of_the_package_and_every_benchmark_that_a_page_names_exists() -> None:
+    words = "\n".join(TEXTS.values())
+    scripts = {f"benchmarks/{name}.py" for name in re.findall(r"benchmark-([a-z_]+)", words)}
+    paths = set(re.findall(r"`((?:datbatch|benchmarks|tests|docs)/[a-z0-9_/.]+)`", words)) | scripts
+    assert not {path for path in paths if not (ROOT / path).exists()}
+
+
+def test_the_map_of_who_imports_whom_has_every_module_and_folder() -> None:
+    rows = re.findall(r"^\| [\w ,]+ \| (`.*`) \|$", TEXTS["CONTRIBUTING.md"], flags=re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert sorted(named) == sorted(modules | {path.parent.name for path in PACKAGE.glob("*/__init__.py")})
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "```python" in text and name != "README.md"])
 def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, cohort: Path) -> None:
     matplotlib.use("Agg")
     scope: dict[str, object] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,22 +11,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "datbatch"
-LEVELS = [
-    {"errors"},
-    {"ranges"},
-    {"config", "files", "precision"},
-    {"location"},
-    {"schema", "progress"},
-    {"archive", "imaging", "simulation", "classifier", "relevance", "workers"},
-    {"norms", "evaluation"},
-    {"cohort"},
-    {"study"},
-    {"stages"},
-    {"report", "export"},
-    {"accessor", "demo"},
-    {"commands"},
-    {"cli"},
-]
+MAP = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+LEVELS = [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\| [\w ,]+ \| (`.*`) \|$", MAP, re.MULTILINE)]
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {

@@ -6,9 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
-from datbatch.cli import build_parser
 from datbatch.cohort.store import models_path
 
 ROOT = Path(__file__).parent.parent
@@ -46,9 +43,15 @@ def test_the_python_lines_run(cohort: Path, archive: Path, some_study: list[Path
     assert scope["explained"].uptake.shape == scope["cohort"].uptake.shape[1:]
 
 
-@pytest.mark.parametrize("line", re.findall(r"^    (datbatch .*?)(?:  #.*)?$", README, flags=re.MULTILINE))
-def test_every_command_line_is_one_that_the_program_takes(line: str) -> None:
-    build_parser().parse_args(line.split()[1:])
+def test_it_is_short_and_begins_with_its_two_commands() -> None:
+    assert len(README.splitlines()) <= 250
+    assert re.findall(r"^    (.+?)(?:  .*)?$", README, flags=re.MULTILINE)[:2] == ["make demo", "make test"]
+
+
+def test_every_comparison_is_a_row_of_the_benchmarks() -> None:
+    shown = set(re.findall(r"^\| .* \| `benchmark-.*$", README, flags=re.MULTILINE))
+    assert 0 < len(shown) <= 15
+    assert shown <= set((ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines())
 
 
 def test_every_folder_of_the_map_exists_and_none_is_left_out() -> None:
