@@ -188,7 +188,8 @@ def train_model(
             run_group(client, train_on_worker, task, size=together, poll=poll)
         _show(progress, folder.workspace)
         progress.close()
-        shutil.rmtree(folder.workspace.path, ignore_errors=True)
+    # Also what a call left that was killed between the model's folder and this line.
+    shutil.rmtree(folder.workspace.path, ignore_errors=True)
     folder.write_split(dict(zip(wanted.studies, map(str, wanted.split), strict=True)))
     keep_in_model(folder, cohort.absolute(), config)
     add_model(opened, wanted.name)
