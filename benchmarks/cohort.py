@@ -26,8 +26,8 @@ from scipy.ndimage import distance_transform_edt
 
 from datbatch import __version__, schema
 from datbatch.archive import read_linkage, read_study
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, TrainConfig
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve

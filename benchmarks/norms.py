@@ -24,8 +24,8 @@ from scipy.stats import skew
 
 from datbatch import __version__, schema
 from datbatch.archive import read_linkage
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import linkage_path
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, NormsConfig
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.norms import fit_covariates, fit_harmonisation, measures

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from datbatch import __version__, schema
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, TrainConfig
 from datbatch.evaluation.trust import sentences
 from datbatch.report import write_report

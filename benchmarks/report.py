@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 
 from datbatch import schema
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config
 from datbatch.imaging import load_template
 from datbatch.report import write_report

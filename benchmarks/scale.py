@@ -30,8 +30,8 @@ from datbatch import __version__, schema
 from datbatch.archive import Entry, Manifest, load_or_create_key
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort.ledger import Row
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import imaging_task
@@ -108,7 +108,7 @@ def measured(step: str, folder: Path, count: int, workers: int) -> dict[str, flo
     cohort = folder / "cohort.zarr"
     if step == "status":
         # It loads the network's library, which a run does not: the memory of that step must not hold it.
-        from datbatch.cohort.state import cohort_state
+        from datbatch.cohort.views.state import cohort_state
     start, worked = time.perf_counter(), time.process_time()
     if step == "run":
         return run(folder, cohort, count, workers)

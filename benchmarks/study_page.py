@@ -16,8 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from datbatch.cohort.query import open_cohort
-from datbatch.cohort.results import ResultsReader, positions
+from datbatch.cohort.views.query import open_cohort
+from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.report.study.page import study_page
 from datbatch.report.study.stored import StoredStudies
 from datbatch.stages.origin import read_origin

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray
 
-from datbatch.cohort import views
-from datbatch.cohort.query import choose_model, open_cohort
+from datbatch.cohort.views import arrays
+from datbatch.cohort.views.query import choose_model, open_cohort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ class CohortAccessor:
         frame : {"ipsilateral-left", "as-acquired"}
             As in the store, or with the patient's own left at x < 0.
         """
-        return views.volumes(self._cohort.dataset["uptake"], self._cohort.dataset["mirrored"], frame)
+        return arrays.volumes(self._cohort.dataset["uptake"], self._cohort.dataset["mirrored"], frame)
 
     def relevance(self, model: str | None = None, frame: str = "ipsilateral-left") -> xarray.DataArray:
         """Give relevance (study, x, y, z), lazily, oriented so that positive values speak for reduced uptake.
@@ -69,9 +69,9 @@ class CohortAccessor:
         ModelError
             When the store has no such model, or none at all.
         """
-        group = views.model_group(self._cohort, model)
+        group = arrays.model_group(self._cohort, model)
         oriented = (
-            views.volumes(group["map"], self._cohort.dataset["mirrored"], frame) * views.orientation(group)["sign"]
+            arrays.volumes(group["map"], self._cohort.dataset["mirrored"], frame) * arrays.orientation(group)["sign"]
         )
         # The root's columns too, so that `groupby("label")` works as it does for uptake.
         columns = {
@@ -84,7 +84,7 @@ class CohortAccessor:
 
     def orientation(self, model: str | None = None) -> dict[str, float]:
         """Give `sign`, `auc` and `threshold` of a model's relevance; at an `auc` of 0.5 no sign was learned."""
-        return views.orientation(views.model_group(self._cohort, model))
+        return arrays.orientation(arrays.model_group(self._cohort, model))
 
     def as_acquired(self, model: str | None = None) -> xarray.Dataset:
         """Give uptake, and relevance where a model is there, with the patient's own left at x < 0."""
@@ -109,7 +109,7 @@ class CohortAccessor:
             With the dimensions `structure` and `side` in the place of the region's.
         """
         values = self._cohort.dataset[table] if isinstance(table, str) else table
-        return views.by_side(values, self._cohort.dataset["mirrored"] if own else None)
+        return arrays.by_side(values, self._cohort.dataset["mirrored"] if own else None)
 
     def by_region(self, model: str | None = None) -> xarray.Dataset:
         """Give binding and all statistics of a model's relevance (study, region), joined.
@@ -117,7 +117,7 @@ class CohortAccessor:
         Relevance is as the model gave it: multiply by the sign of its card's orientation to compare models.
         """
         there = model is not None or self.newest_model is not None
-        return views.by_region(self._cohort.to_dataset(), views.model_group(self._cohort, model) if there else None)
+        return arrays.by_region(self._cohort.to_dataset(), arrays.model_group(self._cohort, model) if there else None)
 
     def joined(self, model: str | None = None) -> xarray.Dataset:
         """Give the root, one model's results and the normal range as one Dataset.
@@ -127,7 +127,7 @@ class CohortAccessor:
         ModelError
             When the store has no such model, or none at all.
         """
-        return views.joined(self._cohort, model)
+        return arrays.joined(self._cohort, model)
 
     def plot(
         self, study: str | int, *, model: str | None = None, frame: str = "as-acquired", **options: Any
@@ -143,14 +143,14 @@ class CohortAccessor:
         frame : {"as-acquired", "ipsilateral-left"}
             The patient's own left at x < 0, or as in the store.
         **options
-            `z_mm`, `convention` and `figure` of `datbatch.report.study.axes.draw`.
+            `z_mm`, `convention` and `figure` of `datbatch.report.study.figure.draw`.
 
         Returns
         -------
         ndarray of Axes, shape (kind, slice)
             With L and R, the patient's sides, and I (ipsilateral, lower binding) and C (contralateral).
         """
-        from datbatch.report.study.axes import draw
+        from datbatch.report.study.figure import draw
 
         one = {"study": study}
         root = self._cohort.dataset

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, linkage_path
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, StoreConfig, TrainConfig, TrustConfig
 from datbatch.errors import NormalRangeError
 from datbatch.progress import Progress

@@ -124,8 +124,8 @@ def cohort(shared_folder: Path, archive: Path) -> Path:
 def studies_that_went_well(cohort: Path, archive: Path) -> list[list[Path]]:
     """The files of each study of the archive that has a result, in the order of a key that no two sessions share."""
     from datbatch.archive import read_linkage
-    from datbatch.cohort.query import open_cohort
     from datbatch.cohort.store import linkage_path
+    from datbatch.cohort.views.query import open_cohort
 
     tree = open_cohort(cohort)
     linkage = read_linkage(linkage_path(cohort))

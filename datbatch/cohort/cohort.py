@@ -7,8 +7,7 @@ from typing import Any
 
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.ledger import Ledger
-from datbatch.cohort.runs import Runs
+from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import canonical_json
 from datbatch.errors import ModelError

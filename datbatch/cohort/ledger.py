@@ -2,6 +2,9 @@
 
 A missing chunk reads as fill value without an error, so that the arrays cannot tell what is done. The object holds
 each study's outcome, its values for the tables, and the SHA-256 of its bytes in the arrays.
+
+Beside them, one small object for each command that wrote to the store: on what it ran, with which parameters and
+versions, and how far it is. None of these names a person, path or machine.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -210,3 +213,50 @@ def _link(place: Path, content: bytes) -> bool:
         return True
     finally:
         aside.unlink(missing_ok=True)
+
+
+class Runs:
+    """The records of the commands that wrote to a store.
+
+    Parameters
+    ----------
+    store : Path or S3Location
+        The store.
+    """
+
+    def __init__(self, store: Location) -> None:
+        self._store = store
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write or replace a record, whole or not at all."""
+        location.write(self._store / self._place(name), wrap(self._place(name), content))
+
+    def read(self) -> list[dict[str, Any]]:
+        """Read all records, the oldest first; what is no record is left out."""
+        return [content for content in self._contents().values() if content is not None]
+
+    def damaged(self) -> list[str]:
+        """List the paths, in the store, of records that are not as they were written."""
+        return [place for place, content in self._contents().items() if content is None]
+
+    def remove(self, places: Collection[str]) -> None:
+        """Remove records that cannot be read any more."""
+        seal.unlist(self._store, places)
+        for place in places:
+            location.remove(self._store / place)
+
+    def _contents(self) -> dict[str, dict[str, Any] | None]:
+        names = location.names(self._store / seal.RUNS)
+        places = [f"{seal.RUNS}/{name}" for name in names if _OBJECT.fullmatch(name)]
+        return {place: self._content(place) for place in places}
+
+    def _content(self, place: str) -> dict[str, Any] | None:
+        try:
+            content = unwrap(place, location.read(self._store / place)[0])
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    @staticmethod
+    def _place(name: str) -> str:
+        return f"{seal.RUNS}/{name}.json"

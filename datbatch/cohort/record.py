@@ -20,7 +20,7 @@ from typing import Any
 
 import datbatch
 from datbatch import __version__
-from datbatch.cohort.runs import Runs
+from datbatch.cohort.ledger import Runs
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.location import Location

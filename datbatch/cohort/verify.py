@@ -1,7 +1,11 @@
-"""Does the store hold what was written? Volumes and tables against the ledger, all other files against the seal."""
+"""Does the store hold what was written? Volumes and tables against the ledger, all other files against the seal.
+
+And what lies in it that belongs to nothing: left by writers that were killed, or put there by somebody.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch import schema
+from datbatch import location, schema
 from datbatch.cohort import seal
 from datbatch.cohort.attributes import stored_card
 from datbatch.cohort.fold import (
@@ -21,8 +25,7 @@ from datbatch.cohort.fold import (
     pending_outcomes,
     value_columns,
 )
-from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row
-from datbatch.cohort.runs import Runs
+from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row, Runs
 from datbatch.cohort.seal import METADATA, RUNS
 from datbatch.cohort.shard import volume_sha256
 from datbatch.cohort.store import SEALED, Store, VolumeReader
@@ -31,6 +34,7 @@ from datbatch.location import Location
 
 TRUST = "trust/"
 """Begins the stages of `datbatch trust`, whose objects are of one study each."""
+_TEMPORARY = re.compile(r".*\.partial|\.ledger-[0-9a-f]+|\.[\w-]+\.json\.\w+")
 
 
 @dataclass(frozen=True)
@@ -298,3 +302,73 @@ def _compare_column(store: Store, name: str, wanted: npt.NDArray[Any] | None, un
     known = np.delete(np.arange(len(found)), unknown)
     same = np.array_equal(found[known], wanted[known], equal_nan=found.dtype.kind == "f")
     return "" if same else "changed"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file of the store that nothing refers to."""
+
+    name: str
+    """Path in the store."""
+    kind: str
+    """`unfinished` (a writer was killed), `superseded` (of no study or stage of today), or `unknown` (not ours)."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether datbatch wrote it, so that it may be removed."""
+        return self.kind != "unknown"
+
+
+def find_orphans(path: Location) -> list[Orphan]:
+    """List what belongs to nothing; only while no writer is at work, whose unfinished files these may be."""
+    store = Store(path)
+    stages = {stage: identity["digest"] for stage, identity in store.attributes.get("stages", {}).items()}
+    models = store.models
+    stages |= {f"explain/{m}": store.model_attributes(m).get("digest", "") for m in models}
+    granules = -(-len(store.studies) // store.granule_studies)
+    found = []
+    names = location.names(path)
+    arrays = {name.removesuffix(f"/{METADATA}") for name in names if name.endswith(f"/{METADATA}")}
+    for name in names:
+        kind = _kind(name, arrays, stages, models, granules)
+        found += [Orphan(name, kind)] if kind else []
+    return found
+
+
+def remove_orphans(path: Location, orphans: list[Orphan]) -> int:
+    """Remove what datbatch itself left; gives how many files that were."""
+    ours = [orphan for orphan in orphans if orphan.ours]
+    for orphan in ours:
+        location.remove(path / orphan.name)
+    return len(ours)
+
+
+def _kind(name: str, arrays: set[str], stages: dict[str, str], models: list[str], granules: int) -> str:
+    folder, _, file = name.rpartition("/")
+    if _TEMPORARY.fullmatch(file) or "/.retired-" in name or ".partial/" in name:
+        return "unfinished"
+    top = name.split("/")[0]
+    if name == seal.NAME:
+        return ""
+    if top == FOLDER:
+        return _ledger_kind(folder.removeprefix(f"{FOLDER}/"), file, stages, models, granules)
+    if top == RUNS:
+        return "" if re.fullmatch(r"runs/\d{8}T\d{6}Z-[0-9a-f]{6}\.json", name) else "unknown"
+    if file == METADATA:
+        return ""
+    array = seal.node_of(name, arrays)
+    chunk = name.removeprefix(f"{array}/")
+    if not seal.CHUNK.fullmatch(chunk):
+        return "unknown"
+    return "superseded" if seal.holds_volumes(array) and int(re.split(r"[./]", chunk)[1]) >= granules else ""
+
+
+def _ledger_kind(folder: str, file: str, stages: dict[str, str], models: list[str], granules: int) -> str:
+    stage, _, digest = folder.rpartition("/")
+    number = re.fullmatch(r"(\d+)-[0-9a-f]+\.json", file)
+    if number is None:
+        return "unknown"
+    if stage.startswith("trust/"):
+        # One object for each study that was tried; which ones is the command's matter.
+        return "" if stage.removeprefix("trust/") in models else "superseded"
+    return "" if stages.get(stage) == digest and int(number[1]) < granules else "superseded"

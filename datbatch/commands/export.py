@@ -62,7 +62,7 @@ def export_images(options: argparse.Namespace) -> Answer:
 
 def export_tables(options: argparse.Namespace) -> Answer:
     """Hand out the tables."""
-    from datbatch.cohort.query import open_cohort
+    from datbatch.cohort.views.query import open_cohort
     from datbatch.export import write_tables
 
     files = write_tables(
@@ -73,7 +73,7 @@ def export_tables(options: argparse.Namespace) -> Answer:
 
 def export_pages(options: argparse.Namespace) -> Answer:
     """Hand out a page for each study."""
-    from datbatch.cohort.query import open_cohort
+    from datbatch.cohort.views.query import open_cohort
     from datbatch.errors import StoreError
     from datbatch.export import export_pages
     from datbatch.report.study.page import study_page
@@ -96,7 +96,7 @@ def export_pages(options: argparse.Namespace) -> Answer:
 def export_dicom(options: argparse.Namespace) -> Answer:
     """Hand out DICOM objects."""
     from datbatch.export import export_dicom
-    from datbatch.report.study.summary import draw_summary
+    from datbatch.report.study.figure import draw_summary
 
     if options.dicom_source is not None:
         print(

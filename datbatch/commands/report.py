@@ -41,7 +41,7 @@ def _volumes(text: str) -> int:
 
 def report(options: argparse.Namespace) -> Answer:
     """Write the report."""
-    from datbatch.cohort.query import open_cohort
+    from datbatch.cohort.views.query import open_cohort
     from datbatch.report import write_report
     from datbatch.report.cohort.pages import report_folder
 
@@ -54,7 +54,7 @@ def report(options: argparse.Namespace) -> Answer:
 
 def explore(options: argparse.Namespace) -> Answer:
     """Write the explorer."""
-    from datbatch.cohort.query import open_cohort
+    from datbatch.cohort.views.query import open_cohort
     from datbatch.report.explorer import size_beforehand, write_explorer
 
     cohort = open_cohort(options.cohort)

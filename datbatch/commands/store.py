@@ -41,7 +41,7 @@ def add(parsers: Any) -> None:
 
 def status(options: argparse.Namespace) -> Answer:
     """Say what is done."""
-    from datbatch.cohort.state import cohort_state
+    from datbatch.cohort.views.state import cohort_state
 
     state = cohort_state(options.cohort)
     lines = command_lines(state.commands[-1]) if state.commands else []
@@ -91,7 +91,7 @@ def command_lines(content: Mapping[str, Any]) -> list[str]:
 def failures(options: argparse.Namespace) -> Answer:
     """List what failed, by code."""
     from datbatch.archive.codes import explain_code
-    from datbatch.cohort.state import cohort_failures
+    from datbatch.cohort.views.state import cohort_failures
 
     found = cohort_failures(options.cohort, with_files=options.files)
     lines = []

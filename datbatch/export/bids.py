@@ -18,8 +18,8 @@ import xarray
 
 from datbatch import __version__, schema
 from datbatch.cohort.attributes import json_attribute
-from datbatch.cohort.query import choose_model, cohort_atlas
-from datbatch.cohort.results import StudyResults, positions
+from datbatch.cohort.views.query import choose_model, cohort_atlas
+from datbatch.cohort.views.results import StudyResults, positions
 from datbatch.export.frames import FRAME_WORDS, IPSILATERAL_LEFT, OWN_SPACE, Frame
 from datbatch.export.nifti import NOTICE, write_image
 from datbatch.export.table_contents import describe

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
-from datbatch.cohort.results import StudyResults
+from datbatch.cohort.views.results import StudyResults
 from datbatch.export.frames import Frame, placed
 from datbatch.export.parametric_map import RELEVANCE, UPTAKE, parametric_map
 from datbatch.export.secondary_capture import secondary_capture

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.archive import load_or_create_key, read_linkage
-from datbatch.cohort.query import open_cohort
-from datbatch.cohort.results import StudyResults, positions
 from datbatch.cohort.store import key_path, linkage_path
+from datbatch.cohort.views.query import open_cohort
+from datbatch.cohort.views.results import StudyResults, positions
 from datbatch.errors import ConfigurationError, MissingFilesError
 from datbatch.export import bids, nifti
 from datbatch.export.frames import AS_ACQUIRED, IPSILATERAL_LEFT, Frame

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
-from datbatch.cohort.results import StudyResults
+from datbatch.cohort.views.results import StudyResults
 from datbatch.imaging import Volume
 from datbatch.imaging.resample import inverse, resample
 

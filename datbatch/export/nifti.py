@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datbatch.cohort.results import StudyResults
+from datbatch.cohort.views.results import StudyResults
 from datbatch.export.frames import OWN_SPACE, Frame, placed
 from datbatch.imaging.nifti import MNI_CODE, SCANNER_CODE, write_nifti
 

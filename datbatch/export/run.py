@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray
 
-from datbatch.cohort.results import ResultsReader, StudyResults, positions
+from datbatch.cohort.views.results import ResultsReader, StudyResults, positions
 from datbatch.errors import DatbatchError
 from datbatch.progress import Progress
 

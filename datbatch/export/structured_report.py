@@ -24,7 +24,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from datbatch import __version__, schema
-from datbatch.cohort.results import LEFT, RIGHT, ModelResults, StudyResults
+from datbatch.cohort.views.results import LEFT, RIGHT, ModelResults, StudyResults
 from datbatch.export.nifti import NOTICE
 from datbatch.export.parametric_map import MANUFACTURER
 from datbatch.export.subject import SCHEME, Subject, uid

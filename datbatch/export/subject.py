@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from datbatch import schema
 from datbatch.archive import inspect_file, pseudonym, study_identifier
-from datbatch.cohort.results import StudyResults
+from datbatch.cohort.views.results import StudyResults
 from datbatch.errors import UnreadableDicomError
 
 STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.128"

@@ -17,8 +17,8 @@ import pandas as pd
 import xarray
 
 from datbatch import __version__, schema
-from datbatch.cohort.query import choose_model
-from datbatch.cohort.results import patient_side, positions
+from datbatch.cohort.views.query import choose_model
+from datbatch.cohort.views.results import patient_side, positions
 from datbatch.errors import ConfigurationError
 from datbatch.export.table_contents import (
     LABELS,

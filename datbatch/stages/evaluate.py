@@ -14,11 +14,11 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.classifier.folder import ModelCard
 from datbatch.classifier.split import check_leaks
-from datbatch.cohort.cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import known_persons, quantified
+from datbatch.cohort.views.cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
 from datbatch.evaluation.assessment import CERTAINTY, assess

@@ -21,13 +21,20 @@ from datbatch import schema
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelFolder
 from datbatch.cohort import seal
 from datbatch.cohort.fold import FINAL_STAGE
-from datbatch.cohort.ledger import Ledger
+from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.lock import sole_writer, writes
-from datbatch.cohort.orphans import Orphan, find_orphans, remove_orphans
 from datbatch.cohort.record import RUNNING, outcome_of
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path, models_path
-from datbatch.cohort.verify import Damage, damage_of, recorded_volumes, sealed_damages, verify_store
+from datbatch.cohort.verify import (
+    Damage,
+    Orphan,
+    damage_of,
+    find_orphans,
+    recorded_volumes,
+    remove_orphans,
+    sealed_damages,
+    verify_store,
+)
 from datbatch.config import Config, ExplainConfig, NormsConfig, SplitConfig, TrustConfig
 from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
 from datbatch.location import Location

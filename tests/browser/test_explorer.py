@@ -13,7 +13,7 @@ import xarray as xr
 from playwright.sync_api import Page, expect
 
 from datbatch import schema
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.views.query import open_cohort
 from datbatch.report.cohort.classification import read_model
 from datbatch.report.explorer import write_explorer
 from tests.browser.conftest import SMALL, Visit

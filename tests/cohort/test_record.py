@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from datbatch.cohort import record as record_module
+from datbatch.cohort.ledger import Runs
 from datbatch.cohort.record import SILENT_SECONDS, outcome_of, recorded_command
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store
 from datbatch.commands.store import command_lines
 from datbatch.config import Config

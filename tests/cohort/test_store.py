@@ -13,9 +13,9 @@ import pytest
 import xarray
 
 from datbatch import location, schema
-from datbatch.cohort.query import as_acquired, open_cohort
 from datbatch.cohort.shard import volume_sha256
 from datbatch.cohort.store import Store
+from datbatch.cohort.views.query import as_acquired, open_cohort
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, S3Location
 

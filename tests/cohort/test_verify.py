@@ -11,10 +11,9 @@ import pytest
 from datbatch import location, schema
 from datbatch.cohort.fold import outcome_columns, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.orphans import find_orphans, remove_orphans
 from datbatch.cohort.seal import differences, put_back, read_seal
 from datbatch.cohort.store import Store
-from datbatch.cohort.verify import recorded_volumes, sealed_damages, verify_store
+from datbatch.cohort.verify import find_orphans, recorded_volumes, remove_orphans, sealed_damages, verify_store
 from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from datbatch import schema
-from datbatch.cohort.results import ModelResults, StudyResults
+from datbatch.cohort.views.results import ModelResults, StudyResults
 from tests.report.synthetic import TEST_SET, blob, build_cohort
 
 LEFT_MM = (-26.0, 2.0, 0.0)

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from datbatch.cli import main
-from datbatch.cohort.query import as_acquired, open_cohort
+from datbatch.cohort.views.query import as_acquired, open_cohort
 from datbatch.simulation import identity_canaries
 from tests.pipeline import call_command
 

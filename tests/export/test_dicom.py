@@ -19,7 +19,7 @@ from datbatch.export import export_dicom
 from datbatch.export.dicom import dicom_names, make_objects, write_study
 from datbatch.export.frames import placed
 from datbatch.export.subject import from_original, pseudonymous
-from datbatch.report.study.summary import draw_summary
+from datbatch.report.study.figure import draw_summary
 from tests.export.conftest import LEFT_MM, study_pose
 
 FRAMES = ("as-acquired", "own-space")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datbatch import schema
-from datbatch.cohort.results import ResultsReader, positions
+from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.commands.export import export_answer
 from datbatch.errors import GridMismatchError, ModelError, StoreError
 from datbatch.export import bids, nifti

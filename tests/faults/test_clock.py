@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from datbatch.cohort.ledger import Runs
 from datbatch.cohort.record import SILENT_SECONDS, outcome_of
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store
 from datbatch.stages.repair import verify_cohort
 from tests.faults.conftest import with_key_of

@@ -15,7 +15,7 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cli import main
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.views.query import open_cohort
 from datbatch.commands.command import EXIT_FAILED_STUDIES
 from datbatch.errors import ConfigurationError
 from datbatch.report.cohort.classification import read_model

@@ -12,9 +12,9 @@ import pytest
 from datbatch import explain_study
 from datbatch.archive import read_linkage
 from datbatch.classifier.folder import ModelFolder
-from datbatch.cohort.query import choose_model, open_cohort
-from datbatch.cohort.results import ResultsReader, positions
 from datbatch.cohort.store import linkage_path, models_path
+from datbatch.cohort.views.query import choose_model, open_cohort
+from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.config import Config
 from datbatch.errors import ConfigurationError, ModelError
 from datbatch.report.study.stored import StoredStudies

@@ -10,7 +10,7 @@ import pytest
 from datbatch import schema
 from datbatch.archive.codes import explain_code
 from datbatch.cohort.attributes import json_attribute
-from datbatch.cohort.query import choose_model
+from datbatch.cohort.views.query import choose_model
 from datbatch.errors import by_code
 from datbatch.report.cohort.classification import (
     PAPER_NETWORK,

@@ -14,11 +14,11 @@ import pytest
 from datbatch import schema
 from datbatch.classifier import ModelCard, build_network, load_model, predict, save_model
 from datbatch.cli import main
-from datbatch.cohort.cases import read_evaluation
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.query import choose_model, open_cohort
 from datbatch.cohort.store import Store, models_path
+from datbatch.cohort.views.cases import read_evaluation
+from datbatch.cohort.views.query import choose_model, open_cohort
 from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
 from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
 from datbatch.evaluation.certainty import Certainty

@@ -15,10 +15,10 @@ import pytest
 from datbatch import schema
 from datbatch.archive import Acquisition, Manifest, read_linkage, read_study
 from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry
-from datbatch.cohort.query import open_cohort
-from datbatch.cohort.results import ResultsReader, positions
-from datbatch.cohort.state import cohort_state
 from datbatch.cohort.store import Store, key_path, linkage_path
+from datbatch.cohort.views.query import open_cohort
+from datbatch.cohort.views.results import ResultsReader, positions
+from datbatch.cohort.views.state import cohort_state
 from datbatch.config import Config
 from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
 from datbatch.export.nifti import write_image

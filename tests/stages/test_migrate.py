@@ -18,8 +18,8 @@ from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort import seal
 from datbatch.cohort.fold import fold_stage, pending_outcomes
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import LAYOUT, Store, models_path
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, canonical_json
 from datbatch.errors import StoreNewerError, StoreOlderError
 from datbatch.files import write_whole

@@ -14,9 +14,9 @@ import xarray
 
 from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort import views
-from datbatch.cohort.query import open_cohort
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
+from datbatch.cohort.views.arrays import orientation
+from datbatch.cohort.views.query import open_cohort
 from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
 from datbatch.stages.origin import manifest_path, origin_path
@@ -218,11 +218,11 @@ def test_another_start_of_relevance_explains_again_without_training(own_cohort: 
     xarray.testing.assert_equal(after.probability, before[f"relevance/{answer['model']}"].probability)
     assert not after["map"].equals(before[f"relevance/{answer['model']}"]["map"])
     # The sign belongs to these maps: the command that trains them, called again, leaves it as it is.
-    meaning, maps = views.orientation(after.to_dataset()), after.load()
+    meaning, maps = orientation(after.to_dataset()), after.load()
     usual = ("--config", own_cohort.parent / "config.toml")
     assert call_command("train", own_cohort, *usual)["trained"] is False
     again = xarray.open_datatree(own_cohort, engine="zarr")[f"relevance/{answer['model']}"]
-    assert views.orientation(again.to_dataset()) == meaning
+    assert orientation(again.to_dataset()) == meaning
     xarray.testing.assert_equal(again.regional, maps.regional)
     assert verify_cohort(own_cohort, quiet=True).damages == []
     turned = {**meaning, "sign": -meaning["sign"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from datbatch import location
-from datbatch.cohort.query import open_cohort
+from datbatch.cohort.views.query import open_cohort
 from datbatch.location import S3Location
 from tests.pipeline import call_command, config_text, copy_studies, run_command
 

@@ -13,8 +13,8 @@ import xarray
 from datbatch import schema
 from datbatch.classifier import load_model
 from datbatch.classifier.folder import ModelFolder
-from datbatch.cohort.query import cohort_atlas, cohort_template, open_cohort
 from datbatch.cohort.store import Store, models_path
+from datbatch.cohort.views.query import cohort_atlas, cohort_template, open_cohort
 from datbatch.config import KNOWN_BY, Config, QuantifyConfig, RegisterConfig, canonical_json
 from datbatch.errors import AtlasError, ModelError, StoreError, TemplateError
 from datbatch.imaging import (

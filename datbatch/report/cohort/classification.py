@@ -214,3 +214,8 @@ def reader_agreement(studies: pd.DataFrame) -> Agreement | None:
     calls = np.array([[read == schema.POSITIVE for read in pair] for pair in pairs], dtype=np.int64)
     same = int((calls[:, 0] == calls[:, 1]).sum())
     return Agreement(wilson(same, len(pairs)), cohen_kappa(calls[:, 0], calls[:, 1]))
+
+
+def outcome_words(outcomes: Sequence[str]) -> str:
+    """Say how many studies have which outcome."""
+    return ", ".join(f"{list(outcomes).count(name)} {OUTCOME_NAMES[name]}" for name in OUTCOMES)

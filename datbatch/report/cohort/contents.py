@@ -13,8 +13,8 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
-from datbatch.cohort.cases import evaluation_digest, read_cases, read_evaluation
-from datbatch.cohort.query import choose_model, cohort_atlas, cohort_template
+from datbatch.cohort.views.cases import evaluation_digest, read_cases, read_evaluation
+from datbatch.cohort.views.query import choose_model, cohort_atlas, cohort_template
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.cohort.averages import GroupImages, scan_test_set, striatal_slice

@@ -1,17 +1,20 @@
-"""Sections on how well a model classifies and how it was trained."""
+"""Sections on how well a model classifies and how it was trained, with their charts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from datbatch import schema
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Proportion
-from datbatch.report.cohort.charts import roc_chart, training_curves
 from datbatch.report.cohort.classification import (
     PAPER_NETWORK,
     Performance,
@@ -19,6 +22,7 @@ from datbatch.report.cohort.classification import (
 )
 from datbatch.report.cohort.contents import Contents, Explained
 from datbatch.report.parts.exhibits import Exhibits
+from datbatch.report.parts.figures import TEXT
 from datbatch.report.parts.hypertext import Child, Html, element, join
 from datbatch.report.parts.wording import number
 
@@ -203,3 +207,60 @@ def training_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]
         f"Loss and validation accuracy over the epochs. {words}",
         data=pd.DataFrame(history),
     )
+
+
+def training_curves(history: Sequence[dict[str, Any]]) -> Figure:
+    """Draw loss of both sets and accuracy of the validation set over the epochs.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        Entries epoch, train_loss, validation_loss, validation_accuracy; a missing or null value leaves a gap.
+    """
+
+    def series(name: str) -> npt.NDArray[np.float64]:
+        found = [entry.get(name) for entry in history]
+        return np.array([np.nan if value is None else float(value) for value in found])
+
+    epochs = np.array([float(entry.get("epoch", position + 1)) for position, entry in enumerate(history)])
+    with rc_context(TEXT):
+        figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+        losses, accuracy = figure.subplots(1, 2)
+        losses.plot(epochs, series("train_loss"), color="#0072B2", label="training")
+        losses.plot(epochs, series("validation_loss"), color="#D55E00", linestyle="--", label="validation")
+        losses.set_ylabel("Cross-entropy loss")
+        losses.set_ylim(bottom=0)
+        losses.legend(frameon=False)
+        accuracy.plot(epochs, 100 * series("validation_accuracy"), color="#D55E00", linestyle="--")
+        accuracy.set_ylabel("Validation accuracy (%)")
+        accuracy.set_ylim(0, 102)
+        for axes in (losses, accuracy):
+            axes.set_xlabel("Epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure
+
+
+def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
+    """Draw ROC curves.
+
+    Parameters
+    ----------
+    curves : sequence of (name, false positive rate, true positive rate)
+        At most three.
+    """
+    styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
+    with rc_context(TEXT):
+        figure = Figure(figsize=(4.6, 5.0), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+        for (name, false_alarms, hits), (colour, line) in zip(curves, styles, strict=False):
+            axes.plot(false_alarms, hits, color=colour, linestyle=line, linewidth=1.8, label=name, clip_on=False)
+        axes.set_xlabel("1 − specificity")
+        axes.set_ylabel("Sensitivity")
+        axes.set_aspect("equal")
+        # Curves along the frame stay visible.
+        axes.set_xlim(-0.02, 1.0)
+        axes.set_ylim(0, 1.02)
+        # Below the axes: in a perfect or a hopeless plot every corner is taken.
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
+        return figure

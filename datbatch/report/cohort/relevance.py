@@ -11,10 +11,10 @@ import pandas as pd
 
 from datbatch import schema
 from datbatch.report.cohort.averages import Case, GroupImages
-from datbatch.report.cohort.charts import outcome_words
 from datbatch.report.cohort.classification import (
     NEAR_MM,
     OUTCOME_NAMES,
+    outcome_words,
     peaks_near_striatum,
 )
 from datbatch.report.cohort.contents import SHOWN_CASES, Contents, Explained

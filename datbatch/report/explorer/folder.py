@@ -18,8 +18,8 @@ import xarray as xr
 
 from datbatch import __version__, schema
 from datbatch.archive.codes import explain_code
-from datbatch.cohort.query import choose_model
-from datbatch.cohort.results import ResultsReader
+from datbatch.cohort.views.query import choose_model
+from datbatch.cohort.views.results import ResultsReader
 from datbatch.errors import ConfigurationError, CorruptStoreError
 from datbatch.files import write_whole
 from datbatch.progress import Progress

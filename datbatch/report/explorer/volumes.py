@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.cohort.results import StudyResults
+from datbatch.cohort.views.results import StudyResults
 from datbatch.report.parts.planes import patient_marks, study_marks, symmetric_limits, uptake_limits
 
 VOLUME_BYTES = 100_000

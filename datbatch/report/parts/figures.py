@@ -22,6 +22,8 @@ from datbatch.report.parts.raster import DIVERGING_COLOURS, HOT_IRON_COLOURS
 HOT_IRON = LinearSegmentedColormap.from_list("hot iron", HOT_IRON_COLOURS, N=256)
 DIVERGING = LinearSegmentedColormap.from_list("diverging", DIVERGING_COLOURS, N=256)
 
+GUIDE = "0.35"
+"""Grey of guiding lines and small print in charts."""
 PRINT_DPI = 300
 """Pixels per inch of the files for print, as journals ask for."""
 

@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from datbatch import schema
 from datbatch.imaging.volume import Volume
 from datbatch.report.cohort.averages import GroupImages
-from datbatch.report.cohort.charts import draw_outcome_histogram
-from datbatch.report.parts.figures import DIVERGING, HOT_IRON, TEXT, name_axis, outline, show_plane
+from datbatch.report.cohort.classification import OUTCOMES
+from datbatch.report.parts.figures import DIVERGING, GUIDE, HOT_IRON, TEXT, name_axis, outline, show_plane
 from datbatch.report.parts.planes import (
     ANATOMICAL,
     AVERAGE,
@@ -33,6 +33,13 @@ from datbatch.report.parts.planes import (
 UPTAKE_LABEL = "Uptake (multiple of the reference region)"
 RELEVANCE_LABEL = "Relevance (a.u.; > 0: typical of positive studies)"
 KINDS: tuple[Literal["uptake"], Literal["relevance"]] = ("uptake", "relevance")
+OUTCOME_STYLE = {
+    "TN": ("#0072B2", ""),
+    "TP": ("#D55E00", ""),
+    "FN": ("#F0E442", "////"),
+    "FP": ("#CC79A7", "...."),
+}
+"""Colours of Okabe and Ito, distinct for every kind of colour vision; hatches for print without colour."""
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
 
@@ -327,3 +334,67 @@ def putamen_plate(
             _absent(left, "no true negative")
         draw_outcome_histogram(right, relevance, outcomes, threshold=threshold)
         return figure
+
+
+def draw_outcome_histogram(
+    axes: Axes, relevance: npt.NDArray[np.float64], outcomes: Sequence[str], *, threshold: float
+) -> None:
+    """Draw the stacked histogram of the putamen's oriented relevance by outcome (the paper's Figure 5).
+
+    Parameters
+    ----------
+    axes : Axes
+        Where.
+    relevance : ndarray, shape (study,), float64
+        Oriented; NaN is left out.
+    outcomes : sequence of str, shape (study,)
+        TN, TP, FN, FP or empty.
+    threshold : float
+        Learned cut, drawn when finite.
+    """
+    marked = np.asarray(outcomes)
+    groups = {name: relevance[(marked == name) & np.isfinite(relevance)] for name in OUTCOMES}
+    values = np.concatenate(list(groups.values()))
+    if len(values):
+        # Zero is a border of bins, so that no bar mixes signs.
+        width = max(float(np.ptp(np.append(values, 0.0))), 1e-12) / 24
+        edges = width * np.arange(np.floor(min(values.min(), 0) / width), np.ceil(max(values.max(), 0) / width) + 1)
+        if len(edges) < 2:
+            edges = width * np.array([-1.0, 0.0, 1.0])
+        base = np.zeros(len(edges) - 1)
+        for name, group in groups.items():
+            height, _ = np.histogram(group, edges)
+            colour, hatch = OUTCOME_STYLE[name]
+            axes.bar(
+                edges[:-1],
+                height,
+                width=np.diff(edges),
+                bottom=base,
+                align="edge",
+                color=colour,
+                hatch=hatch,
+                edgecolor="black",
+                linewidth=0.5,
+                label=f"{name} (n = {len(group)})",
+            )
+            base += height
+        axes.set_ylim(0, 1.08 * base.max())
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            handlelength=1.2,
+            columnspacing=1.0,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=4,
+        )
+    else:
+        axes.text(0.5, 0.5, "no test study", transform=axes.transAxes, ha="center")
+    axes.axvline(0.0, color="black", linewidth=1.0)
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color=GUIDE, linewidth=1.2, linestyle="--")
+    axes.set_ylabel("Number of studies")
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    top = float(np.abs(values).max()) if len(values) else 0.0
+    name_axis(axes.xaxis, "Mean relevance in the ipsilateral putamen (a.u.)", top, 10)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,9 +12,9 @@ import xarray
 from datbatch import schema
 from datbatch.archive import Acquisition, read_linkage, read_study
 from datbatch.cohort.attributes import json_attribute, stored_card
-from datbatch.cohort.query import choose_model, cohort_atlas
-from datbatch.cohort.results import StudyResults
 from datbatch.cohort.store import linkage_path, models_path
+from datbatch.cohort.views.query import choose_model, cohort_atlas
+from datbatch.cohort.views.results import StudyResults
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, ModelError
 from datbatch.imaging import Binding
@@ -84,7 +84,7 @@ class StoredStudies:
         Parameters
         ----------
         results : StudyResults
-            As `cohort.results.ResultsReader` reads it, of the same model.
+            As `cohort.views.results.ResultsReader` reads it, of the same model.
 
         Raises
         ------

@@ -10,9 +10,8 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort.ledger import Ledger
+from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.record import outcome_of
-from datbatch.cohort.runs import Runs
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.location import Location
 

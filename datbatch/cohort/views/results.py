@@ -12,7 +12,7 @@ import xarray
 
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.query import choose_model
+from datbatch.cohort.views.query import choose_model
 from datbatch.errors import CorruptStoreError, StoreError
 
 Floats = npt.NDArray[np.float64]

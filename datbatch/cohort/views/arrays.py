@@ -7,7 +7,7 @@ import xarray
 
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.query import as_acquired, choose_model
+from datbatch.cohort.views.query import as_acquired, choose_model
 from datbatch.errors import ModelError
 
 PATIENT_SIDES = ("left", "right")

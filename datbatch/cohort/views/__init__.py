@@ -1,0 +1,1 @@
+"""What people, pages and evaluations read from a store."""
