@@ -29,6 +29,7 @@ from typing import Any
 from datbatch import __version__, schema
 from datbatch.archive import Entry, Manifest, load_or_create_key
 from datbatch.archive.manifest import INCLUDED
+from datbatch.archive.origin import read_manifest
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.views.query import open_cohort
@@ -36,7 +37,6 @@ from datbatch.config import Config
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import imaging_task
 from datbatch.stages.imaging_task import GranuleRecord, ImagingTask
-from datbatch.stages.origin import read_manifest
 from datbatch.study.imaging import IMAGING, ImagedStudy
 from datbatch.workers import driver
 

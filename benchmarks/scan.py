@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from datbatch import __version__
 from datbatch.archive import scan_archive
 from datbatch.archive.scan_cache import SETTLED_SECONDS
+from datbatch.archive.scanning import scan_cache_path, scan_losable
 from datbatch.config import Config
 from datbatch.simulation import simulate_archive
-from datbatch.stages.scanning import scan_cache_path, scan_losable
 from tests.archive.writer import Style, write
 
 KEY = b"k" * 32

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from datbatch.archive.origin import read_origin
 from datbatch.cohort.views.query import open_cohort
 from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.report.study.page import study_page
 from datbatch.report.study.stored import StoredStudies
-from datbatch.stages.origin import read_origin
 
 OPTIONS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 BARE = "<!DOCTYPE html><html lang=en><title>bare</title><p id=viewer data-state=ready>bare</p></html>"

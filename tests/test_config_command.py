@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from datbatch.archive import Manifest
+from datbatch.archive.origin import Origin, write_origin
 from datbatch.cli import main
 from datbatch.cohort.store import Store
 from datbatch.config import KNOWN_BY, Config, QuantifyConfig, RegisterConfig, TrainConfig
-from datbatch.stages.origin import Origin, write_origin
 
 MADE = Config(
     train=TrainConfig(epochs=7, learning_rate=1e-5), quantify=QuantifyConfig(atlas_labels={"putamen_left": [1, 2]})

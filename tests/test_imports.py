@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_zarr_and_distributed_have_one_door_each(path: Path) -> None:
         assert library not in roots or place in doors, f"{place} imports {library}"
     if place.split("/")[0] in ARRAYS_ONLY:
         assert not roots & FORBIDDEN_BELOW, f"{place} imports {roots & FORBIDDEN_BELOW}"
+
+
+def test_folders_and_files_stay_small_enough_to_be_seen_at_a_glance() -> None:
+    places = Counter(path.parent for path in PACKAGE.rglob("*.py"))
+    assert {str(folder): files for folder, files in places.items() if files > 16} == {}
+    # The list of errors is read as a table.
+    read = [path for path in MODULES if path.name not in ("errors.py", "cli.py", "commands.py")]
+    lines = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in read}
+    assert {path: length for path, length in lines.items() if length > 420} == {}
 
 
 def test_the_package_and_its_help_load_no_heavy_library() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datbatch import schema
+from datbatch import __version__, schema
+from datbatch.archive import Manifest
 from datbatch.classifier.split import encode_labels
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
-from datbatch.config import QualityConfig
+from datbatch.config import QualityConfig, canonical_json
 from datbatch.imaging import with_limits
 from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
+
+FOLDED = "folded"
+"""Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
 FINAL_STAGE = "quantify"
 _PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
@@ -165,3 +170,42 @@ def outcome_columns(studies: Sequence[str], final: Iterable[Row]) -> dict[str, n
 def rows_by_study(rows: Iterable[Row]) -> Mapping[str, Row]:
     """Index rows by pseudonym."""
     return {row.study: row for row in rows}
+
+
+def stamp_of(
+    manifest: Manifest, stages: Iterable[str], limits: QualityConfig | None, version: str = __version__
+) -> str:
+    """Give a digest of all that the tables follow from, once all granules are done.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The studies and all that the archive says of them.
+    stages : iterable of str
+        Digests of the imaging stages, in order.
+    limits : QualityConfig or None
+        Those of flags; None before layout 3 of the store, where the digests covered them.
+    version : str
+        Of datbatch that writes the tables.
+    """
+    # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
+    content = hashlib.sha256(f"{version} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
+    for told in (*stages, "" if limits is None else canonical_json(vars(limits))):
+        content.update(told.encode())
+    for entry in manifest.entries:
+        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
+    return content.hexdigest()
+
+
+def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    """Give the columns of the table that follow from the manifest."""
+    entries = manifest.entries
+    return {
+        "source": np.asarray([e.source for e in entries], dtype=object),
+        "person": np.asarray([e.person for e in entries], dtype=object),
+        "site": np.asarray([e.site for e in entries], dtype=object),
+        "sex": np.asarray([e.sex for e in entries], dtype=object),
+        "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
+        "label": np.asarray([e.label for e in entries], dtype=object),
+        "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
+    }

@@ -12,8 +12,11 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
-from datbatch import schema
+from datbatch import __version__, schema
 from datbatch.errors import StoreError, StoreNewerError, StoreOlderError
+
+LAYOUT = "layout_version"
+"""Attribute of the root, changed last of all by `datbatch migrate`."""
 
 TABLE_CHUNK_ROWS = 65_536
 _FILL: dict[str, Any] = {
@@ -176,3 +179,22 @@ def consolidate(root: zarr.Group) -> None:
         # xarray reads consolidated metadata of format 3; its missing specification concerns no reader that we name.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(root.store)
+
+
+def write_empty(place: Any, granule_studies: int) -> None:
+    """Write a store without studies."""
+    root = zarr.create_group(place, zarr_format=3)
+    root.update_attributes(
+        {
+            "title": "DAT-SPECT cohort: research software, not a medical device",
+            "datbatch_version": __version__,
+            LAYOUT: schema.LAYOUT_VERSION,
+            "granule_studies": granule_studies,
+            "coordinates": coordinates(schema.STUDY_TABLE),
+        }
+    )
+    write_labels(root)
+    for variable in schema.STUDY_TABLE:
+        create_table(root, variable, 0)
+    create_volumes(root, schema.UPTAKE, 0, granule_studies)
+    consolidate(root)

@@ -15,15 +15,13 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore, ObjectStore
 
-from datbatch import __version__, location, schema
+from datbatch import location, schema
 from datbatch.cohort import layout, seal
 from datbatch.cohort.shard import Shard
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
 
 _ROOT = seal.METADATA
-LAYOUT = "layout_version"
-"""Attribute of the root, changed last of all by `datbatch migrate`."""
 SEALED = "sealed"
 """Attribute of the root: whether the store has a seal."""
 
@@ -52,7 +50,7 @@ class Store:
             self._root = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError("there is no cohort store at the given path") from error
-        self.layout = layout.check_layout(self._root.attrs.get(LAYOUT))
+        self.layout = layout.check_layout(self._root.attrs.get(layout.LAYOUT))
         self.granule_studies = int(self._root.attrs["granule_studies"])  # type: ignore[arg-type]
 
     @classmethod
@@ -369,7 +367,7 @@ def _create_in_folder(path: Path, granule_studies: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
     try:
-        _write_empty(unfinished, granule_studies)
+        layout.write_empty(unfinished, granule_studies)
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -378,7 +376,7 @@ def _create_in_folder(path: Path, granule_studies: int) -> None:
 def _create_on_s3(path: location.S3Location, granule_studies: int) -> None:
     """Upload a store made in memory, the root's metadata last: without them there is no store."""
     content: dict[str, Any] = {}
-    _write_empty(MemoryStore(content), granule_studies)
+    layout.write_empty(MemoryStore(content), granule_studies)
     # What a killed call left is made again; anything else is not ours.
     if set(location.names(path)) - (content.keys() - {_ROOT}):
         raise StoreError("something else stands at the address of the new store")
@@ -386,24 +384,6 @@ def _create_on_s3(path: location.S3Location, granule_studies: int) -> None:
         location.write(path / name, content[name].to_bytes())
     if not location.create(path / _ROOT, content[_ROOT].to_bytes()):
         raise StoreError("something else stands at the address of the new store")
-
-
-def _write_empty(place: Any, granule_studies: int) -> None:
-    root = zarr.create_group(place, zarr_format=3)
-    root.update_attributes(
-        {
-            "title": "DAT-SPECT cohort: research software, not a medical device",
-            "datbatch_version": __version__,
-            LAYOUT: schema.LAYOUT_VERSION,
-            "granule_studies": granule_studies,
-            "coordinates": layout.coordinates(schema.STUDY_TABLE),
-        }
-    )
-    layout.write_labels(root)
-    for variable in schema.STUDY_TABLE:
-        layout.create_table(root, variable, 0)
-    layout.create_volumes(root, schema.UPTAKE, 0, granule_studies)
-    layout.consolidate(root)
 
 
 def check_layout_of(path: Location, *, write: bool) -> None:
@@ -415,7 +395,7 @@ def check_layout_of(path: Location, *, write: bool) -> None:
         As `layout.check_layout`.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        layout.check_layout(json.loads(location.read(path / _ROOT)[0])["attributes"][LAYOUT], write=write)
+        layout.check_layout(json.loads(location.read(path / _ROOT)[0])["attributes"][layout.LAYOUT], write=write)
 
 
 def linkage_path(store: Location) -> Path:

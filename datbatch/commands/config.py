@@ -92,8 +92,8 @@ def as_toml(value: Any) -> str:
 
 
 def _made_with(cohort: Location) -> dict[str, Any]:
+    from datbatch.archive.origin import read_origin
     from datbatch.cohort.store import Store
-    from datbatch.stages.origin import read_origin
 
     try:
         return read_origin(cohort).config.to_dict()

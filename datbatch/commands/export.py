@@ -73,12 +73,12 @@ def export_tables(options: argparse.Namespace) -> Answer:
 
 def export_pages(options: argparse.Namespace) -> Answer:
     """Hand out a page for each study."""
+    from datbatch.archive.origin import read_origin
     from datbatch.cohort.views.query import open_cohort
     from datbatch.errors import StoreError
     from datbatch.export import export_pages
     from datbatch.report.study.page import study_page
     from datbatch.report.study.stored import StoredStudies
-    from datbatch.stages.origin import read_origin
 
     try:
         archive = read_origin(options.cohort).archive

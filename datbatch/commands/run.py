@@ -57,7 +57,8 @@ def add(parsers: Any) -> None:
 def plan(options: argparse.Namespace) -> Answer:
     """Say what `run` would do, why, and what it would cost."""
     from datbatch.stages.estimate import estimate_cost
-    from datbatch.stages.imaging import plan_run, prepare, stage_lines
+    from datbatch.stages.imaging import prepare
+    from datbatch.stages.planning import plan_run, stage_lines
     from datbatch.stages.train import plan_models
 
     config = config_of(options)
@@ -110,9 +111,9 @@ def run(options: argparse.Namespace) -> Answer:
 def import_tomograms(options: argparse.Namespace) -> Answer:
     """Take tomograms that were reconstructed elsewhere into a store."""
     from datbatch import schema
+    from datbatch.archive.origin import read_origin
     from datbatch.cohort.store import Store
     from datbatch.stages.imaging import run_imaging
-    from datbatch.stages.origin import read_origin
 
     # Other parameters would make every study of the store anew.
     kept = options.config is None and Store.exists(options.cohort)

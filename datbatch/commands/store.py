@@ -114,9 +114,8 @@ def failures(options: argparse.Namespace) -> Answer:
 
 def retry(options: argparse.Namespace) -> Answer:
     """Run failed studies again."""
-    from datbatch.stages.imaging import forget_failures
-    from datbatch.stages.origin import read_origin
-    from datbatch.stages.rerun import run_again
+    from datbatch.archive.origin import read_origin
+    from datbatch.stages.repair import forget_failures, run_again
 
     unknown = sorted(set(options.code or ()) - by_code().keys())
     if unknown:

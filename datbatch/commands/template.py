@@ -41,7 +41,7 @@ def template(options: argparse.Namespace) -> Answer:
     if (options.cohort is None) == (options.simulated is None):
         raise ConfigurationError("give a cohort, or --simulated FILE", "Call `datbatch template --help`.")
     if options.simulated is not None:
-        from datbatch.stages.simulated_template import build_simulated_template
+        from datbatch.stages.template.simulated import build_simulated_template
 
         rounds = build_simulated_template(
             options.simulated, options.studies or SIMULATED_TEMPLATE_STUDIES, rounds=options.rounds,
@@ -49,7 +49,7 @@ def template(options: argparse.Namespace) -> Answer:
         )  # fmt: skip
         said = {"template": str(options.simulated), "rounds": [asdict(one) for one in rounds]}
         return Answer("\n".join([str(options.simulated), *_convergence(rounds)]), said)
-    from datbatch.stages.template import build_cohort_template, normalise_with, template_path
+    from datbatch.stages.template.group import build_cohort_template, normalise_with, template_path
 
     output = options.output or template_path(options.cohort)
     built = build_cohort_template(

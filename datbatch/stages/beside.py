@@ -11,17 +11,17 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import key_check, load_or_create_key, read_linkage
+from datbatch.archive.origin import manifest_path, origin_path, read_manifest, read_origin
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder, file_sha256
-from datbatch.cohort.fold import limits_of
+from datbatch.cohort.fold import FOLDED, limits_of, manifest_columns, stamp_of
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.cohort.verify import Damage
 from datbatch.config import canonical_json
 from datbatch.errors import DatbatchError, ExposedFileError
 from datbatch.files import write_whole
 from datbatch.norms import KeptRange
-from datbatch.stages.evaluate import kept_decisions
-from datbatch.stages.imaging import FOLDED, KEY_CHECK, manifest_columns, stamp_of
-from datbatch.stages.origin import manifest_path, origin_path, read_manifest, read_origin
+from datbatch.stages.imaging import KEY_CHECK
+from datbatch.study.certainty import kept_decisions
 from datbatch.study.imaging import IMAGING
 
 

@@ -23,6 +23,7 @@ from dask.utils import parse_bytes
 from datbatch import schema
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
+from datbatch.archive.origin import earlier_folders
 from datbatch.cohort.ledger import FOLDER, Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config
@@ -30,7 +31,6 @@ from datbatch.errors import WorkerLostError
 from datbatch.location import Location, beside
 from datbatch.progress import duration
 from datbatch.stages.imaging_task import ImagingTask, image_granule
-from datbatch.stages.origin import earlier_folders
 from datbatch.stages.planning import ImagingPlan, PlannedGranule, granule_keys
 from datbatch.study.space import configured_space, recorded, write_space
 from datbatch.workers import driver

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,7 +20,7 @@ from datbatch.cohort.training_set import known_persons, quantified
 from datbatch.cohort.views.cases import Column, evaluation_digest, read_cases, read_evaluation
 from datbatch.config import Config, canonical_json, digest, weights_depend_on
 from datbatch.errors import ModelError, TrainingDataError
-from datbatch.evaluation.assessment import CERTAINTY, assess
+from datbatch.evaluation.assessment import assess
 from datbatch.evaluation.cases import Cases
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
@@ -30,7 +29,8 @@ from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.inference import infer
-from datbatch.stages.site_run import leave_one_site_out
+from datbatch.stages.train import train_model
+from datbatch.study.certainty import kept_decisions
 from datbatch.workers import driver
 from datbatch.workers.cluster_file import ACCELERATOR
 
@@ -146,18 +146,6 @@ def evaluate_cohort(
     return EvaluationSummary(name, values)
 
 
-def kept_decisions(evaluation: str) -> bytes:
-    """Give what is kept beside the model of an evaluation as the store has it: what tells whether a call is certain."""
-    values = json.loads(evaluation)
-    decisions = {
-        "digest": values["digest"],
-        "weights_sha256": values["weights"][values["model"]],
-        "certainty": [found["certainty"] for found in values["certainty"]],
-        "too_few": next((row["reason"] for row in values["missing"] if row["figure"] == CERTAINTY), ""),
-    }
-    return canonical_json(decisions).encode()
-
-
 def repeats_of(cohort: Cohort, model: str) -> list[str]:
     """Name the models that differ from one only in the seed: the same data, split and parameters of training."""
 
@@ -229,3 +217,66 @@ def _sweep(cases: Cases, found: Mapping[float, Mapping[int, float]]) -> list[dic
         metrics, area = classification_metrics(truth, odds > 0), area_under_curve(truth, odds)
         rows.append(as_json({"fwhm_mm": fwhm_mm, "metrics": metrics, "area": area}))
     return rows
+
+
+def leave_one_site_out(
+    cohort: Cohort,
+    model: str,
+    cases: Cases,
+    odds_of: Callable[..., Any],
+    *,
+    cluster: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train a model for each site without its studies, with the parameters of a given one, and evaluate it there.
+
+    The models stand beside the others, marked as parts of the given one: called again, what is trained is found.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The cohort.
+    model : str
+        Whose parameters are used.
+    cases : Cases
+        Its studies.
+    odds_of : callable
+        Gives the log odds of a model, by name, for a mask of studies.
+    cluster, workers, quiet
+        As for `run_imaging`.
+
+    Returns
+    -------
+    dict
+        JSON: figures by site, those of all sites together, and sites that could not be left out, with the reason.
+    """
+    config, store = Config.from_dict(cohort.card(model).config, recorded=True), cohort.store
+    split = store.read_table("split")
+    labelled = cases.label >= 0
+    rows, missing = [], []
+    truth, calls = [], []
+    try:
+        for site in sorted(set(cases.site[labelled].tolist()) - {""}):
+            held_out = replace(config, split=replace(config.split, by="site", held_out=[site]))
+            inside = labelled & (cases.site == site)
+            try:
+                trained = train_model(store.path, held_out, cluster=cluster, workers=workers, quiet=quiet)
+            except TrainingDataError as error:
+                missing.append({"site": site, "reason": error.reason})
+                continue
+            if trained.model != model:
+                store.set_attributes({"part_of": model}, f"relevance/{trained.model}")
+            found = odds_of(trained.model, inside, f"infer {site}")[0.0]
+            of_site, odds = cases.label[list(found)], np.asarray(list(found.values()))
+            truth.append(of_site)
+            calls.append(odds > 0)
+            figures = {"metrics": classification_metrics(of_site, odds > 0), "area": area_under_curve(of_site, odds)}
+            rows.append({"site": site, "model": trained.model, **figures})
+    finally:
+        # Training writes its own split into the root's table.
+        store.write_table({"split": split})
+        store.consolidate()
+    together = classification_metrics(np.concatenate(truth), np.concatenate(calls)) if truth else None
+    found_all: dict[str, Any] = as_json({"rows": rows, "together": together, "missing": missing})
+    return found_all

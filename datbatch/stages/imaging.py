@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from datbatch import __version__, schema
 from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
 from datbatch.archive.manifest import INCLUDED
+from datbatch.archive.origin import Given, Origin, earlier_folders, keep_others, write_origin
+from datbatch.archive.scanning import scan_losable
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import FINAL_STAGE, fold_stage, limits_of, pending_outcomes
+from datbatch.cohort.fold import FOLDED, fold_stage, limits_of, manifest_columns, pending_outcomes, stamp_of
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
-from datbatch.config import Config, QualityConfig, canonical_json
+from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
-from datbatch.imaging import WITHOUT_FIGURE
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.imaging_task import (
@@ -35,9 +32,7 @@ from datbatch.stages.imaging_task import (
     single_studies,
 )
 from datbatch.stages.norms import mark_norms
-from datbatch.stages.origin import Given, Origin, earlier_folders, keep_others, write_origin
-from datbatch.stages.planning import ImagingPlan, PlannedStage, changed_keys, plan_imaging
-from datbatch.stages.scanning import scan_losable
+from datbatch.stages.planning import ImagingPlan, plan_run, stage_lines
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.study.space import configured_space, recorded, write_space
 from datbatch.workers import driver
@@ -49,8 +44,6 @@ COMMANDS = {schema.PROJECTIONS: "run", schema.TOMOGRAM: "import"}
 """Name of the command by what it reads."""
 KEY_CHECK = "key_check"
 """Attribute of the store: which key its pseudonyms were made with (`archive.pseudonyms.key_check`)."""
-FOLDED = "folded"
-"""Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
 
 @dataclass(frozen=True)
@@ -122,26 +115,6 @@ def prepare(
     if not manifest.entries:
         raise ArchiveError("the archive holds no study", "Give the folder that holds the studies' files.")
     return keep_others(manifest, cohort, source)
-
-
-def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
-    """Say what a run would do, without doing it."""
-    recorded: Mapping[str, Any] = {}
-    granule_studies, changes = config.store.granule_studies, list[str]()
-    if Store.exists(cohort):
-        store = Store(cohort)
-        recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
-        changes = changed_keys(*(_limits_of_figures(one) for one in (limits_of(store.attributes), config.quality)))
-    plan = plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
-    if not (recorded and changes):
-        return plan
-    first, *others = plan.stages
-    told = replace(first, reason=f"{first.reason}; flags alone change: {', '.join(changes)}")
-    return replace(plan, stages=(told, *others))
-
-
-def _limits_of_figures(limits: QualityConfig) -> dict[str, float]:
-    return {name: value for name, value in vars(limits).items() if name not in WITHOUT_FIGURE}
 
 
 @writes
@@ -336,39 +309,6 @@ def _by_step(done: _Sum) -> str:
     return "s a study: " + " ".join(f"{step} {s / done.processed:.2f}" for step, s in done.seconds.items())
 
 
-def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
-    """Describe what each stage has to do, and why, as lines of a table."""
-    return [
-        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
-        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
-    ]
-
-
-def stamp_of(
-    manifest: Manifest, stages: Iterable[str], limits: QualityConfig | None, version: str = __version__
-) -> str:
-    """Give a digest of all that the tables follow from, once all granules are done.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        The studies and all that the archive says of them.
-    stages : iterable of str
-        Digests of the imaging stages, in order.
-    limits : QualityConfig or None
-        Those of flags; None before layout 3 of the store, where the digests covered them.
-    version : str
-        Of datbatch that writes the tables.
-    """
-    # Not by way of JSON, which takes seconds for an archive of a hundred thousand.
-    content = hashlib.sha256(f"{version} {manifest.files_found} {sorted(manifest.files_skipped.items())}".encode())
-    for told in (*stages, "" if limits is None else canonical_json(vars(limits))):
-        content.update(told.encode())
-    for entry in manifest.entries:
-        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
-    return content.hexdigest()
-
-
 def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest, *, stamp: str) -> None:
     """Write what the ledger holds into the tables, a stage after the other: a row's values are many.
 
@@ -395,39 +335,6 @@ def _is_simulated(store: Store) -> bool:
         scanner for scanner, source, status in named if scanner or (source == schema.TOMOGRAM and status == schema.DONE)
     }
     return bool(scanners) and all(schema.SIMULATED in scanner for scanner in scanners)
-
-
-@writes
-def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> int:
-    """Forget the granules that hold failed studies, so that the next run computes them again.
-
-    Parameters
-    ----------
-    cohort : Path
-        Folder of the store.
-    codes : collection of str, optional
-        Only failures with these codes.
-
-    Returns
-    -------
-    int
-        How many failed studies will run again.
-    """
-    store, ledger = Store(cohort), Ledger(cohort)
-    count = 0
-    for stage, identity in store.attributes.get("stages", {}).items():
-        for key in ledger.keys(stage, identity["digest"]):
-            rows = ledger.read(key)
-            failed = [
-                row
-                for row in rows or ()
-                if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
-            ]
-            # What is damaged tells nothing: it runs again, too.
-            if failed or rows is None:
-                count += len(failed) if stage == FINAL_STAGE else 0
-                ledger.remove([key])
-    return count
 
 
 def _start(store: Store, manifest: Manifest, plan: ImagingPlan, config: Config, source: str) -> None:
@@ -461,20 +368,6 @@ def _files(store: Store, manifest: Manifest, source: str) -> dict[str, Any]:
     found = sum(one["found"] for one in by_source.values())
     only_projections = by_source.keys() == {schema.PROJECTIONS}
     return {"found": found, "skipped": dict(skipped)} | ({} if only_projections else {"by_source": by_source})
-
-
-def manifest_columns(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
-    """Give the columns of the table that follow from the manifest."""
-    entries = manifest.entries
-    return {
-        "source": np.asarray([e.source for e in entries], dtype=object),
-        "person": np.asarray([e.person for e in entries], dtype=object),
-        "site": np.asarray([e.site for e in entries], dtype=object),
-        "sex": np.asarray([e.sex for e in entries], dtype=object),
-        "age": np.asarray([np.nan if e.age is None else e.age for e in entries], dtype=np.float64),
-        "label": np.asarray([e.label for e in entries], dtype=object),
-        "reads": np.asarray([list(e.reads) for e in entries], dtype=object),
-    }
 
 
 def triage(client: Any, task: ImagingTask) -> ImagingTask:

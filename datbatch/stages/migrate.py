@@ -13,21 +13,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from datbatch import schema
+from datbatch.archive.origin import read_manifest
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort import seal
-from datbatch.cohort.fold import FINAL_STAGE, limits_of
+from datbatch.cohort.fold import FINAL_STAGE, FOLDED, limits_of, stamp_of
+from datbatch.cohort.layout import LAYOUT
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.lock import sole_writer
 from datbatch.cohort.record import recorded_command
-from datbatch.cohort.store import LAYOUT, Store, models_path
+from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, QualityConfig, digest
 from datbatch.errors import DatbatchError, StoreError
 from datbatch.files import write_whole
 from datbatch.imaging import WITHOUT_FIGURE, beyond_limits
 from datbatch.location import Location
 from datbatch.norms import KeptRange
-from datbatch.stages.imaging import FOLDED, stamp_of
-from datbatch.stages.origin import read_manifest
 from datbatch.study.space import as_imaged
 
 _TOGETHER = 16

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datbatch.archive import Entry, Manifest
 from datbatch.archive.geometry.tomogram import VERSION as TOMOGRAM_VERSION
 from datbatch.archive.manifest import INCLUDED
+from datbatch.cohort.fold import limits_of
 from datbatch.cohort.ledger import GranuleKey, Ledger
-from datbatch.config import Config, digest
+from datbatch.cohort.store import Store
+from datbatch.config import Config, QualityConfig, digest
+from datbatch.imaging import WITHOUT_FIGURE
+from datbatch.location import Location
 from datbatch.schema import TOMOGRAM
 from datbatch.study.imaging import StageIdentity, imaging_identities
 
@@ -126,4 +130,32 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
+    ]
+
+
+def plan_run(manifest: Manifest, cohort: Location, config: Config) -> ImagingPlan:
+    """Say what a run would do, without doing it."""
+    recorded: Mapping[str, Any] = {}
+    granule_studies, changes = config.store.granule_studies, list[str]()
+    if Store.exists(cohort):
+        store = Store(cohort)
+        recorded, granule_studies = store.attributes.get("stages", {}), store.granule_studies
+        changes = changed_keys(*(_limits_of_figures(one) for one in (limits_of(store.attributes), config.quality)))
+    plan = plan_imaging(manifest, config, granule_studies=granule_studies, ledger=Ledger(cohort), recorded=recorded)
+    if not (recorded and changes):
+        return plan
+    first, *others = plan.stages
+    told = replace(first, reason=f"{first.reason}; flags alone change: {', '.join(changes)}")
+    return replace(plan, stages=(told, *others))
+
+
+def _limits_of_figures(limits: QualityConfig) -> dict[str, float]:
+    return {name: value for name, value in vars(limits).items() if name not in WITHOUT_FIGURE}
+
+
+def stage_lines(stages: Iterable[PlannedStage]) -> list[str]:
+    """Describe what each stage has to do, and why, as lines of a table."""
+    return [
+        f"{'stage':<12} {'to run':>7} {'kept':>7}  why",
+        *(f"{stage.name:<12} {stage.studies:>7} {stage.done:>7}  {stage.reason}" for stage in stages),
     ]

@@ -1,4 +1,4 @@
-"""`datbatch verify`: a store compared with its records, and mended from what else holds the same.
+"""`datbatch verify` and `retry`: a store compared with its records, and mended from what else holds the same.
 
 Metadata are put back from the seal, coordinates from the schema, columns from the ledger, the manifest and the models,
 template and atlas from where they came from; what is computed is computed again, to the same bytes.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from datbatch import schema
+from datbatch.archive.origin import Origin, manifest_path, origin_path, read_manifest, read_origin
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelFolder
 from datbatch.cohort import seal
-from datbatch.cohort.fold import FINAL_STAGE
+from datbatch.cohort.fold import FINAL_STAGE, manifest_columns
 from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.lock import sole_writer, writes
 from datbatch.cohort.record import RUNNING, outcome_of
@@ -42,10 +44,8 @@ from datbatch.norms import read_recovery
 from datbatch.progress import Progress
 from datbatch.stages.beside import damages_beside, name_beside, write_from_store
 from datbatch.stages.explain import explain_cohort
-from datbatch.stages.imaging import manifest_columns
+from datbatch.stages.imaging import RunSummary, run_imaging
 from datbatch.stages.norms import fit_norms
-from datbatch.stages.origin import Origin, manifest_path, origin_path, read_manifest, read_origin
-from datbatch.stages.rerun import run_again
 from datbatch.stages.trust import try_maps
 from datbatch.study.imaging import IMAGING
 
@@ -292,3 +292,66 @@ def _trust(cohort: Location, model: str, **where: Any) -> None:
     if told is not None:
         config = replace(_config(cohort), trust=TrustConfig(**json.loads(told)["parameters"]))
         try_maps(cohort, config, model=model, **where)
+
+
+@writes
+def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> int:
+    """Forget the granules that hold failed studies, so that the next run computes them again.
+
+    Parameters
+    ----------
+    cohort : Path
+        Folder of the store.
+    codes : collection of str, optional
+        Only failures with these codes.
+
+    Returns
+    -------
+    int
+        How many failed studies will run again.
+    """
+    store, ledger = Store(cohort), Ledger(cohort)
+    count = 0
+    for stage, identity in store.attributes.get("stages", {}).items():
+        for key in ledger.keys(stage, identity["digest"]):
+            rows = ledger.read(key)
+            failed = [
+                row
+                for row in rows or ()
+                if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
+            ]
+            # What is damaged tells nothing: it runs again, too.
+            if failed or rows is None:
+                count += len(failed) if stage == FINAL_STAGE else 0
+                ledger.remove([key])
+    return count
+
+
+def run_again(
+    origin: Origin, cohort: Location, *, config: Config | None = None, fold: bool = False, **where: Any
+) -> RunSummary:
+    """Run everything that a store was made from again; what is done stays.
+
+    Parameters
+    ----------
+    origin : Origin
+        Folders and parameters.
+    cohort : Path
+        Folder of the store.
+    config : Config, optional
+        Other parameters.
+    fold : bool
+        As for `run_imaging`.
+    **where
+        `cluster`, `workers` and `quiet` of `run_imaging`.
+    """
+    config = origin.config if config is None else config
+    ran = [
+        run_imaging(given.folder, cohort, config, participants=given.participants, fold=fold, source=source, **where)
+        for source, given in origin.folders.items()
+    ]
+    # Each leaves the studies of the others as they are: the last one counts them all.
+    seconds: Counter[str] = Counter()
+    for one in ran:
+        seconds.update(one.seconds)
+    return replace(ran[-1], processed=sum(one.processed for one in ran), seconds=dict(seconds))

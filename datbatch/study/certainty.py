@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 
 from datbatch.classifier.folder import ModelFolder
+from datbatch.config import canonical_json
 from datbatch.errors import ModelError
+from datbatch.evaluation.assessment import CERTAINTY
 from datbatch.evaluation.certainty import Certainty
 
 _AGAIN = "Call `datbatch evaluate COHORT` again."
@@ -66,3 +68,15 @@ def _is_sound(certainty: Certainty) -> bool:
         and 0.0 <= certainty.margin <= 0.5
         and 0.0 <= certainty.uncertain_share <= 1.0
     )
+
+
+def kept_decisions(evaluation: str) -> bytes:
+    """Give what is kept beside the model of an evaluation as the store has it: what tells whether a call is certain."""
+    values = json.loads(evaluation)
+    decisions = {
+        "digest": values["digest"],
+        "weights_sha256": values["weights"][values["model"]],
+        "certainty": [found["certainty"] for found in values["certainty"]],
+        "too_few": next((row["reason"] for row in values["missing"] if row["figure"] == CERTAINTY), ""),
+    }
+    return canonical_json(decisions).encode()

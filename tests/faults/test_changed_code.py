@@ -9,7 +9,8 @@ import pytest
 
 from datbatch.cohort.store import Store
 from datbatch.config import Config, StoreConfig
-from datbatch.stages.imaging import plan_run, prepare
+from datbatch.stages.imaging import prepare
+from datbatch.stages.planning import plan_run
 from datbatch.study import imaging as stages
 
 

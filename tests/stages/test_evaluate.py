@@ -27,7 +27,6 @@ from datbatch.report.cohort.contents import _is_stale
 from datbatch.report.cohort.evaluation import evaluation_section
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.stages import evaluate as evaluation_run
-from datbatch.stages import site_run
 from datbatch.stages.evaluate import evaluate_cohort
 from datbatch.stages.inference import InferTask, blurred, infer, infer_on_worker
 from datbatch.study.certainty import read_certainty
@@ -264,7 +263,7 @@ def test_each_site_is_judged_by_a_model_that_left_it_out_and_the_split_stays(
     def inferred(*arguments: Any, **_: Any) -> dict[float, dict[int, float]]:
         return {0.0: dict.fromkeys(arguments[4], 1.0)}
 
-    monkeypatch.setattr(site_run, "train_model", train)
+    monkeypatch.setattr(evaluation_run, "train_model", train)
     monkeypatch.setattr(evaluation_run, "infer", inferred)
     found = evaluate_cohort(cohort, Config(), model="compact-2", each_site=True, quiet=True).values["each_site"]
     assert [(row["site"], row["metrics"]["accuracy"]["trials"]) for row in found["rows"]] == [("A", STUDIES // 2)]

@@ -10,10 +10,10 @@ import pytest
 import zarr
 
 from datbatch.archive import read_linkage
+from datbatch.archive.origin import manifest_path, origin_path
+from datbatch.archive.scanning import scan_cache_path
 from datbatch.cohort.store import key_path, linkage_path, models_path
 from datbatch.simulation import identity_canaries
-from datbatch.stages.origin import manifest_path, origin_path
-from datbatch.stages.scanning import scan_cache_path
 from tests.pipeline import STUDIES, call_command, run_command
 
 

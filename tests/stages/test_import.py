@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from datbatch import schema
-from datbatch.archive import Acquisition, Manifest, read_linkage, read_study
+from datbatch.archive import Acquisition, Manifest, read_linkage, read_study, scanning
 from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry
+from datbatch.archive.origin import Given, Origin, keep_others, manifest_path, origin_path, read_origin, write_origin
+from datbatch.archive.scanning import scan_cache_path
 from datbatch.cohort.store import Store, key_path, linkage_path
 from datbatch.cohort.views.query import open_cohort
 from datbatch.cohort.views.results import ResultsReader, positions
@@ -25,9 +27,7 @@ from datbatch.export.nifti import write_image
 from datbatch.imaging import Volume, reconstruct
 from datbatch.simulation.study import acquire, canonical_subject
 from datbatch.stages import imaging as imaging_run
-from datbatch.stages import rerun, scanning
-from datbatch.stages.origin import Given, Origin, keep_others, manifest_path, origin_path, read_origin, write_origin
-from datbatch.stages.scanning import scan_cache_path
+from datbatch.stages import repair
 from datbatch.study.imaging import ImagedStudy, image_study
 from tests.archive.tomograms import CANARY, multi_frame, nifti, single_slices
 from tests.archive.writer import Style, write
@@ -204,9 +204,9 @@ def test_what_runs_again_runs_from_where_each_source_came(tmp_path: Path, monkey
         called.append((folder, rest["participants"], rest["source"], rest["workers"]))
         return imaging_run.RunSummary(5, 4, 1, 0, len(called), {}, {"read": 1.0})
 
-    monkeypatch.setattr(rerun, "run_imaging", record)
+    monkeypatch.setattr(repair, "run_imaging", record)
     folders = {"projections": Given(tmp_path / "a", None), "tomogram": Given(tmp_path / "b", tmp_path / "b.csv")}
-    ran = rerun.run_again(Origin(folders, Config()), tmp_path, workers=2)
+    ran = repair.run_again(Origin(folders, Config()), tmp_path, workers=2)
     assert called == [(tmp_path / "a", None, "projections", 2), (tmp_path / "b", tmp_path / "b.csv", "tomogram", 2)]
     assert (ran.studies, ran.processed, ran.seconds) == (5, 3, {"read": 2.0})
 

@@ -14,21 +14,22 @@ import pytest
 from datbatch import location, schema
 from datbatch.archive import Manifest
 from datbatch.archive.manifest import Entry
+from datbatch.archive.origin import manifest_path
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort import seal
-from datbatch.cohort.fold import fold_stage, pending_outcomes
+from datbatch.cohort.fold import FOLDED, fold_stage, manifest_columns, pending_outcomes, stamp_of
+from datbatch.cohort.layout import LAYOUT
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.store import LAYOUT, Store, models_path
+from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, canonical_json
 from datbatch.errors import StoreNewerError, StoreOlderError
 from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.norms import KeptRange
-from datbatch.stages.imaging import FOLDED, forget_failures, manifest_columns, prepare, stamp_of
+from datbatch.stages.imaging import prepare
 from datbatch.stages.migrate import migrate_cohort
-from datbatch.stages.origin import manifest_path
-from datbatch.stages.repair import repair_cohort, verify_cohort
+from datbatch.stages.repair import forget_failures, repair_cohort, verify_cohort
 from datbatch.study.comparison import read_normal_range
 from datbatch.study.imaging import StageIdentity, imaging_identities
 from tests.norms.test_kept import kept

@@ -14,14 +14,14 @@ import xarray
 
 from datbatch import schema
 from datbatch.archive import read_linkage
+from datbatch.archive.origin import manifest_path, origin_path
+from datbatch.archive.scanning import scan_cache_path
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.cohort.views.arrays import orientation
 from datbatch.cohort.views.query import open_cohort
 from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
-from datbatch.stages.origin import manifest_path, origin_path
 from datbatch.stages.repair import repair_cohort, verify_cohort
-from datbatch.stages.scanning import scan_cache_path
 from tests.pipeline import (
     STUDIES,
     assert_same_content,

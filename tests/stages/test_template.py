@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from datbatch import cli, schema
+from datbatch.archive.origin import read_manifest, read_origin
 from datbatch.cohort.store import Store
 from datbatch.config import LimitsConfig
 from datbatch.errors import TrainingDataError
 from datbatch.imaging import load_template, read_template, register_affine
-from datbatch.stages import template
-from datbatch.stages.imaging import plan_run
-from datbatch.stages.origin import read_manifest, read_origin
-from datbatch.stages.template import build_cohort_template, choose_normals, template_path
-from datbatch.stages.template_task import TemplateTask, register_shard, single_studies
+from datbatch.stages.planning import plan_run
+from datbatch.stages.template import group
+from datbatch.stages.template.group import build_cohort_template, choose_normals, template_path
+from datbatch.stages.template.task import TemplateTask, register_shard, single_studies
 from datbatch.workers import driver
 from tests.reference.head_phantom import BRAIN_MM, landmark_error_mm
 
@@ -66,7 +66,7 @@ def test_a_template_is_built_from_the_normal_studies_and_the_cohort_normalised_w
 
     # Interrupted when the first round is done.
     with monkeypatch.context() as patch:
-        patch.setattr(template, "next_round", _once(template.next_round))
+        patch.setattr(group, "next_round", _once(group.next_round))
         assert cli.main(["template", str(own_cohort), "--rounds", "2", "--quiet"]) == cli.EXIT_INTERRUPTED
     capsys.readouterr()
     assert not template_path(own_cohort).exists()
@@ -125,7 +125,7 @@ def small_store(tmp_path: Path) -> Store:
     store.grow([f"s{n}" for n in range(6)])
     store.write_table({"site": np.array(["A"] * 4 + ["B"] * 2, dtype=object)})
     store.write_table({"status": np.array([schema.DONE] * 6, dtype=object)})
-    for name in template.GOOD_QUALITY:
+    for name in group.GOOD_QUALITY:
         store.write_table({name: np.full(6, 0.99)})
     return store
 
@@ -141,7 +141,7 @@ def test_normal_studies_are_taken_from_each_site_in_turn(tmp_path: Path) -> None
 def test_failed_cut_and_badly_normalised_studies_take_no_part(tmp_path: Path) -> None:
     store = small_store(tmp_path)
     store.write_table({"status": np.array([schema.FAILED] + [schema.DONE] * 5, dtype=object)})
-    for study, name in enumerate(template.GOOD_QUALITY, 1):
+    for study, name in enumerate(group.GOOD_QUALITY, 1):
         scores = np.full(6, 0.99)
         scores[study] = 0.5
         store.write_table({name: scores})

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from datbatch.archive import SOURCES, FileFacts, Manifest, scan_archive
-from datbatch.archive.inspection import StudyCheck
+from datbatch.archive.inspection import FileFacts, StudyCheck
+from datbatch.archive.manifest import Manifest
+from datbatch.archive.scan import scan_archive
 from datbatch.archive.scan_cache import ScanCache
+from datbatch.archive.sources import SOURCES
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
 from datbatch.location import Location, beside
@@ -34,7 +36,7 @@ def scan_losable(
     source: str,
     progress: Callable[[int, int], None],
 ) -> Manifest:
-    """Scan an archive; see `datbatch.archive.scan_archive`."""
+    """Scan an archive; see `archive.scan.scan_archive`."""
     processes = min(PROCESSES, os.cpu_count() or 1)
     archive = archive.absolute()
     inspect, kept = SOURCES[source].inspect, scan_cache_path(cohort, source)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datbatch.archive import Entry, Manifest
-from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED
+from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
 from datbatch.config import Config
 from datbatch.errors import (
     ContradictoryLabelError,

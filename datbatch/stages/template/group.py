@@ -15,6 +15,7 @@ import numpy as np
 from datbatch import schema
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
+from datbatch.archive.origin import Origin, read_manifest, read_origin
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
@@ -25,9 +26,8 @@ from datbatch.imaging.template import GroupTemplate, Pose, PosedSum, Round, next
 from datbatch.location import Location, beside
 from datbatch.progress import Progress
 from datbatch.stages.imaging import RunSummary
-from datbatch.stages.origin import Origin, read_manifest, read_origin
-from datbatch.stages.rerun import run_again
-from datbatch.stages.template_task import (
+from datbatch.stages.repair import run_again
+from datbatch.stages.template.task import (
     SHARD_STUDIES,
     PosesRecord,
     TemplateTask,
