@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from datbatch.classifier.folder import ModelCard
+from datbatch.config import canonical_json
+
 
 def json_attribute(attributes: Mapping[Any, Any], name: str) -> dict[str, Any]:
     """Give a JSON object kept in an attribute; an empty one where there is none."""
@@ -29,3 +32,14 @@ def stored_card(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     card = json_attribute(attributes, "card")
     learned = json_attribute(attributes, "orientation") or card.get("orientation")
     return card | ({"orientation": learned} if card else {})
+
+
+def model_card(attributes: Mapping[Any, Any]) -> ModelCard:
+    """Read the card that `stored_card` gives.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be read.
+    """
+    return ModelCard.from_json(canonical_json(stored_card(attributes)))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder
-from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.attributes import model_card
 from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.store import Store, models_path
-from datbatch.config import canonical_json
 from datbatch.errors import ModelError
 from datbatch.location import Location
 
@@ -54,7 +53,7 @@ class Cohort:
 
     def card(self, model: str) -> ModelCard:
         """Give the card of a model, with the orientation of the maps in the store."""
-        return ModelCard.from_json(canonical_json(stored_card(self.store.model_attributes(model))))
+        return model_card(self.store.model_attributes(model))
 
     def newest_model(self) -> str:
         """Name the model that was added last.

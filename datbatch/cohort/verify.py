@@ -218,14 +218,17 @@ def _table_damages(
 ) -> list[Damage]:
     """Compare the columns that are not `named` yet; `lost` are positions, by stage, that the ledger cannot tell of."""
     damages = []
-    for name, wanted, stage in _wanted_columns(store):
+    explained = {model: _explained(store, model) for model in store.models if "digest" in store.model_attributes(model)}
+    for name, wanted, stage in _wanted_columns(store, {model: columns for model, (columns, _) in explained.items()}):
         if name in named:
             continue
         unknown = np.fromiter(lost.get(stage, ()), dtype=np.intp)
         kind = _compare_column(store, name, expected.get(name, wanted), unknown)
         damages += [Damage(name, "", kind, None)] if kind else []
     if not lost and not damages:
-        damages += _orientation_damages(store)
+        for model, (_, learned) in explained.items():
+            if learned and learned != stored_card(store.model_attributes(model)).get("orientation"):
+                damages.append(Damage(f"relevance/{model}", "", "changed", None))
     for variable in (schema.ATLAS, schema.TEMPLATE):
         if variable.name in named or not store.has_image(variable):
             continue
@@ -237,7 +240,9 @@ def _table_damages(
     return damages
 
 
-def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
+def _wanted_columns(
+    store: Store, explained: Mapping[str, Mapping[str, npt.NDArray[Any]]]
+) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
     """Give the path of every column, what the ledger says it must hold (None where it does not say), and its stage."""
     ledger, studies, known = Ledger(store.path), store.studies, set[str]()
     outcomes, limits = pending_outcomes(studies), limits_of(store.attributes)
@@ -251,16 +256,16 @@ def _wanted_columns(store: Store) -> Iterator[tuple[str, npt.NDArray[Any] | None
         known |= set(OUTCOME)
     yield from _unknown("", schema.STUDY_TABLE, known)
     for model in store.models:
-        told = {} if "digest" not in store.model_attributes(model) else _explained(store, ledger, model)[0]
+        told = explained.get(model, {})
         yield from ((f"relevance/{model}/{name}", values, f"explain/{model}") for name, values in told.items())
         yield from _unknown(f"relevance/{model}/", schema.RELEVANCE_TABLE, told)
     if store.has_normal_range:
         yield from _unknown(f"{schema.NORMAL_RANGE}/", schema.NORMAL_RANGE_TABLE, ())
 
 
-def _explained(store: Store, ledger: Ledger, model: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def _explained(store: Store, model: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Give a model's columns and orientation as they follow from the ledger, and from split and labels."""
-    attributes = store.model_attributes(model)
+    attributes, ledger = store.model_attributes(model), Ledger(store.path)
     rows = list(ledger.rows(ledger.keys(f"explain/{model}", attributes["digest"])))
     try:
         split, labels = store.read_table("split", f"relevance/{model}"), store.read_table("label")
@@ -268,17 +273,6 @@ def _explained(store: Store, ledger: Ledger, model: str) -> tuple[dict[str, npt.
         told = [v for v in schema.RELEVANCE_TABLE if v.name not in ("inconsistent", "split")]
         return value_columns(told, store.studies, rows), {}
     return explained_columns(store.studies, rows, split, labels, stored_card(attributes).get("orientation"))
-
-
-def _orientation_damages(store: Store) -> list[Damage]:
-    """Find models whose sign is not the one that their maps tell."""
-    damages = []
-    for model in store.models:
-        attributes = store.model_attributes(model)
-        learned = _explained(store, Ledger(store.path), model)[1] if "digest" in attributes else {}
-        if learned and learned != stored_card(attributes).get("orientation"):
-            damages.append(Damage(f"relevance/{model}", "", "changed", None))
-    return damages
 
 
 def _unknown(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.classifier.folder import ModelCard
-from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.attributes import model_card
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey
 from datbatch.cohort.lock import writes
@@ -165,9 +165,9 @@ class Trust(Stage[TrustTask, int]):
     def fold(self, *, complete: bool) -> None:
         """Join the studies' figures with what other networks say, and keep them with the model's maps."""
         store, maps, chosen = self.cohort.store, self.maps, self._chosen
-        rows = list(self.cohort.ledger.rows([task.key for task in self._tasks]))
         if not complete:
             return
+        rows = list(self.cohort.ledger.rows([task.key for task in self._tasks]))
         repeats = _repeats(store, maps)
         content = [[asdict(row) for row in rows], self._labels[chosen].tolist(), [one.digest for one in repeats]]
         value = digest(content)
@@ -224,7 +224,7 @@ def _read_maps(store: Store, name: str) -> _Maps:
         raise ModelError("the model has explained no study yet", "Call `datbatch explain COHORT` first.")
     if attributes.get("stale"):
         raise ModelError("the model's maps explain earlier uptake", "Call `datbatch train` and `datbatch explain`.")
-    card = ModelCard.from_json(canonical_json(stored_card(attributes)))
+    card = model_card(attributes)
     if card.shape != schema.SHAPE:
         raise GridMismatchError(f"the model is for the grid {card.shape}, the store has {schema.SHAPE}")
     sign = 1 if card.orientation is None else int(card.orientation["sign"])
