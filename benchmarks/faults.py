@@ -31,7 +31,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from datbatch import __version__
-from datbatch.cohort.ledger import FOLDER
+from datbatch.cohort.facts import LEDGER
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.verify import verify_store
 from tests.pipeline import PROGRAM, assert_same_content, granules_done, imaging_content
@@ -185,7 +185,7 @@ def compare(own: Path, whole: Path) -> None:
     """Compare arrays, tables and ledger of two stores, and each store with its own record."""
     assert_same_content(imaging_content(own), imaging_content(whole))
     left, right = (
-        {p.relative_to(s / FOLDER).as_posix(): json.loads(p.read_text()) for p in (s / FOLDER).glob("*/*/*.json")}
+        {p.relative_to(s / LEDGER).as_posix(): json.loads(p.read_text()) for p in (s / LEDGER).glob("*/*/*.json")}
         for s in (own, whole)
     )
     assert left == right, "the ledger differs"

@@ -33,7 +33,8 @@ from datbatch import __version__, schema
 from datbatch.archive import Entry, scan_archive
 from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import layout
-from datbatch.cohort.store import Store, VolumeReader
+from datbatch.cohort.shard import VolumeReader
+from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.simulation import simulate_archive
 from datbatch.stages.imaging_task import ImagingTask, image_granule

@@ -32,7 +32,8 @@ from datbatch.classifier.group import ALONE, joined
 from datbatch.classifier.memory import plan_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
 from datbatch.classifier.train import Epoch, TrainedModel, train_network
-from datbatch.cohort.store import Store, VolumeReader
+from datbatch.cohort.shard import VolumeReader
+from datbatch.cohort.store import Store
 from datbatch.config import TrainConfig
 from datbatch.precision import products
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-LAYOUT_VERSION, OLDEST_LAYOUT = 3, 2
+LAYOUT_VERSION, OLDEST_LAYOUT = 4, 2
 """Layout of the store that is written, and the oldest one that is read and can be migrated."""
 
 SPACING_MM = 2.0
@@ -110,6 +110,12 @@ DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 
+IMAGING_STAGES = (RECONSTRUCT, REGISTER, QUANTIFY) = ("reconstruct", "register", "quantify")
+"""Names of the stages from files to uptake, in order."""
+EXPLAIN, STAGES = "explain", "stages"
+OUTCOME = ("status", "error_code", "error_stage", "error_reason")
+"""Columns of what became of a study."""
+
 PROJECTIONS, TOMOGRAM = "projections", "tomogram"
 """What a study was read from: raw projections, or slices that were reconstructed elsewhere."""
 
@@ -129,7 +135,12 @@ class Variable:
     All texts are: they have no fill value for missing, so that `Dataset.where` must leave them alone.
     """
     source: str = "manifest"
-    """Who fills it: `manifest`, `run`, a stage's name, or `train`."""
+    """Who fills it: `manifest`, `run`, `train`, `norms`, a stage's name, or `stages`: all of them together."""
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it follows from the rows of the ledger."""
+        return self.source in (*IMAGING_STAGES, EXPLAIN, STAGES)
 
 
 STUDY_TABLE = (
@@ -154,10 +165,17 @@ STUDY_TABLE = (
     Variable("age", ("study",), "float64", "age at the examination", "years", coordinate=True),
     Variable("label", ("study",), "str", "standard of truth: negative, positive or empty", coordinate=True),
     Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source="train"),
-    Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True),
-    Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded", coordinate=True),
-    Variable("error_stage", ("study",), "str", "stage in which it failed", coordinate=True),
-    Variable("error_reason", ("study",), "str", "what was found, without identity", coordinate=True),
+    Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True, source=STAGES),
+    Variable(
+        "error_code",
+        ("study",),
+        "str",
+        "stable code of why a study failed or was excluded",
+        coordinate=True,
+        source=STAGES,
+    ),
+    Variable("error_stage", ("study",), "str", "stage in which it failed", coordinate=True, source=STAGES),
+    Variable("error_reason", ("study",), "str", "what was found, without identity", coordinate=True, source=STAGES),
     Variable(
         "reads",
         ("study", "read"),
@@ -359,7 +377,7 @@ RELEVANCE_TABLE = (
         "str",
         "train, validation, test or empty, when the model was trained",
         coordinate=True,
-        source="explain",
+        source="train",
     ),
     Variable(
         "inconsistent",

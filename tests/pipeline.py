@@ -20,7 +20,7 @@ import numpy as np
 
 from datbatch import location, schema
 from datbatch.cli import main
-from datbatch.cohort.ledger import FOLDER
+from datbatch.cohort.facts import LEDGER
 from datbatch.cohort.store import Store
 from datbatch.location import Location
 
@@ -82,7 +82,7 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 def granules_done(cohort: Location) -> int:
     """Count the granules whose last imaging stage is in the ledger, on a disk or on S3."""
-    return sum(name.endswith(".json") for name in location.names(cohort / FOLDER / "quantify"))
+    return sum(name.endswith(".json") for name in location.names(cohort / LEDGER / "quantify"))
 
 
 def wait_until(true: Callable[[], object], what: str = "it did not happen", patience_seconds: float = 120.0) -> None:

@@ -24,11 +24,11 @@ from datbatch.relevance.orientation import inconsistent, learn_orientation, orie
 FOLDED = "folded"
 """Attribute of the store: digest of what its tables follow from; empty or missing while they are not complete."""
 
-FINAL_STAGE = "quantify"
+FINAL_STAGE = schema.QUANTIFY
 _PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
 _HOTTEST = schema.STATISTICS.index("hottest_mean")
-OUTCOME = ("status", "error_code", "error_stage", "error_reason")
-"""Columns of what became of a study."""
+ARCHIVE_OUTCOMES = "archive_outcomes"
+"""Name of the fact that says which studies failed or were excluded before any stage."""
 
 
 class Columns:
@@ -59,7 +59,7 @@ class Columns:
         """Fill in status and error of a study."""
         index = self._position.get(row.study)
         if index is not None:
-            for name, text in zip(OUTCOME, (row.status, row.code, row.stage, row.reason), strict=True):
+            for name, text in zip(schema.OUTCOME, (row.status, row.code, row.stage, row.reason), strict=True):
                 # One object for each text, however many studies have it.
                 self.arrays[name][index] = sys.intern(text)
 
@@ -154,7 +154,7 @@ def explained_columns(
 
 def pending_outcomes(studies: Sequence[str]) -> Columns:
     """Make the columns of status and error, in which every study is still pending."""
-    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.name in OUTCOME], studies)
+    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.name in schema.OUTCOME], studies)
     columns.arrays["status"][:] = schema.PENDING
     return columns
 

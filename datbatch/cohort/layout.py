@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numcodecs
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -13,10 +14,14 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
 from datbatch import __version__, schema
+from datbatch.config import digest
 from datbatch.errors import StoreError, StoreNewerError, StoreOlderError
 
 LAYOUT = "layout_version"
 """Attribute of the root, changed last of all by `datbatch migrate`."""
+
+MADE_WITH = "made_with"
+"""Attribute of the root: what the text of its metadata follows from, besides the ledger."""
 
 TABLE_CHUNK_ROWS = 65_536
 _FILL: dict[str, Any] = {
@@ -64,6 +69,13 @@ def check_layout(found: Any, *, write: bool = False) -> int:
     return found
 
 
+def made_with() -> str:
+    """Give a digest of the descriptions of all arrays and of the versions that write them."""
+    tables = (schema.STUDY_TABLE, schema.RELEVANCE_TABLE, schema.NORMAL_RANGE_TABLE)
+    volumes = (schema.UPTAKE, schema.RELEVANCE_MAP, schema.ATLAS, schema.TEMPLATE)
+    return digest([repr(tables), repr(volumes), zarr.__version__, numcodecs.__version__])
+
+
 def empty_column(variable: schema.Variable, studies: int) -> npt.NDArray[Any]:
     """Make the column of a table variable, filled with its fill value."""
     shape = (studies, *(_FIXED_SIZES[dim] for dim in variable.dims[1:]))
@@ -101,7 +113,7 @@ def create_volumes(group: zarr.Group, variable: schema.Variable, studies: int, g
         fill_value=np.nan,
         dimension_names=variable.dims,
         chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
+        attributes=attributes_of(variable),
     )
 
 
@@ -116,7 +128,7 @@ def create_image(group: zarr.Group, variable: schema.Variable) -> None:
         fill_value=_FILL[variable.dtype],
         dimension_names=variable.dims,
         chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
+        attributes=attributes_of(variable),
     )
 
 
@@ -132,7 +144,7 @@ def create_table(group: zarr.Group, variable: schema.Variable, studies: int) -> 
         fill_value=_FILL[variable.dtype],
         dimension_names=variable.dims,
         chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=_attributes(variable),
+        attributes=attributes_of(variable),
     )
 
 
@@ -168,7 +180,13 @@ def write_coordinate(group: zarr.Group, name: str, values: npt.NDArray[Any], des
     array[...] = values
 
 
-def _attributes(variable: schema.Variable) -> dict[str, Any]:
+def describe(array: Any, variable: schema.Variable, attributes: Mapping[str, Any]) -> None:
+    """Give an image the attributes of its kind and its own."""
+    array.attrs.put({**attributes_of(variable), **dict(sorted(attributes.items()))})
+
+
+def attributes_of(variable: schema.Variable) -> dict[str, Any]:
+    """Give the attributes that every array of a kind has."""
     described = {"long_name": variable.description}
     return described | ({"units": variable.units} if variable.units else {})
 
@@ -184,15 +202,15 @@ def consolidate(root: zarr.Group) -> None:
 def write_empty(place: Any, granule_studies: int) -> None:
     """Write a store without studies."""
     root = zarr.create_group(place, zarr_format=3)
-    root.update_attributes(
-        {
-            "title": "DAT-SPECT cohort: research software, not a medical device",
-            "datbatch_version": __version__,
-            LAYOUT: schema.LAYOUT_VERSION,
-            "granule_studies": granule_studies,
-            "coordinates": coordinates(schema.STUDY_TABLE),
-        }
-    )
+    attributes = {
+        "title": "DAT-SPECT cohort: research software, not a medical device",
+        "datbatch_version": __version__,
+        LAYOUT: schema.LAYOUT_VERSION,
+        "granule_studies": granule_studies,
+        MADE_WITH: made_with(),
+        "coordinates": coordinates(schema.STUDY_TABLE),
+    }
+    root.update_attributes(dict(sorted(attributes.items())))
     write_labels(root)
     for variable in schema.STUDY_TABLE:
         create_table(root, variable, 0)

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from datbatch import location
-from datbatch.cohort import seal
 from datbatch.cohort.envelope import unwrap, wrap
+from datbatch.cohort.facts import LEDGER, RUNS, Facts
 from datbatch.location import Location, S3Location
 
-FOLDER = seal.LEDGER
 _OBJECT = re.compile(r"\d[^/]*\.json")
 _READ_AHEAD = 16
 """Objects that are read from S3 at a time: each takes a while, whatever its size."""
@@ -84,7 +83,7 @@ class Ledger:
 
     def __init__(self, store: Location) -> None:
         self._store = store
-        self._root: Location = store / FOLDER
+        self._root: Location = store / LEDGER
 
     def commit(self, key: GranuleKey, rows: Sequence[Row]) -> bool:
         """Record a granule as done, once.
@@ -156,8 +155,7 @@ class Ledger:
     def remove(self, keys: Iterable[GranuleKey]) -> None:
         """Forget granules, so that they are computed again."""
         gone = list(keys)
-        # Taken out of the seal first: a kill in between leaves an object that is true.
-        seal.unlist(self._store, {_name(key) for key in gone})
+        Facts(self._store).unlist({_name(key) for key in gone})
         for key in gone:
             location.remove(self._place(key))
 
@@ -165,7 +163,7 @@ class Ledger:
         """Forget a stage's results other than `names` under `digest`: their arrays are about to be replaced."""
         folder = self._root / stage
         gone = [path for path in location.names(folder) if not _is_kept(path, digest, names)]
-        seal.unlist(self._store, {f"{FOLDER}/{stage}/{path}" for path in gone})
+        Facts(self._store).unlist({f"{LEDGER}/{stage}/{path}" for path in gone})
         if isinstance(folder, S3Location):
             # There is no renaming. A kill in the middle leaves objects that are still true: no array is replaced
             # before all are gone, and the next call removes the rest.
@@ -195,7 +193,7 @@ def _is_kept(path: str, digest: str, names: Container[str]) -> bool:
 
 
 def _name(key: GranuleKey) -> str:
-    return f"{FOLDER}/{key.folder}/{key.name}"
+    return f"{LEDGER}/{key.folder}/{key.name}"
 
 
 def _link(place: Path, content: bytes) -> bool:
@@ -241,13 +239,13 @@ class Runs:
 
     def remove(self, places: Collection[str]) -> None:
         """Remove records that cannot be read any more."""
-        seal.unlist(self._store, places)
+        Facts(self._store).unlist(places)
         for place in places:
             location.remove(self._store / place)
 
     def _contents(self) -> dict[str, dict[str, Any] | None]:
-        names = location.names(self._store / seal.RUNS)
-        places = [f"{seal.RUNS}/{name}" for name in names if _OBJECT.fullmatch(name)]
+        names = location.names(self._store / RUNS)
+        places = [f"{RUNS}/{name}" for name in names if _OBJECT.fullmatch(name)]
         return {place: self._content(place) for place in places}
 
     def _content(self, place: str) -> dict[str, Any] | None:
@@ -259,4 +257,4 @@ class Runs:
 
     @staticmethod
     def _place(name: str) -> str:
-        return f"{seal.RUNS}/{name}.json"
+        return f"{RUNS}/{name}.json"

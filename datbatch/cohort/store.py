@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.storage import MemoryStore, ObjectStore
+from zarr.storage import MemoryStore
 
 from datbatch import location, schema
-from datbatch.cohort import layout, seal
-from datbatch.cohort.shard import Shard
+from datbatch.cohort import layout
+from datbatch.cohort.envelope import wrap
+from datbatch.cohort.facts import (
+    ATTRIBUTES,
+    METADATA,
+    ROOT,
+    SHA256,
+    VALUES,
+    Facts,
+    column_fact,
+    column_values,
+    fact_place,
+    is_hashed,
+    values_sha256,
+    variable_of,
+)
+from datbatch.cohort.shard import Shard, VolumeReader, zarr_store
+from datbatch.config import canonical_json
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
-
-_ROOT = seal.METADATA
-SEALED = "sealed"
-"""Attribute of the root: whether the store has a seal."""
 
 
 class Store:
     """A cohort store opened for reading and writing.
 
     Writers never share a chunk: volumes are written one granule (= one shard) at a time by the granule's one task,
-    tables by the driver alone.
+    tables by the driver alone. What no row of the ledger says is written to the ledger as a fact, before it is shown.
 
     Parameters
     ----------
@@ -45,27 +57,41 @@ class Store:
 
     def __init__(self, path: Location) -> None:
         self.path = path
-        self._unsealed = seal.Unsealed(path)
+        self.facts: Facts | None = Facts(path)
+        self._written: set[str] = set()
+        self._open(zarr_store(path))
+
+    def _open(self, place: Any) -> None:
         try:
-            self._root = zarr.open_group(zarr_store(path), mode="r+", zarr_format=3, use_consolidated=False)
+            self._root = zarr.open_group(place, mode="r+", zarr_format=3, use_consolidated=False)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError("there is no cohort store at the given path") from error
         self.layout = layout.check_layout(self._root.attrs.get(layout.LAYOUT))
         self.granule_studies = int(self._root.attrs["granule_studies"])  # type: ignore[arg-type]
 
     @classmethod
+    def in_memory(cls, files: dict[str, Any], granule_studies: int) -> Store:
+        """Make an empty store without facts, of the same path as no other, whose files are the values of a dict."""
+        store = cls.__new__(cls)
+        store.path, store.facts, store._written = Path(), None, set()
+        layout.write_empty(MemoryStore(files), granule_studies)
+        store._open(MemoryStore(files))
+        return store
+
+    @classmethod
     def create(cls, path: Location, *, granule_studies: int) -> Store:
         """Make an empty store; it appears at `path` whole or not at all."""
-        if isinstance(path, Path):
-            _create_in_folder(path, granule_studies)
-        else:
-            _create_on_s3(path, granule_studies)
+        files: dict[str, Any] = {}
+        attributes = cls.in_memory(files, granule_studies).attributes
+        content = {name: buffer.to_bytes() for name, buffer in files.items()}
+        content[fact_place(ROOT)] = wrap(fact_place(ROOT), {ATTRIBUTES: attributes})
+        (_create_in_folder if isinstance(path, Path) else _create_on_s3)(path, content)  # type: ignore[arg-type]
         return cls(path)
 
     @staticmethod
     def exists(path: Location) -> bool:
         """Tell whether anything stands in a folder's place, or a whole store on S3."""
-        return path.exists() if isinstance(path, Path) else (path / _ROOT).is_file()
+        return path.exists() if isinstance(path, Path) else (path / METADATA).is_file()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -74,8 +100,12 @@ class Store:
 
     def set_attributes(self, values: Mapping[str, Any], group: str = "") -> None:
         """Add or replace attributes of the root or of a group."""
-        self._unsealed.metadata(group)
-        self._group(group).update_attributes(dict(values))
+        self._begin(group)
+        found = self._group(group)
+        before = (self.facts and self.facts.read(group)) or {ATTRIBUTES: dict(found.attrs)}
+        attributes = json.loads(canonical_json({**before[ATTRIBUTES], **values}))
+        self.tell(group, {ATTRIBUTES: attributes})
+        found.attrs.put(attributes)
 
     @property
     def studies(self) -> list[str]:
@@ -109,7 +139,7 @@ class Store:
             self._array(f"{group}/{one.name}") for group, variables in self._variables().items() for one in variables
         ]
         short = [array for array in arrays if array.shape[0] != len(studies)]
-        self._unsealed.metadata(*(array.path for array in short))
+        self._begin(*(array.path for array in short))
         for array in short:
             array.resize((len(studies), *array.shape[1:]))
         if list(studies) != known:
@@ -117,37 +147,35 @@ class Store:
 
     def add_model(self, model: str, attributes: Mapping[str, Any]) -> None:
         """Make the group `relevance/<model>` where it is missing, sized like the root."""
-        path = f"relevance/{model}"
-        if path not in self._root:
-            group = self._root.create_group(
-                path, attributes={"coordinates": layout.coordinates(schema.RELEVANCE_TABLE)}
-            )
-            for variable in schema.RELEVANCE_TABLE:
-                layout.create_table(group, variable, len(self.studies))
-            layout.create_volumes(group, schema.RELEVANCE_MAP, len(self.studies), self.granule_studies)
-            layout.write_coordinate(group, "statistic", layout.coordinate_values()["statistic"], "")
-        self.set_attributes(attributes, path)
+        self._make_group(f"relevance/{model}", attributes)
 
     @property
     def has_normal_range(self) -> bool:
         """Whether the group `normal_range` stands, with all its arrays: the last one is made last."""
         return f"{schema.NORMAL_RANGE}/{schema.NORMAL_RANGE_TABLE[-1].name}" in self._root
 
-    def add_normal_range(self) -> None:
+    def add_normal_range(self, attributes: Mapping[str, Any]) -> None:
         """Make the group `normal_range` where it is missing or half made, sized like the root."""
-        if not self.has_normal_range:
-            names = ["measure", *(variable.name for variable in schema.NORMAL_RANGE_TABLE)]
-            whole = [schema.NORMAL_RANGE, *(f"{schema.NORMAL_RANGE}/{name}" for name in names)]
-            self._unsealed.metadata(*whole)
-            self._unsealed.values(*whole)
-            group = self._root.create_group(
-                schema.NORMAL_RANGE,
-                attributes={"coordinates": layout.coordinates(schema.NORMAL_RANGE_TABLE)},
-                overwrite=True,
-            )
-            layout.write_coordinate(group, "measure", layout.coordinate_values()["measure"], "")
-            for variable in schema.NORMAL_RANGE_TABLE:
-                layout.create_table(group, variable, len(self.studies))
+        self._make_group(schema.NORMAL_RANGE, attributes)
+
+    def _make_group(self, path: str, attributes: Mapping[str, Any]) -> None:
+        of_model = path != schema.NORMAL_RANGE
+        table, dimension = (schema.RELEVANCE_TABLE, "statistic") if of_model else (schema.NORMAL_RANGE_TABLE, "measure")
+        names = [dimension, *([schema.RELEVANCE_MAP.name] if of_model else []), *(one.name for one in table)]
+        missing = [name for name in names if f"{path}/{name}" not in self._root]
+        if missing:
+            self._begin(*(["relevance"] if of_model else []), path, *(f"{path}/{name}" for name in missing))
+            attributes = {"coordinates": layout.coordinates(table), **attributes}
+            if self.facts is not None and self.facts.read(path) is None:
+                self.facts.write(path, {ATTRIBUTES: attributes})
+            group, studies = self._root.require_group(path), len(self.studies)
+            if dimension in missing:
+                layout.write_coordinate(group, dimension, layout.coordinate_values()[dimension], "")
+            if schema.RELEVANCE_MAP.name in missing:
+                layout.create_volumes(group, schema.RELEVANCE_MAP, studies, self.granule_studies)
+            for variable in (one for one in table if one.name in missing):
+                layout.create_table(group, variable, studies)
+        self.set_attributes(attributes, path)
 
     def group_attributes(self, group: str) -> dict[str, Any]:
         """Give the attributes of a group."""
@@ -202,11 +230,14 @@ class Store:
 
     def write_table(self, columns: Mapping[str, npt.NDArray[Any]], group: str = "") -> None:
         """Replace whole columns of the tables of the root or of a group."""
-        self._unsealed.values(*(f"{group}/{name}" for name in columns))
+        nodes = {name: f"{group}/{name}".strip("/") for name in columns}
+        self._begin(*nodes.values())
         for name, values in columns.items():
-            array = self._array(f"{group}/{name}")
+            array, variable = self._array(nodes[name]), variable_of(nodes[name])
             if array.shape != values.shape:
                 raise GridMismatchError(f"column {name} has shape {array.shape}, not {values.shape}")
+            if variable is not None and (fact := column_fact(variable, values)) is not None:
+                self.tell(nodes[name], fact)
             array[...] = values
 
     def read_table(self, name: str, group: str = "") -> npt.NDArray[Any]:
@@ -245,12 +276,15 @@ class Store:
         else:
             layout.create_image(self._root, variable)
         array = self._array(variable.name)
-        self._unsealed.metadata(variable.name)
-        self._unsealed.values(variable.name)
+        self._begin(variable.name)
+        self.tell(
+            variable.name,
+            {ATTRIBUTES: dict(attributes), SHA256: values_sha256(np.asarray(values, dtype=variable.dtype))},
+        )
         # The digest is written last: after a kill in the middle the image is written again.
         array.attrs.pop("digest", None)
         array[...] = values
-        array.update_attributes(dict(attributes))
+        layout.describe(array, variable, attributes)
 
     def has_image(self, variable: schema.Variable) -> bool:
         """Tell whether an image that belongs to the whole cohort was written to its end."""
@@ -272,23 +306,59 @@ class Store:
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptStoreError(f"{variable.name} cannot be read: {type(error).__name__}") from error
 
-    def write_coordinate(self, path: str) -> bool:
-        """Write the values of a dimension's coordinate again; False where `path` is none."""
-        group, _, name = path.rpartition("/")
-        values = layout.coordinate_values().get(name)
-        if values is None:
-            return False
-        self.write_table({name: values}, group)
-        return True
+    def show(self, node: str, fact: Mapping[str, Any]) -> None:
+        """Let a group, a column or an image show a fact; values of which only a hash is kept are left as they are."""
+        variable = variable_of(node)
+        if variable in (schema.ATLAS, schema.TEMPLATE):
+            if node not in self._root:
+                layout.create_image(self._root, variable)
+            layout.describe(self._array(node), variable, fact[ATTRIBUTES])
+        elif node == ROOT:
+            self.set_attributes(fact[ATTRIBUTES])
+        elif variable is None:
+            self._make_group(node, fact[ATTRIBUTES])
+        elif VALUES in fact:
+            array = self._array(node)
+            array[...] = column_values(variable, fact, layout.empty_column(variable, array.shape[0]))
 
     def consolidate(self) -> None:
-        """Copy all metadata into the root, so that opening a store takes one read, and seal what stands now."""
-        if not self._root.attrs.get(SEALED):
-            # So that a seal that was lost is missed.
-            self.set_attributes({SEALED: True})
-        self._unsealed.metadata(seal.ROOT)
+        """Copy all metadata into the root, so that opening a store takes one read, and list what stands now.
+
+        What a killed command left between ledger and tables shows its fact; tables that follow from rows are left to
+        the command that folds them.
+        """
+        if self.facts is not None:
+            self._begin(ROOT)
+            for node in (left := self.facts.unfinished() - self._written):
+                if (fact := self.facts.read(node)) is not None:
+                    self.show(node, fact)
         layout.consolidate(self._root)
-        self._unsealed.seal()
+        if self.facts is not None:
+            self.facts.list_objects(location.names(self.path))
+            self.facts.finish([node for node in left if not self._shows_fact(node)])
+        self._written = set()
+
+    @staticmethod
+    def _shows_fact(node: str) -> bool:
+        variable = variable_of(node)
+        return variable is None or not (variable.is_folded or is_hashed(variable))
+
+    def begin(self, nodes: Iterable[str]) -> None:
+        """Say which tables are about to be other than the ledger says, until they are written."""
+        if self.facts is not None:
+            self.facts.begin(nodes)
+
+    def _begin(self, *nodes: str) -> None:
+        new = {node.strip("/") for node in nodes} - self._written
+        if new and self.facts is not None:
+            # The root has copies of all metadata.
+            self.facts.begin({ROOT, *new})
+        self._written |= new
+
+    def tell(self, node: str, fact: Mapping[str, Any]) -> None:
+        """Write the fact of a group, a column or an image to the ledger."""
+        if self.facts is not None:
+            self.facts.write(node.strip("/"), fact)
 
     def _variables(self) -> dict[str, tuple[schema.Variable, ...]]:
         """List every array with a study axis by group; the root's names last: a study exists once its name stands."""
@@ -313,76 +383,27 @@ class Store:
             raise StoreError(f"the store has no array {path.strip('/')}") from error
 
 
-class VolumeReader:
-    """Reads one study's volume at a time, by basic indexing (fancy indexing of shards is eight times slower).
-
-    Can be pickled and used from several threads.
-
-    Parameters
-    ----------
-    path : Path or S3Location
-        The store.
-    name : str
-        Path of an array of dimensions (study, x, y, z).
-    """
-
-    def __init__(self, path: Location, name: str) -> None:
-        self._path, self._name = path, name
-        try:
-            self._array: Any = zarr.open_array(zarr_store(path), path=name, mode="r", zarr_format=3)
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise StoreError(f"the store has no array {name}") from error
-        self.shape: tuple[int, ...] = tuple(self._array.shape[1:])
-
-    def __reduce__(self) -> tuple[type[VolumeReader], tuple[Location, str]]:
-        return type(self), (self._path, self._name)
-
-    def __len__(self) -> int:
-        return int(self._array.shape[0])
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
-        """Read study `index`, shape (x, y, z); NaN throughout where there is no result.
-
-        Raises
-        ------
-        CorruptStoreError
-            When the stored bytes fail their checksum.
-        """
-        try:
-            return np.asarray(self._array[index], dtype=np.float32)
-        except IndexError:
-            raise
-        except (ValueError, RuntimeError, OSError) as error:
-            raise CorruptStoreError(f"study {index} of {self._name} cannot be read: {type(error).__name__}") from error
-
-
-def zarr_store(path: Location, *, read_only: bool = False) -> Any:
-    """Give what zarr and xarray open as a store."""
-    return path if isinstance(path, Path) else ObjectStore(location.object_store(path), read_only=read_only)
-
-
-def _create_in_folder(path: Path, granule_studies: int) -> None:
+def _create_in_folder(path: Path, content: Mapping[str, bytes]) -> None:
     if path.exists():
         raise StoreError("something else stands at the path of the new store")
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
     try:
-        layout.write_empty(unfinished, granule_studies)
+        for name, data in content.items():
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_bytes(data)
         unfinished.rename(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _create_on_s3(path: location.S3Location, granule_studies: int) -> None:
-    """Upload a store made in memory, the root's metadata last: without them there is no store."""
-    content: dict[str, Any] = {}
-    layout.write_empty(MemoryStore(content), granule_studies)
+def _create_on_s3(path: location.S3Location, content: Mapping[str, bytes]) -> None:
+    """Upload a store, the root's metadata last: without them there is no store."""
     # What a killed call left is made again; anything else is not ours.
-    if set(location.names(path)) - (content.keys() - {_ROOT}):
+    if set(location.names(path)) - (content.keys() - {METADATA}):
         raise StoreError("something else stands at the address of the new store")
-    for name in sorted(content.keys() - {_ROOT}):
-        location.write(path / name, content[name].to_bytes())
-    if not location.create(path / _ROOT, content[_ROOT].to_bytes()):
+    for name in sorted(content.keys() - {METADATA}):
+        location.write(path / name, content[name])
+    if not location.create(path / METADATA, content[METADATA]):
         raise StoreError("something else stands at the address of the new store")
 
 
@@ -394,8 +415,11 @@ def check_layout_of(path: Location, *, write: bool) -> None:
     StoreNewerError, StoreOlderError, StoreError
         As `layout.check_layout`.
     """
+    fact = Facts(path).read(ROOT)
     with suppress(OSError, ValueError, KeyError, TypeError):
-        layout.check_layout(json.loads(location.read(path / _ROOT)[0])["attributes"][layout.LAYOUT], write=write)
+        # The ledger first: a damaged layout is no other layout.
+        found = fact or json.loads(location.read(path / METADATA)[0])
+        layout.check_layout(found[ATTRIBUTES][layout.LAYOUT], write=write)
 
 
 def linkage_path(store: Location) -> Path:

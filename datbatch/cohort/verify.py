@@ -1,40 +1,53 @@
-"""Does the store hold what was written? Volumes and tables against the ledger, all other files against the seal.
+"""Does the store hold what the ledger says? Volumes by their recorded hash, all other files by making them again.
 
 And what lies in it that belongs to nothing: left by writers that were killed, or put there by somebody.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import zarr
 
 from datbatch import location, schema
-from datbatch.cohort import seal
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.fold import (
-    FINAL_STAGE,
-    OUTCOME,
-    explained_columns,
-    fold_stage,
-    limits_of,
-    pending_outcomes,
-    value_columns,
+from datbatch.cohort.facts import (
+    ATTRIBUTES,
+    CHUNK,
+    FACTS,
+    LEDGER,
+    LISTING,
+    METADATA,
+    ROOT,
+    RUNS,
+    SHA256,
+    UNFINISHED,
+    VALUES,
+    Facts,
+    each,
+    fact_place,
+    holds_volumes,
+    is_hashed,
+    node_of,
+    values_sha256,
+    variable_of,
 )
-from datbatch.cohort.ledger import FOLDER, GranuleKey, Ledger, Row, Runs
-from datbatch.cohort.seal import METADATA, RUNS
+from datbatch.cohort.layout import MADE_WITH, made_with
+from datbatch.cohort.ledger import GranuleKey, Ledger, Row, Runs
+from datbatch.cohort.shadow import Overlay, Shadow, array_values, make_shadow, sound_facts
 from datbatch.cohort.shard import volume_sha256
-from datbatch.cohort.store import SEALED, Store, VolumeReader
-from datbatch.errors import CorruptStoreError, StoreError
+from datbatch.cohort.store import Store
 from datbatch.location import Location
 
 TRUST = "trust/"
 """Begins the stages of `datbatch trust`, whose objects are of one study each."""
 _TEMPORARY = re.compile(r".*\.partial|\.ledger-[0-9a-f]+|\.[\w-]+\.json\.\w+")
+_UNREADABLE = (ValueError, RuntimeError, OSError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Damage:
     """Something that is not as it was recorded."""
 
     array: str
-    """Path of the array, of its metadata (`.../zarr.json`), of a command's record, or `ledger/<stage>`."""
+    """Path of the array, of its metadata (`.../zarr.json`), of a record or a fact, or `ledger/<stage>`."""
     study: str
     """Pseudonym; empty where more than one study is concerned."""
     kind: str
@@ -51,251 +64,9 @@ class Damage:
     """Ledger object to forget, so that the granule is computed again; None where none is concerned."""
 
     @property
-    def is_metadata(self) -> bool:
-        """Whether it says what an array or group is, so that nothing is read before it is put back."""
-        return self.array.endswith(METADATA)
-
-    @property
     def granule(self) -> int | None:
         """Number of the granule; None where more than one is concerned."""
         return None if self.key is None or self.key.stage.startswith(TRUST) else self.key.granule
-
-
-def verify_store(
-    path: Location,
-    *,
-    expected: Mapping[str, npt.NDArray[Any]] | None = None,
-    tables: bool = True,
-    sealed: Sequence[Damage] = (),
-    progress: Callable[[int], None] | None = None,
-) -> tuple[int, list[Damage]]:
-    """Read everything and compare it with its record; nothing is written.
-
-    Parameters
-    ----------
-    path : Path or S3Location
-        The store.
-    expected : mapping of str to ndarray, optional
-        Columns that follow from the manifest.
-    tables : bool
-        Whether to compare the tables too: those of a run at work are behind its ledger.
-    sealed : sequence of Damage
-        What `sealed_damages` found, nothing that keeps the store from being read: it is not read again.
-    progress : callable, optional
-        Is told how many volumes were read since the last call.
-
-    Returns
-    -------
-    count : int
-        Volumes read.
-    damages : list of Damage
-        The sealed ones, then in the order of stages and granules, then tables.
-
-    Raises
-    ------
-    StoreError
-        When the store cannot be opened at all.
-    """
-    store = Store(path)
-    try:
-        position = {study: index for index, study in enumerate(store.studies)}
-    except (ValueError, RuntimeError, OSError):
-        return 0, [*sealed, Damage("study", "", "unreadable", None)]
-    readers: dict[str, VolumeReader] = {}
-    count, damages, current, lost = 0, list(sealed), _volumes_by_stage(store), _lost(store, sealed)
-    doubted = {damage.key for damage in sealed}
-    for key, rows in _objects(path):
-        if key in doubted:
-            continue
-        if rows is None:
-            study = store.studies[key.granule] if key.stage.startswith(TRUST) else ""
-            damages.append(Damage(f"{FOLDER}/{key.stage}", study, "unreadable", key))
-            lost.setdefault(key.stage, set()).update(_members(store, key))
-            continue
-        wanted = {current[key.stage]: ""} if key.stage in current else {}
-        for row in rows:
-            count += len(row.sha256)
-            for array, recorded in {**wanted, **row.sha256}.items():
-                kind = _compare(store, readers, array, position.get(row.study), recorded)
-                if kind:
-                    damages.append(Damage(array, row.study, kind, key))
-        if progress is not None:
-            progress(sum(len(row.sha256) for row in rows))
-    if tables:
-        damages += _table_damages(store, expected or {}, lost, named={damage.array for damage in sealed})
-    return count, damages
-
-
-def sealed_damages(path: Location) -> list[Damage]:
-    """Compare with the seal what it covers, and every command's record with itself; no array is opened.
-
-    Where metadata or the names of the studies are damaged, nothing else can be read before they are put back.
-    """
-    records = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
-    try:
-        sealed = seal.read_seal(path)
-    except (OSError, ValueError):
-        return [Damage(seal.NAME, "", "unreadable", None), *records]
-    if sealed is None:
-        return [Damage(seal.NAME, "", "missing", None), *records] if _had_seal(path) else records
-    damages = [damage_of(one) for one in seal.differences(path, sealed)]
-    named = {damage.array for damage in damages}
-    return damages + [damage for damage in records if damage.array not in named]
-
-
-def _had_seal(path: Location) -> bool:
-    try:
-        return bool(Store(path).attributes.get(SEALED))
-    except StoreError:
-        return False
-
-
-def damage_of(found: seal.Difference) -> Damage:
-    """Name what a file that is not as it was sealed belongs to."""
-    if found.is_metadata or found.node == RUNS:
-        return Damage(found.file, "", found.kind, None)
-    if not found.node.startswith(f"{FOLDER}/"):
-        return Damage(found.node, "", found.kind, None)
-    stage, _, digest = found.node.removeprefix(f"{FOLDER}/").rpartition("/")
-    granule, _, members = found.file.rpartition("/")[2].removesuffix(".json").partition("-")
-    return Damage(f"{FOLDER}/{stage}", "", found.kind, GranuleKey(stage, digest, int(granule), members))
-
-
-def _members(store: Store, key: GranuleKey) -> range:
-    """Give the positions of a granule's studies."""
-    first = key.granule * store.granule_studies
-    return range(first, min(first + store.granule_studies, len(store.studies)))
-
-
-def _lost(store: Store, damages: Iterable[Damage]) -> dict[str, set[int]]:
-    """Give, by stage, the positions of studies of which the ledger cannot tell any more."""
-    lost: dict[str, set[int]] = {}
-    for damage in damages:
-        if damage.key is not None:
-            lost.setdefault(damage.key.stage, set()).update(_members(store, damage.key))
-    return lost
-
-
-def _volumes_by_stage(store: Store) -> dict[str, str]:
-    """Give the array that a stage fills: a study without record has no volume in it."""
-    explained = {f"explain/{model}": f"relevance/{model}/{schema.RELEVANCE_MAP.name}" for model in store.models}
-    return {FINAL_STAGE: schema.UPTAKE.name, **explained}
-
-
-def recorded_volumes(path: Location) -> int:
-    """Count the volumes that the ledger should record, one for each study of a granule, without reading it."""
-    store, ledger = Store(path), Ledger(path)
-    stages = [(FINAL_STAGE, store.attributes.get("stages", {}).get(FINAL_STAGE, {}).get("digest", ""))]
-    stages += [(f"explain/{model}", store.model_attributes(model).get("digest", "")) for model in store.models]
-    studies, size = len(store.studies), store.granule_studies
-    granules = [key.granule for stage, digest in stages if digest for key in ledger.keys(stage, digest)]
-    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
-
-
-def _compare(store: Store, readers: dict[str, VolumeReader], array: str, index: int | None, recorded: str) -> str:
-    try:
-        if array not in readers:
-            readers[array] = store.volumes(array)
-        if index is None:
-            return "missing"
-        found = volume_sha256(readers[array][index])
-    except (CorruptStoreError, StoreError, IndexError):
-        return "unreadable"
-    if found == recorded:
-        return ""
-    return "changed" if found and recorded else "missing" if recorded else "unrecorded"
-
-
-def _objects(path: Location) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
-    ledger = Ledger(path)
-    for stage, digest in ledger.stages():
-        for key in ledger.keys(stage, digest):
-            yield key, ledger.read(key)
-
-
-def _table_damages(
-    store: Store, expected: Mapping[str, npt.NDArray[Any]], lost: Mapping[str, set[int]], named: Container[str]
-) -> list[Damage]:
-    """Compare the columns that are not `named` yet; `lost` are positions, by stage, that the ledger cannot tell of."""
-    damages = []
-    explained = {model: _explained(store, model) for model in store.models if "digest" in store.model_attributes(model)}
-    for name, wanted, stage in _wanted_columns(store, {model: columns for model, (columns, _) in explained.items()}):
-        if name in named:
-            continue
-        unknown = np.fromiter(lost.get(stage, ()), dtype=np.intp)
-        kind = _compare_column(store, name, expected.get(name, wanted), unknown)
-        damages += [Damage(name, "", kind, None)] if kind else []
-    if not lost and not damages:
-        for model, (_, learned) in explained.items():
-            if learned and learned != stored_card(store.model_attributes(model)).get("orientation"):
-                damages.append(Damage(f"relevance/{model}", "", "changed", None))
-    for variable in (schema.ATLAS, schema.TEMPLATE):
-        if variable.name in named or not store.has_image(variable):
-            continue
-        try:
-            if not np.nan_to_num(store.read_image(variable)).any():
-                damages.append(Damage(variable.name, "", "missing", None))
-        except CorruptStoreError:
-            damages.append(Damage(variable.name, "", "unreadable", None))
-    return damages
-
-
-def _wanted_columns(
-    store: Store, explained: Mapping[str, Mapping[str, npt.NDArray[Any]]]
-) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
-    """Give the path of every column, what the ledger says it must hold (None where it does not say), and its stage."""
-    ledger, studies, known = Ledger(store.path), store.studies, set[str]()
-    outcomes, limits = pending_outcomes(studies), limits_of(store.attributes)
-    for stage, identity in store.attributes.get("stages", {}).items():
-        rows = ledger.rows(ledger.keys(stage, identity["digest"]))
-        folded = fold_stage(stage, rows, studies, limits, outcomes)
-        yield from ((name, values, stage) for name, values in folded.items())
-        known |= folded.keys()
-    if known:
-        yield from ((name, values, FINAL_STAGE) for name, values in outcomes.arrays.items())
-        known |= set(OUTCOME)
-    yield from _unknown("", schema.STUDY_TABLE, known)
-    for model in store.models:
-        told = explained.get(model, {})
-        yield from ((f"relevance/{model}/{name}", values, f"explain/{model}") for name, values in told.items())
-        yield from _unknown(f"relevance/{model}/", schema.RELEVANCE_TABLE, told)
-    if store.has_normal_range:
-        yield from _unknown(f"{schema.NORMAL_RANGE}/", schema.NORMAL_RANGE_TABLE, ())
-
-
-def _explained(store: Store, model: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Give a model's columns and orientation as they follow from the ledger, and from split and labels."""
-    attributes, ledger = store.model_attributes(model), Ledger(store.path)
-    rows = list(ledger.rows(ledger.keys(f"explain/{model}", attributes["digest"])))
-    try:
-        split, labels = store.read_table("split", f"relevance/{model}"), store.read_table("label")
-    except (ValueError, RuntimeError, OSError):
-        told = [v for v in schema.RELEVANCE_TABLE if v.name not in ("inconsistent", "split")]
-        return value_columns(told, store.studies, rows), {}
-    return explained_columns(store.studies, rows, split, labels, stored_card(attributes).get("orientation"))
-
-
-def _unknown(
-    prefix: str, variables: Iterable[schema.Variable], known: Iterable[str]
-) -> Iterator[tuple[str, npt.NDArray[Any] | None, str]]:
-    yield from ((prefix + v.name, None, "") for v in variables if v.name not in set(known))
-
-
-def _compare_column(store: Store, name: str, wanted: npt.NDArray[Any] | None, unknown: npt.NDArray[np.intp]) -> str:
-    if not store.has_table(name):
-        # A store of an earlier version lacks columns; the next run adds them.
-        return ""
-    try:
-        found = store.read_table(name)
-    except (ValueError, RuntimeError, OSError):
-        return "unreadable"
-    if wanted is None:
-        return ""
-    if found.shape != wanted.shape:
-        return "changed"
-    known = np.delete(np.arange(len(found)), unknown)
-    same = np.array_equal(found[known], wanted[known], equal_nan=found.dtype.kind == "f")
-    return "" if same else "changed"
 
 
 @dataclass(frozen=True)
@@ -313,20 +84,54 @@ class Orphan:
         return self.kind != "unknown"
 
 
-def find_orphans(path: Location) -> list[Orphan]:
-    """List what belongs to nothing; only while no writer is at work, whose unfinished files these may be."""
-    store = Store(path)
-    stages = {stage: identity["digest"] for stage, identity in store.attributes.get("stages", {}).items()}
-    models = store.models
-    stages |= {f"explain/{m}": store.model_attributes(m).get("digest", "") for m in models}
-    granules = -(-len(store.studies) // store.granule_studies)
-    found = []
-    names = location.names(path)
-    arrays = {name.removesuffix(f"/{METADATA}") for name in names if name.endswith(f"/{METADATA}")}
-    for name in names:
-        kind = _kind(name, arrays, stages, models, granules)
-        found += [Orphan(name, kind)] if kind else []
-    return found
+@dataclass(frozen=True)
+class Verified:
+    """What a comparison of a store with its ledger found."""
+
+    volumes: int
+    """Volumes read."""
+    damages: list[Damage]
+    orphans: list[Orphan]
+    """Files that belong to nothing; not looked for while a command is at work, whose unfinished files they may be."""
+    shadow: Shadow | None
+    """What all files but volumes should hold; None where the ledger does not tell it any more."""
+
+
+def verify_store(path: Location, *, at_work: bool = False, progress: Callable[[int], None] | None = None) -> Verified:
+    """Read everything and compare it with its record; nothing is written.
+
+    Parameters
+    ----------
+    path : Path or S3Location
+        The store.
+    at_work : bool
+        Whether a command is at work: the tables are behind the ledger then, and are not compared.
+    progress : callable, optional
+        Is told how many volumes were read since the last call.
+    """
+    names = set(location.names(path))
+    facts, doubted = sound_facts(path)
+    objects = _objects(path)
+    damages = [Damage(place, "", _absence(place, names), None) for place in map(fact_place, doubted)]
+    damages += _listing_damages(path, names)
+    damages += [Damage(f"{LEDGER}/{key.stage}", "", "unreadable", key) for key, rows in objects.items() if rows is None]
+    damages += [] if at_work else _missing_objects(path, names)
+    if ROOT not in facts or "study" in set(doubted) - facts.keys():
+        return Verified(0, damages, [], None)
+    shadow = make_shadow(path, facts)
+    comparison = _Comparison(path, names, shadow)
+    lost = comparison.positions(damage.key for damage in damages if damage.key is not None)
+    count, wrong = comparison.volumes(objects, progress)
+    damages += wrong
+    if at_work:
+        return Verified(count, damages, [], shadow)
+    unfinished = Facts(path).unfinished()
+    damages += comparison.files(unfinished, lost)
+    for model, learned in {} if lost else shadow.learned.items():
+        stored = stored_card(facts[f"relevance/{model}"][ATTRIBUTES]).get("orientation")
+        if learned and learned != stored and not unfinished:
+            damages.append(Damage(f"relevance/{model}", "", "changed", None))
+    return Verified(count, damages, comparison.orphans({damage.array for damage in damages} | unfinished), shadow)
 
 
 def remove_orphans(path: Location, orphans: list[Orphan]) -> int:
@@ -337,32 +142,235 @@ def remove_orphans(path: Location, orphans: list[Orphan]) -> int:
     return len(ours)
 
 
-def _kind(name: str, arrays: set[str], stages: dict[str, str], models: list[str], granules: int) -> str:
-    folder, _, file = name.rpartition("/")
-    if _TEMPORARY.fullmatch(file) or "/.retired-" in name or ".partial/" in name:
-        return "unfinished"
-    top = name.split("/")[0]
-    if name == seal.NAME:
-        return ""
-    if top == FOLDER:
-        return _ledger_kind(folder.removeprefix(f"{FOLDER}/"), file, stages, models, granules)
-    if top == RUNS:
-        return "" if re.fullmatch(r"runs/\d{8}T\d{6}Z-[0-9a-f]{6}\.json", name) else "unknown"
-    if file == METADATA:
-        return ""
-    array = seal.node_of(name, arrays)
-    chunk = name.removeprefix(f"{array}/")
-    if not seal.CHUNK.fullmatch(chunk):
-        return "unknown"
-    return "superseded" if seal.holds_volumes(array) and int(re.split(r"[./]", chunk)[1]) >= granules else ""
+def put_back(path: Location, shadow: Shadow, damages: Iterable[Damage]) -> None:
+    """Write again what the ledger tells of damaged files, and forget the granules and records that are damaged.
+
+    Tables that follow from forgotten granules are left to the command that computes these again.
+    """
+    store_files, places = location.names(path), {damage.array for damage in damages}
+    keys = [damage.key for damage in damages if damage.key is not None]
+    for node in shadow.facts:
+        if fact_place(node) in places:
+            Facts(path).write(node, shadow.facts[node])
+    Ledger(path).remove(keys)
+    Runs(path).remove({place for place in places if place.startswith(f"{RUNS}/")})
+    behind = {key.stage.partition("/")[0] for key in keys}
+    for name in {*store_files, *shadow.files}:
+        node = name[: match.start()] if (match := CHUNK.search(name)) else name
+        variable = variable_of(node)
+        left = holds_volumes(node) or (variable is not None and variable.is_folded and behind)
+        if node in places and not left:
+            if name in shadow.files:
+                location.write(path / name, shadow.files[name])
+            elif match and not (variable is not None and is_hashed(variable)):
+                location.remove(path / name)
+    Store(path).consolidate()
 
 
-def _ledger_kind(folder: str, file: str, stages: dict[str, str], models: list[str], granules: int) -> str:
-    stage, _, digest = folder.rpartition("/")
-    number = re.fullmatch(r"(\d+)-[0-9a-f]+\.json", file)
-    if number is None:
+def recorded_volumes(path: Location) -> int:
+    """Count the volumes that the ledger should record, one for each study of a granule, without reading it."""
+    facts, ledger = Facts(path), Ledger(path)
+    studies = len((facts.read("study") or {VALUES: ()})[VALUES])
+    size = (facts.read(ROOT) or {ATTRIBUTES: {"granule_studies": 1}})[ATTRIBUTES]["granule_studies"]
+    stages = [one for one in ledger.stages() if one[0].partition("/")[0] in (schema.QUANTIFY, schema.EXPLAIN)]
+    granules = [key.granule for stage, digest in stages for key in ledger.keys(stage, digest)]
+    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
+
+
+def _absence(place: str, names: Container[str]) -> str:
+    return "unreadable" if place in names else "missing"
+
+
+def _listing_damages(path: Location, names: Container[str]) -> list[Damage]:
+    """Look at the list of objects and at the records of commands."""
+    listed = Facts(path).listed()
+    found = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
+    if listed is None:
+        return [Damage(LISTING, "", _absence(LISTING, names), None), *found]
+    gone = (name for name in sorted(listed) if name.startswith(f"{RUNS}/") and name not in names)
+    return found + [Damage(name, "", "missing", None) for name in gone]
+
+
+def _objects(path: Location) -> dict[GranuleKey, list[Row] | None]:
+    ledger = Ledger(path)
+    return {key: ledger.read(key) for stage, digest in ledger.stages() for key in ledger.keys(stage, digest)}
+
+
+def _missing_objects(path: Location, names: Container[str]) -> list[Damage]:
+    """Name the objects of granules that are listed and are not there."""
+    found = []
+    for place in sorted(Facts(path).listed() or ()):
+        if place.startswith(f"{LEDGER}/") and not place.startswith(f"{FACTS}/") and place not in names:
+            folder, _, file = place.removeprefix(f"{LEDGER}/").rpartition("/")
+            stage, _, digest = folder.rpartition("/")
+            granule, _, members = file.removesuffix(".json").partition("-")
+            key = GranuleKey(stage, digest, int(granule), members)
+            found.append(Damage(f"{LEDGER}/{stage}", "", "missing", key))
+    return found
+
+
+class _Comparison:
+    """The files of a store beside those of its shadow."""
+
+    def __init__(self, path: Location, names: Collection[str], shadow: Shadow) -> None:
+        self._path, self._names, self._shadow = path, names, shadow
+        self._overlay = Overlay(path, shadow)
+        self._nodes = {name.removesuffix(METADATA).rstrip("/") for name in shadow.files if name.endswith(METADATA)}
+        self._root = shadow.facts[ROOT][ATTRIBUTES]
+        self._models = sorted(node.split("/")[1] for node in self._nodes if re.fullmatch("relevance/[^/]+", node))
+
+    def positions(self, keys: Iterable[GranuleKey]) -> dict[str, set[int]]:
+        """Give, by stage, the positions of studies of which the ledger cannot tell any more."""
+        size, lost = self._root["granule_studies"], dict[str, set[int]]()
+        for key in keys:
+            of_granule = range(key.granule * size, min((key.granule + 1) * size, len(self._shadow.studies)))
+            lost.setdefault(key.stage, set()).update(of_granule)
+        return lost
+
+    def volumes(
+        self, objects: Mapping[GranuleKey, list[Row] | None], progress: Callable[[int], None] | None
+    ) -> tuple[int, list[Damage]]:
+        """Compare every volume with its hash, and every study that has none with the absence of a volume."""
+        position = {study: index for index, study in enumerate(self._shadow.studies)}
+        current = {schema.QUANTIFY: schema.UPTAKE.name}
+        current |= {f"{schema.EXPLAIN}/{m}": f"relevance/{m}/{schema.RELEVANCE_MAP.name}" for m in self._models}
+        arrays = {
+            array: zarr.open_array(self._overlay, path=array, mode="r", zarr_format=3) for array in current.values()
+        }
+        count, damages = 0, []
+        for key, rows in objects.items():
+            wanted = {current[key.stage]: ""} if key.stage in current else {}
+            for row in rows or ():
+                count += len(row.sha256)
+                for array, recorded in {**wanted, **row.sha256}.items():
+                    kind = _compare_volume(arrays.get(array), position.get(row.study), recorded)
+                    damages += [Damage(array, row.study, kind, key)] if kind else []
+            if progress is not None:
+                progress(sum(len(row.sha256) for row in rows or ()))
+        return count, damages
+
+    def files(self, unfinished: Container[str], lost: Mapping[str, set[int]]) -> list[Damage]:
+        """Compare metadata, columns, images and coordinates; `lost` are positions that the ledger cannot tell of."""
+        own = {name for name in self._names if self._node(name) in self._nodes} | self._shadow.files.keys()
+        compared = sorted(
+            name
+            for name in own
+            if self._node(name) not in unfinished and not (holds_volumes(self._node(name)) and _is_chunk(name))
+        )
+        found = each([name for name in compared if name in self._names], self._read)
+        differing = [name for name in compared if found.get(name) != self._shadow.files.get(name)]
+        damages = [
+            Damage(name, "", "changed" if found.get(name) else _absence(name, self._names), None)
+            for name in differing
+            if name.endswith(METADATA) and not self._says_the_same(name, found.get(name))
+        ]
+        hashed = {node for node, fact in self._shadow.facts.items() if SHA256 in fact and node not in unfinished}
+        for node in sorted(hashed | {self._node(name) for name in differing if _is_chunk(name)}):
+            kind = self._compare_values(node, lost)
+            if kind:
+                files = [name for name in differing if self._node(name) == node and _is_chunk(name)]
+                if any(name not in self._names for name in files) or (node in hashed and not files):
+                    kind = "missing"
+                elif node not in hashed and any(name not in self._shadow.files for name in files):
+                    kind = "unrecorded"
+                damages.append(Damage(node, "", kind, None))
+        return damages
+
+    def _node(self, name: str) -> str:
+        found = node_of(name, self._nodes)
+        return ROOT if found == "." and name == METADATA else found
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return location.read(self._path / name)[0]
+        except OSError:
+            return None
+
+    def _says_the_same(self, name: str, found: bytes | None) -> bool:
+        """Tell whether metadata differ only since another version wrote them, in other words or without new columns."""
+        if self._root.get(MADE_WITH) == made_with():
+            return False
+        variable = variable_of(self._node(name))
+        if found is None:
+            return variable is not None and name not in self._names
+        try:
+            contents = [json.loads(found), json.loads(self._shadow.files[name])]
+        except (ValueError, KeyError):
+            return False
+        for content in contents:
+            content.pop("consolidated_metadata", None)
+            if content.get("node_type") == "array":
+                content.pop("attributes", None)
+        return bool(contents[0] == contents[1])
+
+    def _compare_values(self, node: str, lost: Mapping[str, set[int]]) -> str:
+        """Compare the values of an array: other bytes may be of another version of the codec."""
+        try:
+            found = array_values(self._overlay, node)
+        except _UNREADABLE:
+            return "unreadable"
+        fact, variable = self._shadow.facts.get(node, {}), variable_of(node)
+        if SHA256 in fact:
+            return "" if values_sha256(found) == fact[SHA256] else "changed"
+        wanted = array_values(self._shadow.place(), node)
+        unknown = np.zeros(len(found), dtype=bool)
+        if variable is not None and variable.is_folded:
+            source = schema.QUANTIFY if variable.source == schema.STAGES else variable.source
+            stage = f"{source}/{node.split('/')[1]}" if source == schema.EXPLAIN else source
+            unknown[sorted(lost.get(stage, ()))] = True
+        same = np.array_equal(found[~unknown], wanted[~unknown], equal_nan=found.dtype.kind == "f")
+        return "" if same else "changed"
+
+    def orphans(self, known: Container[str]) -> list[Orphan]:
+        """List what belongs to nothing, but for what is `known` to be damaged or unfinished."""
+        stages = {stage: identity["digest"] for stage, identity in self._root.get("stages", {}).items()}
+        stages |= {
+            f"{schema.EXPLAIN}/{m}": self._shadow.facts[f"relevance/{m}"][ATTRIBUTES].get("digest", "")
+            for m in self._models
+        }
+        granules = -(-len(self._shadow.studies) // self._root["granule_studies"])
+        kinds = {name: self._kind(name, known, stages, granules) for name in sorted(self._names)}
+        return [Orphan(name, kind) for name, kind in kinds.items() if kind]
+
+    def _kind(self, name: str, known: Container[str], stages: Mapping[str, str], granules: int) -> str:
+        folder, _, file = name.rpartition("/")
+        if _TEMPORARY.fullmatch(file) or "/.retired-" in name or ".partial/" in name:
+            return "unfinished"
+        top, node = name.split("/")[0], self._node(name)
+        if name in (LISTING, UNFINISHED) or name in self._shadow.files or name.startswith(f"{FACTS}/"):
+            return ""
+        if top == LEDGER:
+            return self._kind_of_object(folder.removeprefix(f"{LEDGER}/"), file, stages, granules)
+        if top == RUNS:
+            return "" if re.fullmatch(r"runs/\d{8}T\d{6}Z-[0-9a-f]{6}\.json", name) else "unknown"
+        if node in known or name in known or (SHA256 in self._shadow.facts.get(node, {}) and _is_chunk(name)):
+            return ""
+        if holds_volumes(node) and _is_chunk(name):
+            return "superseded" if int(re.split(r"[./]", name.removeprefix(f"{node}/"))[1]) >= granules else ""
         return "unknown"
-    if stage.startswith("trust/"):
-        # One object for each study that was tried; which ones is the command's matter.
-        return "" if stage.removeprefix("trust/") in models else "superseded"
-    return "" if stages.get(stage) == digest and int(number[1]) < granules else "superseded"
+
+    def _kind_of_object(self, folder: str, file: str, stages: Mapping[str, str], granules: int) -> str:
+        stage, _, digest = folder.rpartition("/")
+        number = re.fullmatch(r"(\d+)-[0-9a-f]+\.json", file)
+        if number is None:
+            return "unknown"
+        if stage.startswith(TRUST):
+            # One object for each study that was tried; which ones is the command's matter.
+            return "" if stage.removeprefix(TRUST) in self._models else "superseded"
+        return "" if stages.get(stage) == digest and int(number[1]) < granules else "superseded"
+
+
+def _is_chunk(name: str) -> bool:
+    return CHUNK.search(name) is not None
+
+
+def _compare_volume(array: Any, index: int | None, recorded: str) -> str:
+    if index is None:
+        return "missing"
+    try:
+        found = volume_sha256(np.asarray(array[index]))
+    except (*_UNREADABLE, IndexError, TypeError):
+        return "unreadable"
+    if found == recorded:
+        return ""
+    return "changed" if found and recorded else "missing" if recorded else "unrecorded"

@@ -138,8 +138,8 @@ def verify(options: argparse.Namespace) -> Answer:
         "damages": [{"array": d.array, "study": d.study, "granule": d.granule, "kind": d.kind} for d in found.damages],
         "orphans": [asdict(one) for one in found.orphans],
     }
-    if not found.readable:
-        lines.append("volumes and ledger were not read: what describes the arrays has to be put back first")
+    if found.shadow is None:
+        lines.append("volumes were not read: neither the ledger nor the store tells the names of the studies")
     if options.repair:
         done = repair_cohort(options.cohort, **where(options))
         left = verify_cohort(options.cohort, quiet=options.quiet)

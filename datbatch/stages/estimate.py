@@ -24,7 +24,8 @@ from datbatch import schema
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import earlier_folders
-from datbatch.cohort.ledger import FOLDER, Ledger
+from datbatch.cohort.facts import LEDGER
+from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import WorkerLostError
@@ -220,7 +221,7 @@ def _measure(plan: ImagingPlan, archive: Location, cohort: Location, config: Con
             sample(client, "few", SAMPLE)
         if not records:
             raise WorkerLostError("the studies that the estimate is made from ended their workers")
-        written = [path for name in ("uptake/c*", f"{FOLDER}/**/*.json") for path in folder.glob(f"few*.zarr/{name}")]
+        written = [path for name in ("uptake/c*", f"{LEDGER}/**/*.json") for path in folder.glob(f"few*.zarr/{name}")]
         return Measured(
             start_s=start_s,
             study_s=sum(one.seconds for one in records) / sum(one.studies for one in records),

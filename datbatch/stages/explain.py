@@ -13,9 +13,9 @@ import numpy as np
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import explained_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.lock import writes
+from datbatch.cohort.shadow import fold_explained
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, canonical_json, digest
@@ -171,6 +171,11 @@ class Explain(Stage[ExplainTask, ExplainRecord]):
         """Name the model."""
         return {"model": self.model, "weights_sha256": self.card.weights_sha256}
 
+    @property
+    def tables(self) -> list[str]:
+        """Name the columns that follow from explaining."""
+        return [f"relevance/{self.model}/{one.name}" for one in schema.RELEVANCE_TABLE if one.is_folded]
+
     def begin(self) -> None:
         """Make the model's group."""
         add_model(self.cohort, self.model)
@@ -188,17 +193,15 @@ class Explain(Stage[ExplainTask, ExplainRecord]):
 
     def fold(self, *, complete: bool) -> None:
         """Write the model's tables, and what a sign of these maps means."""
-        store, group, card = self.cohort.store, f"relevance/{self.model}", self.card
-        studies = store.studies
-        rows = self.cohort.ledger.rows([task.key for task in self._tasks], discard=True)
+        store, group = self.cohort.store, f"relevance/{self.model}"
         # The split stands beside the model: a later split of a grown cohort is another.
         parts = self.cohort.folder(self.model).split()
-        split = np.asarray([parts.get(study, "") for study in studies], dtype=object)
-        columns, learned = explained_columns(studies, rows, split, store.read_table("label"), card.orientation)
-        store.write_table(columns, group)
+        split = np.asarray([parts.get(study, "") for study in store.studies], dtype=object)
+        store.write_table({"split": split}, group)
+        learned = fold_explained(store, self.cohort.ledger, self.model)
         store.set_attributes({"orientation": canonical_json(learned)}, group)
         store.consolidate()
-        self.explained = int((columns["predicted"] != "").sum())
+        self.explained = int((store.read_table("predicted", group) != "").sum())
 
 
 @writes

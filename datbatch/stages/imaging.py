@@ -16,9 +16,11 @@ from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.archive.scanning import scan_losable
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import FOLDED, fold_stage, limits_of, manifest_columns, pending_outcomes, stamp_of
-from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.facts import VALUES
+from datbatch.cohort.fold import ARCHIVE_OUTCOMES, FOLDED, manifest_columns, stamp_of
+from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
+from datbatch.cohort.shadow import fold_imaging_tables
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
@@ -233,6 +235,11 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
         """Tell whether the tables follow from this manifest: a finished run of any size is resumed in seconds."""
         return not self._fold and self.cohort.store.attributes.get(FOLDED) == self._stamp
 
+    @property
+    def tables(self) -> list[str]:
+        """Name the columns that follow from imaging."""
+        return [variable.name for variable in schema.STUDY_TABLE if variable.is_folded]
+
     def begin(self) -> None:
         """Bring the store to the manifest's size, and say what its stages are from now on."""
         _start(self.cohort.store, self._manifest, self._plan, self._config, self._source)
@@ -270,7 +277,7 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
         """Write the tables."""
         return_memory()
         stamp = self._stamp if complete else ""
-        fold_imaging(self.cohort.store, self.cohort.ledger, self._plan, self._manifest, stamp=stamp)
+        fold_imaging(self.cohort.store, self.cohort.ledger, self._manifest, stamp=stamp)
 
     @property
     def summary(self) -> RunSummary:
@@ -309,20 +316,14 @@ def _by_step(done: _Sum) -> str:
     return "s a study: " + " ".join(f"{step} {s / done.processed:.2f}" for step, s in done.seconds.items())
 
 
-def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Manifest, *, stamp: str) -> None:
-    """Write what the ledger holds into the tables, a stage after the other: a row's values are many.
+def fold_imaging(store: Store, ledger: Ledger, manifest: Manifest, *, stamp: str) -> None:
+    """Write what the ledger holds into the tables.
 
     `stamp` says what they follow from; empty while granules are pending.
     """
-    studies, limits = store.studies, limits_of(store.attributes)
-    outcomes = pending_outcomes(studies)
-    for stage in plan.identities:
-        rows = ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True)
-        store.write_table(fold_stage(stage, rows, studies, limits, outcomes))
-    for e in manifest.entries:
-        if e.status != INCLUDED:
-            outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
-    store.write_table(outcomes.arrays)
+    told = [[e.pseudonym, e.status, e.code, e.reason] for e in manifest.entries if e.status != INCLUDED]
+    store.tell(ARCHIVE_OUTCOMES, {VALUES: told})
+    fold_imaging_tables(store, ledger, store.attributes, told)
     store.set_attributes({"simulated": _is_simulated(store), FOLDED: stamp})
     mark_norms(store)
     store.consolidate()

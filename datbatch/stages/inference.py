@@ -13,7 +13,7 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.classifier.folder import ModelFolder
 from datbatch.cohort.envelope import unwrap, wrap
-from datbatch.cohort.store import VolumeReader
+from datbatch.cohort.shard import VolumeReader
 from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds
 from datbatch.files import write_whole

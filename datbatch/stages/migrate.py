@@ -6,30 +6,37 @@ and no other command writes to it.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from datbatch import schema
+from datbatch import location, schema
 from datbatch.archive.origin import read_manifest
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
-from datbatch.cohort import seal
-from datbatch.cohort.fold import FINAL_STAGE, FOLDED, limits_of, stamp_of
+from datbatch.cohort.envelope import bears_digest, wrap
+from datbatch.cohort.facts import ATTRIBUTES, VALUES, Facts, each
+from datbatch.cohort.fold import ARCHIVE_OUTCOMES, FINAL_STAGE, FOLDED, limits_of, stamp_of
 from datbatch.cohort.layout import LAYOUT
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.lock import sole_writer
 from datbatch.cohort.record import recorded_command
+from datbatch.cohort.shadow import refresh, shown_fact
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, QualityConfig, digest
-from datbatch.errors import DatbatchError, StoreError
+from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
 from datbatch.files import write_whole
 from datbatch.imaging import WITHOUT_FIGURE, beyond_limits
 from datbatch.location import Location
 from datbatch.norms import KeptRange
 from datbatch.study.space import as_imaged
 
+_MEND_FIRST = "Mend it with `datbatch verify COHORT --repair` of the version that made the store, then migrate again."
+_OBJECT = re.compile(r"ledger/.+/\d[^/]*\.json|runs/\d[^/]*\.json")
 _TOGETHER = 16
 """Objects that are moved at a time: on S3 each takes a while, whatever its size."""
 
@@ -61,18 +68,10 @@ def migrate_cohort(cohort: Location) -> Migrated:
                         step(store)
                 store.set_attributes({LAYOUT: schema.LAYOUT_VERSION})
                 store.consolidate()
-        elif not _is_sealed(cohort):
+        elif Facts(cohort).unfinished():
             # Killed after its last step.
             store.consolidate()
     return Migrated(before, schema.LAYOUT_VERSION)
-
-
-def _is_sealed(cohort: Location) -> bool:
-    try:
-        return seal.ROOT in (seal.read_seal(cohort) or seal.Seal()).metadata
-    except ValueError:
-        # A damaged seal is for `verify` to name.
-        return True
 
 
 def _take_out_limits(store: Store) -> None:
@@ -141,5 +140,38 @@ def _stamp(store: Store, before: Mapping[str, Any], after: Mapping[str, Any], li
     return stamp_of(manifest, new, limits, version) if known else ""
 
 
-STEPS: Mapping[int, tuple[Callable[[Store], None], ...]] = {2: (_take_out_limits,)}
+def _tell_facts(store: Store) -> None:
+    """Write to the ledger what attributes and columns alone said, and let every object bear its digest."""
+    path = store.path
+    tables: dict[str, tuple[schema.Variable, ...]] = {"": (*schema.STUDY_TABLE, schema.ATLAS, schema.TEMPLATE)}
+    tables |= {f"relevance/{model}": schema.RELEVANCE_TABLE for model in store.models}
+    tables |= {schema.NORMAL_RANGE: schema.NORMAL_RANGE_TABLE} if store.has_normal_range else {}
+    columns = [
+        f"{group}/{one.name}".lstrip("/") for group, table in tables.items() for one in table if not one.is_folded
+    ]
+    for node in (*tables, *(node for node in columns if store.has_table(node))):
+        fact = shown_fact(path, node)
+        if fact is None:
+            raise CorruptStoreError(f"{node or 'the root of the store'} cannot be read", _MEND_FIRST)
+        fact.get(ATTRIBUTES, {}).pop("sealed", None)
+        store.tell(node, fact)
+    told = zip(*(store.read_table(name) for name in ("study", *schema.OUTCOME)), strict=True)
+    outside = [[study, status, code, reason] for study, status, code, stage, reason in told if stage == "archive"]
+    store.tell(ARCHIVE_OUTCOMES, {VALUES: outside})
+    objects = [name for name in location.names(path) if _OBJECT.match(name)]
+    each(objects, partial(_sign, path))
+    location.remove(path / "ledger/seal.json")
+    refresh(path)
+
+
+def _sign(path: Location, place: str) -> None:
+    """Let an object of the time before they bore their digest bear it."""
+    data = location.read(path / place)[0]
+    with suppress(ValueError):
+        if not bears_digest(data):
+            content = json.loads(data)
+            location.write(path / place, wrap(place, content if isinstance(content, dict) else {"rows": content}))
+
+
+STEPS: Mapping[int, tuple[Callable[[Store], None], ...]] = {2: (_take_out_limits,), 3: (_tell_facts,)}
 """What brings a store to the next layout, in order, by the layout that it has."""

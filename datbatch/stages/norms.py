@@ -158,9 +158,8 @@ def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: b
             return _earlier(before["summary"])
     columns, model, summary = compare(tables, split, config, recovery)
     progress.advance(note=_PARTS[1])
-    store.add_normal_range()
     # A kill in the middle must not leave new rows under an old digest.
-    store.set_attributes({"digest": "", "stale": True}, schema.NORMAL_RANGE)
+    store.add_normal_range({"digest": "", "stale": True})
     store.write_table(columns, schema.NORMAL_RANGE)
     classes = frozenset(map(str, tables.kind[tables.normals(split)]))
     write_whole(kept, KeptRange(model, opened.digest_of("quantify"), classes).to_json().encode())

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.record import CommandRecord, recorded_command
+from datbatch.cohort.shadow import refresh
 from datbatch.config import Config
 from datbatch.progress import Progress
 from datbatch.workers import driver
@@ -100,6 +101,11 @@ class Stage(ABC, Generic[Task, Record]):
         """Tell whether the tables are known to follow from the ledger as it is."""
         return False
 
+    @property
+    def tables(self) -> Sequence[str]:
+        """Name the columns that the fold writes: from the first task on they are behind the ledger."""
+        return ()
+
     def begin(self) -> None:
         """Prepare the store, once the objects that are no longer true are forgotten."""
 
@@ -147,6 +153,8 @@ def complete(stage: Stage[Task, Record], config: Config, where: Where, *, starte
     facts = {"stages": dict(plan.digests), **called, **stage.facts()}
     with recorded_command(cohort.path, stage.command, config, started=started, **facts) as record:
         if plan.pending or not stage.is_folded():
+            refresh(cohort.path)
+            cohort.store.begin(stage.tables)
             for name, digest in plan.digests.items():
                 cohort.ledger.retire(name, digest, plan.names[name])
             stage.begin()

@@ -25,7 +25,8 @@ from datbatch.classifier.train import Epoch
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
 from datbatch.cohort.record import recorded_command
-from datbatch.cohort.store import Store, VolumeReader, models_path
+from datbatch.cohort.shard import VolumeReader
+from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.training_set import positive_share, training_set
 from datbatch.config import Config, digest, weights_depend_on
 from datbatch.errors import TrainingDataError

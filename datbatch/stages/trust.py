@@ -16,7 +16,8 @@ from datbatch.cohort.attributes import model_card
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey
 from datbatch.cohort.lock import writes
-from datbatch.cohort.store import Store, VolumeReader
+from datbatch.cohort.shard import VolumeReader
+from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
 from datbatch.errors import GridMismatchError, ModelError, WorkerLostError

@@ -17,7 +17,7 @@ from datbatch import schema
 from datbatch.classifier.model import Model
 from datbatch.classifier.network import arrange, build_network, preset
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.store import VolumeReader
+from datbatch.cohort.shard import VolumeReader
 from datbatch.config import ExplainConfig, TrustConfig
 from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds, predicted_class

@@ -10,7 +10,8 @@ import zarr
 
 from datbatch import location, schema
 from datbatch.cohort.shard import Shard, volume_sha256
-from datbatch.cohort.store import Store, zarr_store
+from datbatch.cohort.shard import zarr_store
+from datbatch.cohort.store import Store
 from datbatch.errors import GridMismatchError, StoreError
 from datbatch.location import Location
 

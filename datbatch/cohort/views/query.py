@@ -41,7 +41,7 @@ def open_cohort(path: str | Location) -> xarray.DataTree:
     try:
         # Loads zarr, as xarray does to open it.
         from datbatch.cohort.layout import LAYOUT, check_layout
-        from datbatch.cohort.store import zarr_store
+        from datbatch.cohort.shard import zarr_store
 
         place = parse_location(path) if isinstance(path, str) else path
         cohort = xarray.open_datatree(zarr_store(place, read_only=True), engine="zarr")
