@@ -29,6 +29,10 @@ _PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
 _HOTTEST = schema.STATISTICS.index("hottest_mean")
 ARCHIVE_OUTCOMES = "archive_outcomes"
 """Name of the fact that says which studies failed or were excluded before any stage."""
+OWN_TEMPLATE = "own_template"
+"""Name of the fact that says what the cohort's own template was made from."""
+OF_NO_ARRAY = (ARCHIVE_OUTCOMES, OWN_TEMPLATE)
+"""Facts that no group and no array shows."""
 
 
 class Columns:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import MemoryStore, WrapperStore
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from datbatch import location, schema
 from datbatch.cohort import layout
@@ -30,7 +31,15 @@ from datbatch.cohort.facts import (
     values_sha256,
     variable_of,
 )
-from datbatch.cohort.fold import ARCHIVE_OUTCOMES, explained_columns, fold_stage, limits_of, pending_outcomes
+from datbatch.cohort.fold import (
+    ARCHIVE_OUTCOMES,
+    OF_NO_ARRAY,
+    OWN_TEMPLATE,
+    explained_columns,
+    fold_stage,
+    limits_of,
+    pending_outcomes,
+)
 from datbatch.cohort.ledger import Ledger, Row
 from datbatch.cohort.shard import zarr_store
 from datbatch.cohort.store import Store
@@ -76,9 +85,14 @@ def sound_facts(path: Location) -> tuple[dict[str, dict[str, Any]], list[str]]:
 def shown_fact(path: Location, node: str) -> dict[str, Any] | None:
     """Read the fact that a group, a column or an image shows; None where it is damaged, too."""
     variable = variable_of(node)
+    if node == OWN_TEMPLATE:
+        # It is built again.
+        return {"key": ""}
     try:
-        told = json.loads(location.read(path / metadata_of(node))[0])
-        attributes = {ATTRIBUTES: told["attributes"]}
+        if node == ARCHIVE_OUTCOMES:
+            told = zip(*(array_values(zarr_store(path), name) for name in ("study", *schema.OUTCOME)), strict=True)
+            return {VALUES: [[study, status, code, why] for study, status, code, at, why in told if at == "archive"]}
+        attributes = {ATTRIBUTES: json.loads(location.read(path / metadata_of(node))[0])["attributes"]}
         if variable is None:
             return attributes
         values = array_values(zarr_store(path), node)
@@ -106,7 +120,7 @@ def make_shadow(path: Location, facts: Mapping[str, Mapping[str, Any]]) -> Shado
     made = Store.in_memory(files, root["granule_studies"])
     made.grow(studies)
     for node in sorted(facts, key=lambda node: (variable_of(node) is not None, node)):
-        if node != ARCHIVE_OUTCOMES:
+        if node not in OF_NO_ARRAY:
             made.show(node, facts[node])
     fold_imaging_tables(made, Ledger(path), root, facts.get(ARCHIVE_OUTCOMES, {}).get(VALUES, ()))
     learned = {model: fold_explained(made, Ledger(path), model) for model in made.models}
@@ -179,7 +193,9 @@ class Overlay(WrapperStore[Any]):
     """A store whose metadata come from its shadow, so that its chunks can be read whatever happened to them."""
 
     def __init__(self, path: Location, shadow: Shadow) -> None:
-        super().__init__(zarr_store(path, read_only=True))
+        super().__init__(
+            LocalStore(path, read_only=True) if isinstance(path, Path) else zarr_store(path, read_only=True)
+        )
         self._shadow = shadow
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:

@@ -20,6 +20,7 @@ from datbatch.cohort import layout
 from datbatch.cohort.envelope import wrap
 from datbatch.cohort.facts import (
     ATTRIBUTES,
+    LISTING,
     METADATA,
     ROOT,
     SHA256,
@@ -85,6 +86,7 @@ class Store:
         attributes = cls.in_memory(files, granule_studies).attributes
         content = {name: buffer.to_bytes() for name, buffer in files.items()}
         content[fact_place(ROOT)] = wrap(fact_place(ROOT), {ATTRIBUTES: attributes})
+        content[LISTING] = wrap(LISTING, {"objects": [fact_place(ROOT)]})
         (_create_in_folder if isinstance(path, Path) else _create_on_s3)(path, content)  # type: ignore[arg-type]
         return cls(path)
 
@@ -102,7 +104,7 @@ class Store:
         """Add or replace attributes of the root or of a group."""
         self._begin(group)
         found = self._group(group)
-        before = (self.facts and self.facts.read(group)) or {ATTRIBUTES: dict(found.attrs)}
+        before = self.told(group) or {ATTRIBUTES: dict(found.attrs)}
         attributes = json.loads(canonical_json({**before[ATTRIBUTES], **values}))
         self.tell(group, {ATTRIBUTES: attributes})
         found.attrs.put(attributes)
@@ -166,8 +168,8 @@ class Store:
         if missing:
             self._begin(*(["relevance"] if of_model else []), path, *(f"{path}/{name}" for name in missing))
             attributes = {"coordinates": layout.coordinates(table), **attributes}
-            if self.facts is not None and self.facts.read(path) is None:
-                self.facts.write(path, {ATTRIBUTES: attributes})
+            if not self.told(path):
+                self.tell(path, {ATTRIBUTES: attributes})
             group, studies = self._root.require_group(path), len(self.studies)
             if dimension in missing:
                 layout.write_coordinate(group, dimension, layout.coordinate_values()[dimension], "")
@@ -360,6 +362,10 @@ class Store:
         if self.facts is not None:
             self.facts.write(node.strip("/"), fact)
 
+    def told(self, node: str) -> dict[str, Any]:
+        """Read a fact; empty where there is none, or it is damaged."""
+        return (self.facts and self.facts.read(node)) or {}
+
     def _variables(self) -> dict[str, tuple[schema.Variable, ...]]:
         """List every array with a study axis by group; the root's names last: a study exists once its name stands."""
         groups: dict[str, tuple[schema.Variable, ...]] = {
@@ -415,11 +421,11 @@ def check_layout_of(path: Location, *, write: bool) -> None:
     StoreNewerError, StoreOlderError, StoreError
         As `layout.check_layout`.
     """
-    fact = Facts(path).read(ROOT)
+    told = Facts(path).read(ROOT)
     with suppress(OSError, ValueError, KeyError, TypeError):
-        # The ledger first: a damaged layout is no other layout.
-        found = fact or json.loads(location.read(path / METADATA)[0])
-        layout.check_layout(found[ATTRIBUTES][layout.LAYOUT], write=write)
+        shown = json.loads(location.read(path / METADATA)[0])[ATTRIBUTES][layout.LAYOUT]
+        # A later one that the ledger does not know is damage; an earlier one may be a migration that was killed.
+        layout.check_layout(shown if told is None else min(shown, told[ATTRIBUTES][layout.LAYOUT]), write=write)
 
 
 def linkage_path(store: Location) -> Path:

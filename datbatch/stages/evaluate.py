@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from datbatch.classifier.folder import ModelCard
 from datbatch.classifier.split import check_leaks
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
+from datbatch.cohort.record import CommandRecord
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import known_persons, quantified
 from datbatch.cohort.views.cases import Column, evaluation_digest, read_cases, read_evaluation
@@ -29,6 +32,7 @@ from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.inference import infer
+from datbatch.stages.stage import Where, Whole, settle
 from datbatch.stages.train import train_model
 from datbatch.study.certainty import kept_decisions
 from datbatch.workers import driver
@@ -89,61 +93,108 @@ def evaluate_cohort(
         When the same person or the same pixels are in two of the model's sets.
     """
     opened = Cohort(cohort)
-    store = opened.store
     name = model if model is not None else opened.newest_model()
-    if name not in store.models:
-        raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
-    attributes = store.model_attributes(name)
-    if attributes["quantify"] != opened.digest_of("quantify"):
-        raise ModelError("the model was trained on uptake that was replaced", "Call `datbatch train COHORT` again.")
-    card = opened.card(name)
-    studies, rows = quantified(opened)
-    hashes = [rows[study].sha256.get(schema.UPTAKE.name, "") for study in studies]
-    with _cluster(cluster, workers) as client:
+    return settle(Evaluate(opened, config, name, Where(cluster, workers, quiet), blur=blur, each_site=each_site))
 
-        def odds_of(one: str, wanted: npt.NDArray[np.bool_], title: str, blurs: Sequence[float] = (0.0,)) -> Any:
-            chosen = {int(index): hashes[index] for index in np.flatnonzero(wanted) if hashes[index]}
-            weights = opened.card(one).weights_sha256
-            progress = Progress(title, len(chosen), quiet=quiet)
-            found = infer(
-                client, cohort.absolute(), opened.folder(one).path, weights, chosen, blurs, on_progress=progress.advance
-            )
-            progress.close()
-            return found
 
-        tables = read_cases(_columns(store), name, attributes)
-        cases = _with_split(tables, opened.folder(name).split())
-        check_leaks(cases.split, studies, persons=_persons(store, card), pixels=hashes)
-        if not cases.members("test").any():
+class Evaluate(Whole[EvaluationSummary]):
+    """The figures of a model. They are cheap beside the inference that they need, which is kept: they are made anew.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With the model.
+    config : Config
+        Parameters; of them `evaluate`.
+    model : str
+        Its name.
+    where : Where
+        Where to infer what is not explained.
+    blur, each_site : bool
+        As for `evaluate_cohort`.
+    """
+
+    command = "evaluate"
+
+    def __init__(
+        self, cohort: Cohort, config: Config, model: str, where: Where, *, blur: bool, each_site: bool
+    ) -> None:
+        super().__init__(cohort, config)
+        self.model, self._where, self._blur, self._each_site = model, where, blur, each_site
+        if model not in cohort.store.models:
+            advice = "Name one of the models that `datbatch status` lists."
+            raise ModelError(f"the store has no model {model!r}", advice)
+        if cohort.store.model_attributes(model)["quantify"] != cohort.digest_of(schema.QUANTIFY):
+            raise ModelError("the model was trained on uptake that was replaced", "Call `datbatch train COHORT` again.")
+        studies, rows = quantified(cohort)
+        self._hashes = [rows[study].sha256.get(schema.UPTAKE.name, "") for study in studies]
+        self._tables = read_cases(_columns(cohort.store), model, cohort.store.model_attributes(model))
+        self._cases = _with_split(self._tables, cohort.folder(model).split())
+        persons = _persons(cohort.store, cohort.card(model))
+        check_leaks(self._cases.split, studies, persons=persons, pixels=self._hashes)
+        if not self._cases.members("test").any():
             raise TrainingDataError("the model's test set has no study with a label and an image")
+
+    def facts(self) -> dict[str, Any]:
+        """Name the model."""
+        return {"model": self.model}
+
+    def make(self, record: CommandRecord) -> EvaluationSummary:
+        """Infer what is missing, and make all figures."""
+        with _cluster(self._where.cluster, self._where.workers) as client:
+            text = canonical_json(self._figures(partial(self._odds_of, record, client)))
+        store = self.cohort.store
+        store.set_attributes({"evaluation": text}, f"relevance/{self.model}")
+        store.consolidate()
+        write_whole(self.cohort.folder(self.model).evaluation_file, kept_decisions(text))
+        return EvaluationSummary(self.model, json.loads(text))
+
+    def _odds_of(
+        self,
+        record: CommandRecord,
+        client: Any,
+        model: str,
+        wanted: npt.NDArray[np.bool_],
+        title: str,
+        blurs: Sequence[float] = (0.0,),
+    ) -> dict[float, dict[int, float]]:
+        chosen = {int(index): self._hashes[index] for index in np.flatnonzero(wanted) if self._hashes[index]}
+        progress = record.watch(Progress(title, len(chosen), quiet=self._where.quiet))
+        found = infer(
+            client, self.cohort.path.absolute(), self.cohort.folder(model).path,
+            self.cohort.card(model).weights_sha256, chosen, blurs, on_progress=progress.advance,
+        )  # fmt: skip
+        progress.close()
+        return found
+
+    def _figures(self, odds_of: Callable[..., Any]) -> Any:
+        opened, name, cases, hashes, where = self.cohort, self.model, self._cases, self._hashes, self._where
+        evaluate, card = self.config.evaluate, opened.card(name)
         weights, odds = {}, {}
         for one in (name, *repeats_of(opened, name)):
             weights[one] = opened.card(one).weights_sha256
-            odds[one] = store.read_table("log_odds", f"relevance/{one}")
+            odds[one] = opened.store.read_table("log_odds", f"relevance/{one}")
             lacking = (cases.members("test") | cases.members("validation")) & ~np.isfinite(odds[one])
             if lacking.any():
                 for index, value in odds_of(one, lacking, f"infer {one}")[0.0].items():
                     odds[one][index] = value
         cases = replace(cases, log_odds=odds[name])
-        values = as_json(assess(cases, name, weights, odds, config.evaluate.uncertain_share))
-        values |= {"model": name, "weights": weights, "parameters": asdict(config.evaluate)}
-        values |= {"digest": evaluation_digest(tables, weights), "sets": _sets(cases)}
-        before = read_evaluation(attributes)
-        seen = digest([card.weights_sha256, [h for h, used in zip(hashes, cases.members("test"), strict=True) if used]])
+        values = as_json(assess(cases, name, weights, odds, evaluate.uncertain_share))
+        values |= {"model": name, "weights": weights, "parameters": asdict(evaluate)}
+        values |= {"digest": evaluation_digest(self._tables, weights), "sets": _sets(cases)}
+        before, test = read_evaluation(opened.store.model_attributes(name)), cases.members("test")
+        seen = digest([card.weights_sha256, [h for h, used in zip(hashes, test, strict=True) if used]])
         values["blur"] = _kept(before, "blur", seen)
-        if blur:
-            test = cases.members("test")
+        if self._blur:
             values["blur"] = {"of": seen, "rows": _sweep(cases, odds_of(name, test, "blur", BLURS_FWHM_MM))}
         content = digest([card.config["train"], cases.label.tolist(), cases.site.tolist(), hashes])
         values["each_site"] = _kept(before, "each_site", content)
-        if each_site:
-            found = leave_one_site_out(opened, name, cases, odds_of, cluster=cluster, workers=workers, quiet=quiet)
+        if self._each_site:
+            found = leave_one_site_out(
+                opened, name, cases, odds_of, cluster=where.cluster, workers=where.workers, quiet=where.quiet
+            )
             values["each_site"] = {"of": content, **found}
-    text = canonical_json(values)
-    store.set_attributes({"evaluation": text}, f"relevance/{name}")
-    store.consolidate()
-    write_whole(opened.folder(name).evaluation_file, kept_decisions(text))
-    return EvaluationSummary(name, values)
+        return values
 
 
 def repeats_of(cohort: Cohort, model: str) -> list[str]:

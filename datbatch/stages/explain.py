@@ -199,7 +199,8 @@ class Explain(Stage[ExplainTask, ExplainRecord]):
         split = np.asarray([parts.get(study, "") for study in store.studies], dtype=object)
         store.write_table({"split": split}, group)
         learned = fold_explained(store, self.cohort.ledger, self.model)
-        store.set_attributes({"orientation": canonical_json(learned)}, group)
+        # Each row names the uptake that it explains: none is of an earlier one.
+        store.set_attributes({"orientation": canonical_json(learned), "stale": False}, group)
         store.consolidate()
         self.explained = int((store.read_table("predicted", group) != "").sum())
 

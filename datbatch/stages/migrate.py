@@ -19,8 +19,8 @@ from datbatch import location, schema
 from datbatch.archive.origin import read_manifest
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort.envelope import bears_digest, wrap
-from datbatch.cohort.facts import ATTRIBUTES, VALUES, Facts, each
-from datbatch.cohort.fold import ARCHIVE_OUTCOMES, FINAL_STAGE, FOLDED, limits_of, stamp_of
+from datbatch.cohort.facts import ATTRIBUTES, Facts, each
+from datbatch.cohort.fold import ARCHIVE_OUTCOMES, FINAL_STAGE, FOLDED, OWN_TEMPLATE, limits_of, stamp_of
 from datbatch.cohort.layout import LAYOUT
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.lock import sole_writer
@@ -31,7 +31,7 @@ from datbatch.config import Config, QualityConfig, digest
 from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
 from datbatch.files import write_whole
 from datbatch.imaging import WITHOUT_FIGURE, beyond_limits
-from datbatch.location import Location
+from datbatch.location import Location, beside
 from datbatch.norms import KeptRange
 from datbatch.study.space import as_imaged
 
@@ -66,6 +66,8 @@ def migrate_cohort(cohort: Location) -> Migrated:
                 for layout in range(before, schema.LAYOUT_VERSION):
                     for step in STEPS[layout]:
                         step(store)
+                # Before the layout says that there is a list of objects, there is one.
+                store.consolidate()
                 store.set_attributes({LAYOUT: schema.LAYOUT_VERSION})
                 store.consolidate()
         elif Facts(cohort).unfinished():
@@ -149,15 +151,15 @@ def _tell_facts(store: Store) -> None:
     columns = [
         f"{group}/{one.name}".lstrip("/") for group, table in tables.items() for one in table if not one.is_folded
     ]
-    for node in (*tables, *(node for node in columns if store.has_table(node))):
+    for node in (*tables, *(node for node in columns if store.has_table(node)), ARCHIVE_OUTCOMES):
         fact = shown_fact(path, node)
         if fact is None:
             raise CorruptStoreError(f"{node or 'the root of the store'} cannot be read", _MEND_FIRST)
         fact.get(ATTRIBUTES, {}).pop("sealed", None)
         store.tell(node, fact)
-    told = zip(*(store.read_table(name) for name in ("study", *schema.OUTCOME)), strict=True)
-    outside = [[study, status, code, reason] for study, status, code, stage, reason in told if stage == "archive"]
-    store.tell(ARCHIVE_OUTCOMES, {VALUES: outside})
+    with suppress(OSError, ValueError):
+        record = json.loads(beside(path, "template.json").read_bytes())
+        store.tell(OWN_TEMPLATE, record)
     objects = [name for name in location.names(path) if _OBJECT.match(name)]
     each(objects, partial(_sign, path))
     location.remove(path / "ledger/seal.json")

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.cohort.cohort import Cohort
+from datbatch.cohort.facts import ATTRIBUTES
 from datbatch.cohort.lock import writes
+from datbatch.cohort.record import CommandRecord
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import training_set
 from datbatch.config import Config, canonical_json, digest
@@ -36,6 +38,7 @@ from datbatch.norms import (
     recover,
 )
 from datbatch.progress import Progress
+from datbatch.stages.stage import Whole, settle
 
 NORMS_VERSION = 1
 HEADLINE = "hottest_voxels putamen_ipsilateral"
@@ -134,48 +137,74 @@ def fit_norms(cohort: Location, config: Config, *, again: bool = False, quiet: b
     TrainingDataError
         When the labelled studies do not suffice for a training split.
     """
-    opened = Cohort(cohort)
-    store = opened.store
-    progress = Progress("norms", len(_PARTS), "parts", quiet=quiet)
-    recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
-    tables = _read(store)
-    split = training_set(opened, config.split).split
-    parameters = {
-        "norms": config.to_stored_dict()["norms"] | {"recovery": recovery.digest if recovery else ""},
-        "split": asdict(config.split),
-    }
-    inputs = tables.digest()
-    value = digest([NORMS_VERSION, parameters, inputs, split.tolist()])
-    progress.advance(note=_PARTS[0])
-    kept = opened.normal_range_file
-    if store.has_normal_range and kept.exists() and not again:
-        before = store.group_attributes(schema.NORMAL_RANGE)
-        if before.get("digest") == value:
-            # The tables may have left and come back since.
-            store.set_attributes({"stale": False}, schema.NORMAL_RANGE)
-            store.consolidate()
-            progress.close()
-            return _earlier(before["summary"])
-    columns, model, summary = compare(tables, split, config, recovery)
-    progress.advance(note=_PARTS[1])
-    # A kill in the middle must not leave new rows under an old digest.
-    store.add_normal_range({"digest": "", "stale": True})
-    store.write_table(columns, schema.NORMAL_RANGE)
-    classes = frozenset(map(str, tables.kind[tables.normals(split)]))
-    write_whole(kept, KeptRange(model, opened.digest_of("quantify"), classes).to_json().encode())
-    attributes = {
-        "inputs": inputs,
-        "parameters": parameters,
-        "fit": canonical_json(model.to_dict(schema.MEASURES)),
-        "summary": canonical_json(asdict(summary)),
-        "stale": False,
-        "digest": value,
-    }
-    store.set_attributes(attributes, schema.NORMAL_RANGE)
-    store.consolidate()
-    progress.advance(note=_PARTS[2])
-    progress.close()
-    return summary
+    return settle(Norms(Cohort(cohort), config, quiet=quiet), again=again)
+
+
+class Norms(Whole[NormsSummary]):
+    """The normal range of a cohort.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With the tables of a run.
+    config : Config
+        Parameters; of them `norms` and `split`.
+    quiet : bool
+        Whether to show no progress.
+    """
+
+    command = "norms"
+
+    def __init__(self, cohort: Cohort, config: Config, *, quiet: bool) -> None:
+        super().__init__(cohort, config)
+        self._progress = Progress(self.command, len(_PARTS), "parts", quiet=quiet)
+        recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
+        tables, split = _read(cohort.store), training_set(cohort, config.split).split
+        self._given = tables, split, config, recovery
+        self._parameters = {
+            "norms": config.to_stored_dict()["norms"] | {"recovery": recovery.digest if recovery else ""},
+            "split": asdict(config.split),
+        }
+        self._inputs = tables.digest()
+        self._digest = digest([NORMS_VERSION, self._parameters, self._inputs, split.tolist()])
+        self._progress.advance(note=_PARTS[0])
+
+    def standing(self) -> NormsSummary | None:
+        """Give the summary of the range that was fitted to the same tables with the same parameters."""
+        store, told = self.cohort.store, self.cohort.store.told(schema.NORMAL_RANGE).get(ATTRIBUTES, {})
+        if told.get("digest") != self._digest or not self.cohort.normal_range_file.exists():
+            return None
+        # The tables may have left and come back since.
+        store.set_attributes({"stale": False}, schema.NORMAL_RANGE)
+        store.consolidate()
+        self._progress.close()
+        return _earlier(told["summary"])
+
+    def make(self, record: CommandRecord) -> NormsSummary:
+        """Fit the range, and write it into the store and beside the models."""
+        store, progress = self.cohort.store, record.watch(self._progress)
+        columns, model, summary = compare(*self._given)
+        progress.advance(note=_PARTS[1])
+        # A kill in the middle must not leave new rows under an old digest.
+        store.add_normal_range({"digest": "", "stale": True})
+        store.write_table(columns, schema.NORMAL_RANGE)
+        tables, split = self._given[:2]
+        classes = frozenset(map(str, tables.kind[tables.normals(split)]))
+        kept = KeptRange(model, self.cohort.digest_of(schema.QUANTIFY), classes)
+        write_whole(self.cohort.normal_range_file, kept.to_json().encode())
+        attributes = {
+            "inputs": self._inputs,
+            "parameters": self._parameters,
+            "fit": canonical_json(model.to_dict(schema.MEASURES)),
+            "summary": canonical_json(asdict(summary)),
+            "stale": False,
+            "digest": self._digest,
+        }
+        store.set_attributes(attributes, schema.NORMAL_RANGE)
+        store.consolidate()
+        progress.advance(note=_PARTS[2])
+        progress.close()
+        return summary
 
 
 def _earlier(recorded: str) -> NormsSummary:

@@ -23,6 +23,7 @@ from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
 
 Task = TypeVar("Task")
 Record = TypeVar("Record")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,38 @@ def _run_tasks(
             progress=progress,
         )
     progress.close()
+
+
+class Whole(ABC, Generic[Result]):
+    """A step that makes one result of the whole cohort; facts of the ledger say what it is and what it came from."""
+
+    command: ClassVar[str]
+    """Name of the command, in its record."""
+
+    def __init__(self, cohort: Cohort, config: Config) -> None:
+        self.cohort, self.config = cohort, config
+
+    def standing(self) -> Result | None:
+        """Give the result that stands there, made from the same; None where there is none."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Give what the record needs besides the parameters to redo it."""
+        return {}
+
+    @abstractmethod
+    def make(self, record: CommandRecord) -> Result:
+        """Make the result and tell it to the ledger; `record` is shown while it is made."""
+
+
+def settle(step: Whole[Result], *, again: bool = False) -> Result:
+    """Give the result of a step: the one that stands there, or a new one, with a record of the command.
+
+    `again` makes it anew even where it stands there.
+    """
+    found = None if again else step.standing()
+    if found is None:
+        refresh(step.cohort.path)
+        with recorded_command(step.cohort.path, step.command, step.config, **step.facts()) as record:
+            found = step.make(record)
+    return found

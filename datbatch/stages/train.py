@@ -24,7 +24,7 @@ from datbatch.classifier.network import choose_device
 from datbatch.classifier.train import Epoch
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.lock import writes
-from datbatch.cohort.record import recorded_command
+from datbatch.cohort.record import CommandRecord
 from datbatch.cohort.shard import VolumeReader
 from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.training_set import positive_share, training_set
@@ -38,6 +38,7 @@ from datbatch.progress import Progress
 from datbatch.relevance import check_rules, learn_orientation, orienting_studies
 from datbatch.stages.explain import Explain, add_model
 from datbatch.stages.planning import PlannedStage, changed_keys
+from datbatch.stages.stage import Where, Whole, settle
 from datbatch.study.imaging import TRAIN_VERSION
 from datbatch.study.relevance import HOTTEST, PUTAMEN, propagate_volumes, regional_relevance
 from datbatch.study.space import as_imaged, keep_in_model, store_atlas, used_atlas
@@ -160,43 +161,76 @@ def train_model(
     """
     check_rules(config.explain.rules)
     opened = Cohort(cohort)
-    store = opened.store
-    config = as_imaged(store, config)
-    wanted = _wanted_model(opened, config)
-    folder = opened.folder(wanted.name)
-    trained = not folder.path.exists()
-    if trained:
+    step = Train(opened, as_imaged(opened.store, config), Where(cluster, workers, quiet))
+    found = settle(step)
+    step.show()
+    return found
+
+
+class Train(Whole["TrainSummary"]):
+    """The model that parameters and data call for.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With labelled studies.
+    config : Config
+        Parameters, those of imaging as the store has them.
+    where : Where
+        Where to train.
+    """
+
+    command = "train"
+
+    def __init__(self, cohort: Cohort, config: Config, where: Where) -> None:
+        super().__init__(cohort, config)
+        self._where, self._wanted = where, _wanted_model(cohort, config)
+        self._folder = cohort.folder(self._wanted.name)
+
+    def standing(self) -> TrainSummary | None:
+        """Give the model of that name: it covers parameters and data."""
+        return self._summary(trained=False) if self._folder.path.exists() else None
+
+    def facts(self) -> dict[str, Any]:
+        """Name the model and its data."""
+        return {"model": self._wanted.name, "data": self._wanted.data}
+
+    def make(self, record: CommandRecord) -> TrainSummary:
+        """Train on the group of workers."""
+        wanted, folder, config, where = self._wanted, self._folder, self.config, self._where
         task = TrainTask(
-            cohort.absolute(),
+            self.cohort.path.absolute(),
             folder.path,
             folder.workspace,
             config,
             wanted.labels,
             wanted.split,
             wanted.data,
-            used_atlas(store),
+            used_atlas(self.cohort.store),
             tuple(wanted.studies),
             wanted.shares,
         )
         together = max(1, config.train.processes)
-        progress = Progress("train", config.train.epochs, "epochs", quiet=quiet)
-        with (
-            recorded_command(cohort, "train", config, model=wanted.name, data=wanted.data) as record,
-            driver.connect(cluster, workers=workers or together, resource=ACCELERATOR) as client,
-        ):
-            record.watch(progress)
-            poll = partial(_show, progress, folder.workspace)
-            run_group(client, train_on_worker, task, size=together, poll=poll)
+        progress = record.watch(Progress(self.command, config.train.epochs, "epochs", quiet=where.quiet))
+        with driver.connect(where.cluster, workers=where.workers or together, resource=ACCELERATOR) as client:
+            run_group(client, train_on_worker, task, size=together, poll=partial(_show, progress, folder.workspace))
         _show(progress, folder.workspace)
         progress.close()
-    # Also what a call left that was killed between the model's folder and this line.
-    shutil.rmtree(folder.workspace.path, ignore_errors=True)
-    folder.write_split(dict(zip(wanted.studies, map(str, wanted.split), strict=True)))
-    keep_in_model(folder, cohort.absolute(), config)
-    add_model(opened, wanted.name)
-    store.write_table({"split": wanted.split.astype(object)})
-    store.consolidate()
-    return TrainSummary(wanted.name, models_path(cohort) / wanted.name, trained, folder.card().metrics or {})
+        return self._summary(trained=True)
+
+    def show(self) -> None:
+        """Let the store show the model; also what a call left undone that was killed after the training."""
+        wanted, folder, store = self._wanted, self._folder, self.cohort.store
+        shutil.rmtree(folder.workspace.path, ignore_errors=True)
+        folder.write_split(dict(zip(wanted.studies, map(str, wanted.split), strict=True)))
+        keep_in_model(folder, self.cohort.path.absolute(), self.config)
+        add_model(self.cohort, wanted.name)
+        store.write_table({"split": wanted.split.astype(object)})
+        store.consolidate()
+
+    def _summary(self, *, trained: bool) -> TrainSummary:
+        folder = models_path(self.cohort.path) / self._wanted.name
+        return TrainSummary(folder.name, folder, trained, self._folder.card().metrics or {})
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import pytest
 import zarr
 
 from datbatch import location, schema
-from datbatch.cohort.shard import Shard, volume_sha256
-from datbatch.cohort.shard import zarr_store
+from datbatch.cohort.shard import Shard, volume_sha256, zarr_store
 from datbatch.cohort.store import Store
 from datbatch.errors import GridMismatchError, StoreError
 from datbatch.location import Location

@@ -9,31 +9,35 @@ import numpy as np
 import pytest
 
 from datbatch import location, schema
-from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.facts import LISTING, UNFINISHED, Facts
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.seal import differences, put_back, read_seal
+from datbatch.cohort.shadow import fold_imaging_tables
 from datbatch.cohort.store import Store
-from datbatch.cohort.verify import find_orphans, recorded_volumes, remove_orphans, sealed_damages, verify_store
+from datbatch.cohort.verify import put_back, recorded_volumes, remove_orphans, verify_store
 from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+def small_store(path: Location) -> Store:
     """Two studies, one done and one failed, as a run leaves them."""
-    store = Store.create(tmp_path / "cohort.zarr", granule_studies=2)
+    store = Store.create(path, granule_studies=2)
     store.grow(["sa", "sb"])
     volumes = np.full((2, *schema.SHAPE), np.nan, dtype=np.float32)
     volumes[0] = 0.5
     hashes = store.write_volumes("uptake", 0, volumes)
     done = Row("sa", schema.DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
-    rows = [done, Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")]
-    Ledger(store.path).commit(KEY, rows)
-    store.write_table(value_columns([v for v in schema.STUDY_TABLE if v.source == "quantify"], ["sa", "sb"], rows))
-    store.write_table(outcome_columns(["sa", "sb"], rows))
+    Ledger(store.path).commit(KEY, [done, Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")])
     store.set_attributes({"stages": {"quantify": {"digest": "d1"}}})
+    store.write_table({"site": np.array(["A", "B"], dtype=object), "age": np.array([70.0, np.nan])})
+    fold_imaging_tables(store, Ledger(path), store.attributes, ())
+    store.consolidate()
     return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return small_store(tmp_path / "cohort.zarr")
 
 
 def flip(path: Path) -> None:
@@ -47,19 +51,20 @@ def cut(path: Path) -> None:
 
 
 def test_a_whole_store_has_no_damage_and_no_orphan(store: Store) -> None:
-    assert verify_store(store.path) == (1, [])
-    assert find_orphans(store.path) == []
+    found = verify_store(store.path)
+    assert (found.volumes, found.damages, found.orphans) == (1, [], [])
     assert recorded_volumes(store.path) == 2
 
 
 @pytest.mark.parametrize("harm", [flip, cut, Path.unlink], ids=["flipped", "cut", "deleted"])
-@pytest.mark.parametrize("place", ["uptake", "reference_value", "mirrored", "status", "error_reason"])
+@pytest.mark.parametrize(
+    "place", ["uptake", "reference_value", "mirrored", "status", "error_reason", "site", "age", "study"]
+)
 def test_a_changed_chunk_of_a_volume_or_a_table_is_found(
     store: Store, place: str, harm: Callable[[Path], None]
 ) -> None:
     harm(next((store.path / place).glob("c*")))
-    _, damages = verify_store(store.path)
-    assert {damage.array for damage in damages} == {place}
+    assert {damage.array for damage in verify_store(store.path).damages} == {place}
 
 
 def changed_figure(file: Path) -> None:
@@ -70,16 +75,13 @@ def changed_figure(file: Path) -> None:
 def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
     store: Store, harm: Callable[[Path], None]
 ) -> None:
-    (file,) = (store.path / "ledger").rglob("0*.json")
+    (file,) = (store.path / "ledger" / "quantify").rglob("0*.json")
     harm(file)
     before = file.read_bytes()
-    assert [(d.array, d.kind, d.granule) for d in verify_store(store.path)[1]] == [("ledger/quantify", "unreadable", 0)]
+    assert [(d.array, d.kind, d.granule) for d in verify_store(store.path).damages] == [
+        ("ledger/quantify", "unreadable", 0)
+    ]
     assert file.read_bytes() == before
-
-
-def test_columns_of_the_manifest_are_compared_with_it(store: Store) -> None:
-    expected = {"site": np.array(["A", "B"], dtype=object)}
-    assert [(d.array, d.kind) for d in verify_store(store.path, expected=expected)[1]] == [("site", "changed")]
 
 
 def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
@@ -95,33 +97,46 @@ def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
     for name in files:
         (store.path / name).parent.mkdir(parents=True, exist_ok=True)
         (store.path / name).write_bytes(b"x")
-    found = find_orphans(store.path)
+    found = verify_store(store.path).orphans
     assert {orphan.name: orphan.kind for orphan in found} == files
     assert remove_orphans(store.path, found) == 5
-    assert {orphan.kind for orphan in find_orphans(store.path)} == {"unknown"}
+    assert {orphan.kind for orphan in verify_store(store.path).orphans} == {"unknown"}
 
 
-def test_on_a_disk_and_on_s3_what_changed_since_the_seal_is_found_and_put_back(place: Location) -> None:
+def test_on_a_disk_and_on_s3_whatever_was_harmed_is_named_and_put_back(place: Location) -> None:
     path = place / "cohort.zarr"
-    store = Store.create(path, granule_studies=2)
-    store.grow(["sa", "sb"])
-    store.write_table({"label": np.array(["negative", "positive"], dtype=object)})
-    store.consolidate()
-    assert sealed_damages(path) == []
-    before = {name: location.read(path / name)[0] for name in ("zarr.json", "age/zarr.json", "label/c.0")}
+    small_store(path)
+    before = {name: location.read(path / name)[0] for name in location.names(path)}
     location.write(path / "zarr.json", before["zarr.json"].replace(b"granule_studies", b"granule_studied"))
     location.write(path / "age/zarr.json", before["age/zarr.json"].replace(b"float64", b"float32"))
-    location.write(path / "views/c.0", before["label/c.0"])
-    location.remove(path / "label/c.0")
-    kinds = {(damage.array, damage.kind) for damage in sealed_damages(path)}
-    assert kinds == {
-        ("zarr.json", "changed"), ("age/zarr.json", "changed"), ("views", "unrecorded"), ("label", "missing")
+    location.write(path / "views/c.0", before["age/c.0"])
+    location.remove(path / "site/c.0")
+    location.remove(path / LISTING)
+    location.write(path / "ledger/facts/study.json", before["ledger/facts/site.json"])
+    found = verify_store(path)
+    assert {(damage.array, damage.kind) for damage in found.damages} == {
+        ("zarr.json", "changed"), ("age/zarr.json", "changed"), ("views", "unrecorded"), ("site", "missing"),
+        (LISTING, "missing"), ("ledger/facts/study.json", "unreadable"),
     }  # fmt: skip
-    sealed = read_seal(path)
-    assert sealed is not None
-    put_back(path, sealed, differences(path, sealed))
-    Store(path).consolidate()
-    assert [(damage.array, damage.kind) for damage in sealed_damages(path)] == [("label", "missing")]
-    assert {name: location.read(path / name)[0] for name in ("zarr.json", "age/zarr.json")} == {
-        name: before[name] for name in ("zarr.json", "age/zarr.json")
-    }
+    assert found.shadow is not None
+    put_back(path, found.shadow, found.damages)
+    assert {name: location.read(path / name)[0] for name in location.names(path)} == before
+
+
+def test_a_killed_command_leaves_no_false_alarm_and_the_next_one_shows_what_it_told(store: Store) -> None:
+    Facts(store.path).begin(["", "site"])
+    Facts(store.path).write("site", {"values": ["C", "D"]})
+    # Killed here: the column still has the old sites.
+    assert verify_store(store.path).damages == []
+    Store(store.path).consolidate()
+    assert Store(store.path).read_table("site").tolist() == ["C", "D"]
+    assert not (store.path / UNFINISHED).exists()
+    assert verify_store(store.path).damages == []
+
+
+def test_a_table_behind_the_ledger_is_no_damage_until_it_is_folded(store: Store) -> None:
+    store.begin(["reference_value"])
+    Ledger(store.path).remove([KEY])
+    Store(store.path).consolidate()
+    assert {damage.array for damage in verify_store(store.path).damages} >= {"status", "mirrored"}
+    assert "reference_value" not in {damage.array for damage in verify_store(store.path).damages}

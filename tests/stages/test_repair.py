@@ -13,15 +13,14 @@ import pytest
 
 from datbatch import schema
 from datbatch.archive import load_or_create_key
-from datbatch.cohort import seal
-from datbatch.cohort.envelope import unwrap
+from datbatch.cohort.facts import FACTS, LISTING, holds_volumes
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, key_path
-from datbatch.cohort.verify import Damage
-from datbatch.config import Config, canonical_json
+from datbatch.cohort.verify import Damage, Verified
+from datbatch.config import Config
 from datbatch.errors import StoreError
 from datbatch.stages.imaging import prepare
-from datbatch.stages.repair import Verified, repair_cohort, verify_cohort
+from datbatch.stages.repair import repair_cohort, verify_cohort
 from tests.pipeline import run_command
 
 
@@ -33,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path:
     store = Store(folder / cohort.name)
     (model,) = store.models
     Ledger(store.path).commit(GranuleKey(f"trust/{model}", "d1", 3, "0a"), [Row(store.studies[3], schema.DONE)])
-    store.add_normal_range()
+    store.add_normal_range({"stale": False})
     shape = (len(store.studies), len(schema.MEASURES))
     columns = {v.name: np.ones(shape) for v in schema.NORMAL_RANGE_TABLE if v.dtype == "float64"}
     store.write_table(columns, schema.NORMAL_RANGE)
@@ -48,14 +47,16 @@ def files_of(store: Path) -> dict[str, bytes]:
 
 def kind_of(file: str) -> str:
     """Group files by what may be damaged at once without hiding the others."""
-    if file == seal.NAME:
-        return "seal"
+    if file == LISTING:
+        return "listing"
+    if file.startswith(FACTS):
+        return "facts"
     folder = file.split("/")[0]
     if folder in ("ledger", "runs"):
         return folder
     if file.endswith("zarr.json"):
         return "metadata"
-    return "volumes" if seal.holds_volumes(file.rpartition("/")[0]) else "tables"
+    return "volumes" if holds_volumes(file.rpartition("/")[0]) else "tables"
 
 
 def flipped(content: bytes, _: bytes) -> bytes:
@@ -88,13 +89,14 @@ HARMS = [flipped, cut, lengthened, exchanged, deleted]
 
 def named(found: Verified, store: Path) -> set[str]:
     """Give the files that damages name: of a column all chunks, of a volume or a granule its one file."""
-    position = {study: at for at, study in enumerate(Store(store).studies)} if found.readable else {}
-    granule_studies = Store(store).granule_studies if found.readable else 1
+    assert found.shadow is not None
+    position = {study: at for at, study in enumerate(found.shadow.studies)}
+    granule_studies = found.shadow.facts[""]["attributes"]["granule_studies"]
 
     def files(damage: Damage) -> str:
         if damage.array.startswith("ledger/") and damage.key is not None:
             return f"{damage.array}/{damage.key.digest}/{damage.key.name}"
-        if seal.holds_volumes(damage.array):
+        if holds_volumes(damage.array):
             return f"{damage.array}/c.{position[damage.study] // granule_studies}.0.0.0"
         return damage.array
 
@@ -102,7 +104,7 @@ def named(found: Verified, store: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "runs", "seal"])
+@pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "facts", "runs", "listing"])
 def test_every_file_that_was_harmed_is_named_and_none_that_was_not(
     whole: Path, kind: str, harm: Callable[[bytes, bytes], bytes | None]
 ) -> None:
@@ -141,16 +143,13 @@ def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
 
 def test_a_whole_store_is_found_whole(whole: Path) -> None:
     found = verify_cohort(whole, quiet=True)
-    assert (found.damages, found.orphans, found.readable) == ([], [], True)
+    assert (found.damages, found.orphans) == ([], [])
 
 
 def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohort: Path) -> None:
     shutil.copytree(cohort.parent, tmp_path / "own")
     own = tmp_path / "own" / cohort.name
     (model,) = Store(own).models
-    # As a second run leaves it.
-    Store(own).set_attributes({"stale": False}, f"relevance/{model}")
-    Store(own).consolidate()
     before = files_of(own)
     registered, explained = (sorted(f for f in before if f.startswith(f"ledger/{s}/")) for s in ("register", "explain"))
     record = next(file for file in before if file.startswith("runs/"))
@@ -171,6 +170,11 @@ def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohor
         "template/c.0.0.0": deleted,
         "uptake/c.0.0.0.0": flipped,
         f"relevance/{model}/map/c.2.0.0.0": deleted,
+        f"{FACTS}/root.json": flipped,
+        f"{FACTS}/sex.json": deleted,
+        f"{FACTS}/relevance/{model}.json": emptied,
+        f"{FACTS}/template.json": cut,
+        f"{FACTS}/archive_outcomes.json": exchanged,
         registered[0]: lengthened,
         explained[1]: deleted,
         record: cut,
@@ -180,27 +184,18 @@ def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohor
         (own / file).unlink(missing_ok=True) if content is None else (own / file).write_bytes(content)
     (own / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"half")
     (own / "note.txt").write_text("mine")
-    assert not verify_cohort(own, quiet=True).readable
     mended = run_command("verify", own, "--repair")
     assert (mended["left"], mended["removed"], mended["unmended"], mended["lost"]) == (0, 1, {}, [record])
     after = files_of(own)
     assert after.pop("note.txt") == b"mine", "what is not datbatch's is named, not removed"
-    same = {file for file in before if not file.startswith("runs/") and file != seal.NAME}
+    # New records of commands are listed, too.
+    same = {file for file in before if not file.startswith("runs/") and file != LISTING}
     assert {file for file in same if after.get(file) != before[file]} == set()
-    assert {file for file in after.keys() - same if not file.startswith("runs/")} == {seal.NAME}
+    assert {file for file in after.keys() - same if not file.startswith("runs/")} == {LISTING}
     assert verify_cohort(own, quiet=True).damages == []
 
 
-def test_a_lost_seal_is_missed_and_made_again(tmp_path: Path, whole: Path) -> None:
-    own = tmp_path / "cohort.zarr"
-    shutil.copytree(whole, own)
-    (own / seal.NAME).unlink()
-    assert [(d.array, d.kind) for d in verify_cohort(own, quiet=True).damages] == [(seal.NAME, "missing")]
-    assert repair_cohort(own, quiet=True).unmended == {}
-    assert files_of(own) == files_of(whole)
-
-
-def test_what_one_command_writes_seals_nothing_that_it_left_alone(tmp_path: Path, whole: Path) -> None:
+def test_what_one_command_writes_hides_no_harm_that_it_left_alone(tmp_path: Path, whole: Path) -> None:
     own = tmp_path / "cohort.zarr"
     shutil.copytree(whole, own)
     chunk = own / "age" / "c.0"
@@ -219,31 +214,8 @@ def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path: Path, whole: 
     store = Store(own)
     store.set_attributes({"simulated": True, "title": "other"})
     store.write_table({"warnings": np.full(len(store.studies), "two", dtype=object)}, schema.NORMAL_RANGE)
-    # Killed here: neither consolidated nor sealed.
+    # Killed here: not consolidated.
     assert verify_cohort(own, quiet=True).damages == []
-
-
-def first_record(store: Path) -> str:
-    return next(file for file in files_of(store) if file.startswith("runs/"))
-
-
-def test_a_store_made_before_there_was_a_seal_is_sealed_by_the_next_command(tmp_path: Path, whole: Path) -> None:
-    own = tmp_path / "cohort.zarr"
-    shutil.copytree(whole, own)
-    (own / seal.NAME).unlink()
-    for place in [*(own / "ledger").rglob("0*.json"), *(own / "runs").glob("*.json")]:
-        content = unwrap(place.relative_to(own).as_posix(), place.read_bytes())
-        place.write_text(canonical_json(content.get("rows", content)))
-    text = (own / "zarr.json").read_text()
-    (own / "zarr.json").write_text(text.replace('"sealed": true', '"sealed": false'))
-    assert verify_cohort(own, quiet=True).damages == []
-    Store(own).consolidate()
-    (own / "split" / "c.0").unlink()
-    for place in ((own / "runs"), (own / "ledger" / "register")):
-        (first, *_) = sorted(place.rglob("*.json"))
-        first.write_text(first.read_text().replace("a", "b", 1))
-    found = {damage.array for damage in verify_cohort(own, quiet=True).damages}
-    assert found == {"split", "ledger/register", first_record(own)}
 
 
 BESIDE = ["cohort.key", "cohort.linkage.csv", "cohort.manifest.json", "cohort.origin.json"]

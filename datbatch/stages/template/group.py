@@ -16,7 +16,10 @@ from datbatch import schema
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Origin, read_manifest, read_origin
+from datbatch.cohort.cohort import Cohort
+from datbatch.cohort.fold import OWN_TEMPLATE
 from datbatch.cohort.lock import writes
+from datbatch.cohort.record import CommandRecord
 from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
 from datbatch.errors import DatbatchError, TrainingDataError
@@ -27,6 +30,7 @@ from datbatch.location import Location, beside
 from datbatch.progress import Progress
 from datbatch.stages.imaging import RunSummary
 from datbatch.stages.repair import run_again
+from datbatch.stages.stage import Where, Whole, settle
 from datbatch.stages.template.task import (
     SHARD_STUDIES,
     PosesRecord,
@@ -37,7 +41,7 @@ from datbatch.stages.template.task import (
     sum_shard,
 )
 from datbatch.study.imaging import imaging_identities
-from datbatch.study.space import configured_space, template_digest
+from datbatch.study.space import configured_space, recorded, template_digest
 from datbatch.workers import driver
 
 BUILD_VERSION = 1
@@ -92,7 +96,7 @@ def build_cohort_template(
     cohort : Path
         Folder of the store; archive and parameters are those that it was made with.
     output : Path
-        NIfTI file to write; what it was made from stands beside it (`.json`).
+        NIfTI file to write; the ledger says what it was made from.
     rounds : int
         How often all studies are registered to the mean.
     most : int
@@ -109,47 +113,94 @@ def build_cohort_template(
     NormalisationError
         When no study can be registered.
     """
-    origin, store = read_origin(cohort), Store(cohort)
-    entries = {
-        entry.pseudonym: entry
-        for entry in read_manifest(cohort).entries
-        # Of tomograms by others nobody knows how sharp they are: a template is of one reconstruction.
-        if entry.status == INCLUDED and entry.source == schema.PROJECTIONS
-    }
-    record = _read_json(_record_path(output))
-    start, config = _start(origin, output, record.get("start", ""))
-    normals = _normals(store, entries)
-    content = {
-        "version": BUILD_VERSION,
-        "reconstruct": imaging_identities(config)["reconstruct"].digest,
-        "register": {name: value for name, value in vars(config.register).items() if name != "template"},
-        "normals": [[name, entries[name].content] for name in sorted(normals)],
-        "rounds": rounds,
-        "most": most,
-    }
-    kept = _kept(output, record, digest({**content, "start": record.get("start", "")}))
-    if kept is not None:
-        return kept
-    chosen = choose_normals(store, normals, most)
-    good = len(choose_normals(store, normals, len(normals)))
-    if len(chosen) < FEWEST_STUDIES:
-        raise TrainingDataError(
-            f"{len(chosen)} normal studies are good enough for a template, it needs {FEWEST_STUDIES}",
-            "Label more normal studies, or give a template in [register].",
+    opened, where = Cohort(cohort), Where(cluster, workers, quiet)
+    return settle(OwnTemplate(opened, read_origin(cohort), output, where, rounds=rounds, most=most))
+
+
+class OwnTemplate(Whole[BuiltTemplate]):
+    """The mean of a cohort's own normal studies.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        After a run.
+    origin : Origin
+        Archive and parameters that it was made with.
+    output : Path
+        NIfTI file to write.
+    where : Where
+        Where to register.
+    rounds, most : int
+        As for `build_cohort_template`.
+    """
+
+    command = "template"
+
+    def __init__(self, cohort: Cohort, origin: Origin, output: Path, where: Where, *, rounds: int, most: int) -> None:
+        super().__init__(cohort, recorded(origin.config))
+        self._origin, self._output, self._where, self._rounds, self._most = origin, output, where, rounds, most
+        self._told = cohort.store.told(OWN_TEMPLATE)
+        self._start, self._used = _start(origin, output, self._told.get("start", ""))
+        self._entries = {
+            entry.pseudonym: entry
+            for entry in read_manifest(cohort.path).entries
+            # Of tomograms by others nobody knows how sharp they are: a template is of one reconstruction.
+            if entry.status == INCLUDED and entry.source == schema.PROJECTIONS
+        }
+        self._normals = _normals(cohort.store, self._entries)
+
+    def _key(self, start: str) -> str:
+        return digest(
+            {
+                "version": BUILD_VERSION,
+                "reconstruct": imaging_identities(self._used)[schema.RECONSTRUCT].digest,
+                "register": {k: value for k, value in vars(self._used.register).items() if k != "template"},
+                "normals": [[name, self._entries[name].content] for name in sorted(self._normals)],
+                "rounds": self._rounds,
+                "most": self._most,
+                "start": start,
+            }
         )
-    key = digest({**content, "start": start})
-    workspace = output.absolute().with_name(f".{output.name}.{key}{WORKSPACE_ENDING}")
-    build = _Build(workspace, origin.archive.absolute(), {i: entries[name] for i, name in enumerate(chosen)}, config)
-    with driver.connect(cluster, workers=workers) as client:
-        group = build.run(client, rounds, quiet=quiet)
-    write_template(group.template, output)
-    made = BuiltTemplate(
-        output, template_digest(str(output.absolute())), group.rounds[-1].studies, good, group.rounds, True
-    )
-    values = asdict(made) | {"path": output.name, "key": key, "start": start, "members": chosen}
-    write_whole(_record_path(output), json.dumps(values, indent=1).encode())
-    shutil.rmtree(workspace)
-    return made
+
+    def standing(self) -> BuiltTemplate | None:
+        """Give the template that is there already, when it was made from the same."""
+        told, output = self._told, self._output
+        try:
+            key = self._key(told.get("start", ""))
+            if told.get("key") != key or told["digest"] != template_digest(str(output.absolute())):
+                return None
+        except DatbatchError:
+            return None
+        rounds = tuple(Round(**one) for one in told["rounds"])
+        return BuiltTemplate(output, told["digest"], told["studies"], told["normals"], rounds, False)
+
+    def make(self, record: CommandRecord) -> BuiltTemplate:
+        """Choose the studies and do the rounds."""
+        store, output, where = self.cohort.store, self._output, self._where
+        chosen = choose_normals(store, self._normals, self._most)
+        good = len(choose_normals(store, self._normals, len(self._normals)))
+        if len(chosen) < FEWEST_STUDIES:
+            raise TrainingDataError(
+                f"{len(chosen)} normal studies are good enough for a template, it needs {FEWEST_STUDIES}",
+                "Label more normal studies, or give a template in [register].",
+            )
+        key = self._key(self._start)
+        workspace = output.absolute().with_name(f".{output.name}.{key}{WORKSPACE_ENDING}")
+        entries = {index: self._entries[name] for index, name in enumerate(chosen)}
+        build = _Build(workspace, self._origin.archive.absolute(), entries, self._used)
+        progress = record.watch(Progress(self.command, self._rounds, "rounds", quiet=where.quiet))
+        with driver.connect(where.cluster, workers=where.workers) as client:
+            group = build.run(client, self._rounds, progress, quiet=where.quiet)
+        write_template(group.template, output)
+        value = template_digest(str(output.absolute()))
+        made = BuiltTemplate(output, value, group.rounds[-1].studies, good, group.rounds, True)
+        told = asdict(made) | {"key": key, "start": self._start, "members": chosen}
+        # The name of a file is the user's: it does not enter the store.
+        del told["path"]
+        store.tell(OWN_TEMPLATE, told)
+        store.consolidate()
+        shutil.rmtree(workspace)
+        return made
 
 
 def normalise_with(
@@ -200,10 +251,9 @@ class _Build:
     entries: Mapping[int, Entry]
     config: Config
 
-    def run(self, client: Any, rounds: int, *, quiet: bool) -> GroupTemplate:
+    def run(self, client: Any, rounds: int, shown: Progress, *, quiet: bool) -> GroupTemplate:
         """Do the rounds that are not done yet."""
         group = self._read_state()
-        shown = Progress("template", rounds, "rounds", quiet=quiet)
         shown.reach(len(group.rounds))
         while len(group.rounds) < rounds:
             number = len(group.rounds)
@@ -294,21 +344,6 @@ def _start(origin: Origin, output: Path, earlier: str) -> tuple[str, Config]:
     if own and (earlier == template_digest("") or not output.exists()):
         config = replace(config, register=replace(config.register, template=""))
     return template_digest(config.register.template), config
-
-
-def _kept(output: Path, record: Mapping[str, Any], key: str) -> BuiltTemplate | None:
-    """Give the template that is there already, when it was made from the same."""
-    try:
-        if record.get("key") != key or record["digest"] != template_digest(str(output.absolute())):
-            return None
-    except DatbatchError:
-        return None
-    rounds = tuple(Round(**one) for one in record["rounds"])
-    return BuiltTemplate(output, record["digest"], record["studies"], record["normals"], rounds, False)
-
-
-def _record_path(output: Path) -> Path:
-    return output.with_name(output.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
