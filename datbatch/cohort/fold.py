@@ -163,19 +163,6 @@ def pending_outcomes(studies: Sequence[str]) -> Columns:
     return columns
 
 
-def outcome_columns(studies: Sequence[str], final: Iterable[Row]) -> dict[str, npt.NDArray[Any]]:
-    """Arrange status and error of each study; `pending` where no row of the last stage exists."""
-    columns = pending_outcomes(studies)
-    for row in final:
-        columns.add_outcome(row)
-    return columns.arrays
-
-
-def rows_by_study(rows: Iterable[Row]) -> Mapping[str, Row]:
-    """Index rows by pseudonym."""
-    return {row.study: row for row in rows}
-
-
 def stamp_of(
     manifest: Manifest, stages: Iterable[str], limits: QualityConfig | None, version: str = __version__
 ) -> str:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.classifier.split import assign_split, check_leaks
 from datbatch.cohort.cohort import Cohort
-from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store
 from datbatch.config import SplitConfig
@@ -92,7 +91,7 @@ def quantified(cohort: Cohort) -> tuple[list[str], Mapping[str, Row]]:
     """
     digest, ledger, studies = cohort.digest_of("quantify"), cohort.ledger, cohort.store.studies
     keys = ledger.keys("quantify", digest) if digest else []
-    rows = rows_by_study(ledger.rows(keys))
+    rows = {row.study: row for row in ledger.rows(keys)}
     if not studies or any(study not in rows for study in studies):
         if damaged := ledger.damaged(keys):
             raise CorruptStoreError(f"{len(damaged)} objects of the ledger of quantify are damaged")

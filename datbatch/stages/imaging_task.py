@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datbatch import schema
 from datbatch.archive import Entry
 from datbatch.archive.manifest import INCLUDED
-from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
@@ -85,7 +84,7 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     keep_memory()
     store, ledger = Store(task.store), Ledger(task.store)
     kept = {stage: ledger.read(key) for stage, key in task.keys.items()}
-    known = {stage: rows_by_study(rows) for stage, rows in kept.items() if rows is not None}
+    known = {stage: {row.study: row for row in rows} for stage, rows in kept.items() if rows is not None}
     # Uptake comes out of the last stage: without its rows every volume is made again, so none of them is kept.
     rows: dict[str, list[Row]] = {stage: [] for stage in task.keys}
     shard = store.shard(schema.UPTAKE.name, task.granule, len(task.entries))

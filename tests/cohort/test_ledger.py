@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from datbatch import location, schema
-from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.fold import pending_outcomes, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.location import Location
 
@@ -110,6 +110,9 @@ def test_nested_values_fold_with_nan_for_null() -> None:
 
 
 def test_a_study_without_a_row_is_pending() -> None:
-    columns = outcome_columns(["sa", "sb", "sc"], ROWS)
+    outcomes = pending_outcomes(["sa", "sb", "sc"])
+    for row in ROWS:
+        outcomes.add_outcome(row)
+    columns = outcomes.arrays
     assert list(columns["status"]) == ["done", "failed", "pending"]
     assert list(columns["error_code"]) == ["", "truncated", ""]
