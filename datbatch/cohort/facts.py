@@ -85,8 +85,8 @@ class Facts:
     def begin(self, nodes: Iterable[str]) -> None:
         """Say which groups and arrays are written next."""
         before = self.unfinished()
-        if not before.issuperset(nodes):
-            _write(self._store, UNFINISHED, {"nodes": sorted(before.union(nodes))})
+        if (now := before.union(nodes)) != before:
+            _write(self._store, UNFINISHED, {"nodes": sorted(now)})
 
     def finish(self, left: Collection[str]) -> None:
         """Say that only these are not finished."""

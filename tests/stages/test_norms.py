@@ -14,6 +14,7 @@ from datbatch import schema
 from datbatch.classifier import assign_split
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cli import main
+from datbatch.cohort.facts import Facts
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
@@ -67,6 +68,8 @@ def cohort(tmp_path: Path) -> Path:
         GranuleKey("quantify", "d", 0, "m"), [Row(s, state) for s, state in zip(studies, status, strict=True)]
     )
     store.consolidate()
+    # No row tells these tables.
+    Facts(path).begin(variable.name for variable in schema.STUDY_TABLE if variable.is_folded)
     return path
 
 
@@ -204,11 +207,13 @@ def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_
     fit_norms(cohort, Config())
     chunks = sorted((cohort / schema.NORMAL_RANGE).glob("*/c.*"))
     before = {chunk: chunk.read_bytes() for chunk in chunks}
+    lost = Row("s032", schema.DONE, sha256={"uptake": "0a"})
+    Ledger(cohort).commit(GranuleKey("quantify", "d", 1, "m"), [lost])
     for chunk in chunks:
         chunk.write_bytes(before[chunk][:-1])
     unmended = repair_cohort(cohort, quiet=True).unmended
     assert {chunk: chunk.read_bytes() for chunk in chunks} == before
-    # The tables of this store are of no ledger and of no archive.
+    # The lost volume is of no archive.
     assert [command.split()[1] for command in unmended] == ["run"]
     assert "origin" in next(iter(unmended.values()))
 
