@@ -108,7 +108,7 @@ def cohort(shared_folder: Path, archive: Path) -> Path:
     def make() -> None:
         (folder / "config.toml").write_text(config_text())
         config = ("--config", folder / "config.toml")
-        ran = run_command("run", archive, store, *config, expect=3)
+        ran = run_command("run", archive, store, *config, "--workers", 2, expect=3)
         # Of several workers one trains; the others would only start, and end.
         trained = run_command("train", store, *config, "--workers", 1)
         explained = run_command("explain", store, *config)

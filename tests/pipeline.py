@@ -52,7 +52,7 @@ def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
 
 
 def call_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
-    """Do as `run_command`, but in this process, which has loaded the libraries: for commands that start no workers."""
+    """Do as `run_command`, but in this process, which has loaded the libraries."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([*map(str, arguments), "--json"])

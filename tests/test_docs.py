@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import pty
 import re
+import runpy
 import select
 import shutil
 import subprocess
@@ -16,7 +16,6 @@ import tomllib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import matplotlib
@@ -44,6 +43,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOK = ROOT / "docs" / "five_questions.ipynb"
 ALL_PAGES = sorted([*PAGES, *ROOT.glob("*.md"), *(ROOT / "cluster").rglob("*.md")])
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in ALL_PAGES}
+WITH_TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))["with_tables"]
 COMMAND = re.compile(r"^ {4,7}(?:\.venv/bin/)?(datbatch .*?)(?: +#.*| & .*)?$", flags=re.MULTILINE)
 INLINE = re.compile(r"`(datbatch [\w-]+ [^`<>|]*\.[^`<>|]*)`")
 TOML = [block for text in TEXTS.values() for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)]
@@ -53,16 +53,6 @@ LINKS = [
     for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page.relative_to(ROOT).as_posix()])
     if "://" not in link
 ]
-
-
-def script(name: str) -> ModuleType:
-    """Load a script of the documentation."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -111,12 +101,12 @@ def test_the_rules_that_the_pages_show_are_rules_for_the_papers_network() -> Non
 @pytest.mark.parametrize("name", [page.relative_to(ROOT).as_posix() for page in PAGES])
 def test_the_tables_are_those_of_the_code(name: str) -> None:
     text = TEXTS[name]
-    assert script("tables").with_tables(text) == text, "call `python docs/tables.py`"
+    assert WITH_TABLES(text) == text, "call `python docs/tables.py`"
 
 
 def test_a_changed_table_would_be_noticed() -> None:
     page = "<!-- table: errors -->\n| old |\n<!-- end -->\n"
-    assert "`store-in-use`" in script("tables").with_tables(page)
+    assert "`store-in-use`" in WITH_TABLES(page)
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "name", value))
@@ -185,7 +175,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, cohort: Path) -
 
 def test_the_notebook_answers_its_five_questions(cohort: Path) -> None:
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    ran = script("notebook").execute(notebook, str(cohort))
+    ran = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["execute"](notebook, str(cohort))
     code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] for cell in code)
     kept = [[output["output_type"] for output in c["outputs"]] for c in notebook["cells"] if c["cell_type"] == "code"]

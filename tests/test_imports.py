@@ -73,11 +73,19 @@ def test_folders_and_files_stay_small_enough_to_be_seen_at_a_glance() -> None:
     assert {path: length for path, length in lines.items() if length > 420} == {}
 
 
-def test_the_package_and_its_help_load_no_heavy_library() -> None:
-    heavy = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numba")
-    probe = (
-        "import sys, datbatch, datbatch.schema, datbatch.cli;"
-        f"datbatch.cli.build_parser();print([m for m in {heavy!r} if m in sys.modules])"
-    )
+HEAVY = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numba")
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import datbatch.schema, datbatch.cli; datbatch.cli.build_parser()", HEAVY),
+        # The command, its workers and the processes of the studies would each wait a second, and hold 200 MB more.
+        ("import datbatch.stages.imaging", ("torch", "xarray", "matplotlib", "pandas")),
+    ],
+    ids=["the package and its help", "imaging"],
+)
+def test_nothing_loads_a_heavy_library_that_it_does_not_need(statement: str, heavy: tuple[str, ...]) -> None:
+    probe = f"import sys; {statement}; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from datbatch.precision import products
 from datbatch.relevance.layers import LinearMap
-from datbatch.relevance.propagate import Explanation, explain_batch, rules_by_layer
+from datbatch.relevance.propagation import Explanation, explain_batch, rules_by_layer
 from datbatch.relevance.rules import STABILISER, Rule, alpha_beta, epsilon, flat, stabilise, w_square, z_plus, zero
 
 

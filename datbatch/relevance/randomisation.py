@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from datbatch.errors import ModelError
-from datbatch.relevance.propagate import layers_in_order, weighted_layers
+from datbatch.relevance.propagation import layers_in_order, weighted_layers
 from datbatch.relevance.similarity import rank_correlation
 
 

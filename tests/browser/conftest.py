@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.pipeline import made_once, run_command
+from tests.pipeline import call_command, made_once
 
 FLAGS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
@@ -27,25 +27,20 @@ AXE_OPTIONS = {"resultTypes": ["violations"], "preload": False}
 
 @dataclass
 class Visit:
-    """One page, and what went wrong on it."""
+    """One page, what it said and what it asked of the network."""
 
     page: Page
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
-        self.page.on("request", lambda request: self._note(request.url))
-
-    def _note(self, address: str) -> None:
-        if not address.startswith(LOCAL):
-            self.requests.append(address)
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("request", lambda request: request.url.startswith(LOCAL) or self.asked.append(request.url))
 
     def assert_quiet(self) -> None:
-        """No error in the console, and nothing asked of the network."""
-        assert self.errors == []
-        assert self.requests == []
+        assert self.said == []
+        assert self.asked == []
 
     def assert_accessible(self) -> None:
         """No finding of axe-core that it calls serious or critical."""
@@ -92,5 +87,5 @@ def explorer(shared_folder: Path, cohort: Path) -> Path:
     """The explorer of the shared cohort, written by its command."""
     folder = shared_folder / "made-explorer"
     target = folder / "explorer"
-    made_once(folder, lambda: run_command("explore", cohort, "--output", target, "--quiet") and None)
+    made_once(folder, lambda: call_command("explore", cohort, "--output", target, "--quiet") and None)
     return target / "index.html"

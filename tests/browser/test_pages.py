@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import SMALL, WIDE, Visit
-from tests.pipeline import made_once, run_command
+from tests.pipeline import call_command, made_once
 
 
 @pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
@@ -27,7 +27,7 @@ def test_the_page_of_a_study_needs_no_network_and_is_accessible(
     folder = shared_folder / "made-study-page"
     (model,) = (cohort.parent / f"{cohort.stem}.models").iterdir()
     command = ("study", *some_study, "--model", model, "--output", folder / "study")
-    made_once(folder, lambda: run_command(*command) and None)
+    made_once(folder, lambda: call_command(*command) and None)
     (page,) = (folder / "study").glob("*.html")
     seen = visit(page)
     seen.assert_accessible()

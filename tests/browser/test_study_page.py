@@ -16,6 +16,7 @@ from PIL import Image
 from datbatch.archive import Acquisition
 from datbatch.norms import WARNINGS
 from datbatch.report.study.page import study_page
+from tests.browser.conftest import Visit
 from tests.report.explained import HOT, comparison, explained_study, with_ages
 
 FLAGS = (
@@ -23,30 +24,24 @@ FLAGS = (
 )  # fmt: skip
 
 
-class Opened:
-    """A page, and what it said and asked for while it was open."""
+def live(browser: Any, path: Path, script: str = "") -> Visit:
+    """Open a page and wait until it knows whether it can draw."""
+    seen = Visit(browser.new_page(viewport={"width": 1160, "height": 900}))
+    seen.page.add_init_script(script)
+    seen.page.goto(path.as_uri())
+    seen.page.wait_for_selector("#viewer[data-state]", state="attached")
+    return seen
 
-    def __init__(self, browser: Any, path: Path, script: str = "") -> None:
-        self.page = browser.new_page(viewport={"width": 1160, "height": 900})
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        if script:
-            self.page.add_init_script(script)
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("#viewer[data-state]", state="attached")
 
-    @property
-    def state(self) -> str:
-        return str(self.page.get_attribute("#viewer", "data-state"))
+def state(seen: Visit) -> str | None:
+    return seen.page.get_attribute("#viewer", "data-state")
 
-    def pixels(self) -> np.ndarray:
-        """Give the live view: shape (row, column, 3)."""
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        picture = self.page.locator("#viewer-canvas").screenshot()
-        return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=np.int64)
+
+def pixels_of(seen: Visit) -> np.ndarray:
+    """Give the live view: shape (row, column, 3)."""
+    seen.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    picture = seen.page.locator("#viewer-canvas").screenshot()
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=np.int64)
 
 
 def projections() -> Acquisition:
@@ -55,11 +50,11 @@ def projections() -> Acquisition:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["as stored", "mirrored"])
-def opened(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+def opened(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     study = explained_study(mirrored=request.param, projections=projections())
     path = tmp_path_factory.mktemp("page") / "study.html"
     path.write_text(study_page(study), encoding="utf-8")
-    found = Opened(browser, path)
+    found = live(browser, path)
     yield found
     found.page.close()
 
@@ -71,15 +66,14 @@ def crosshair_column(pixels: np.ndarray) -> int:
     return int(green.sum(axis=0).argmax())
 
 
-def test_the_page_comes_alive_offline_and_without_complaint(opened: Opened) -> None:
-    assert opened.state == "ready"
+def test_the_page_comes_alive_offline_and_without_complaint(opened: Visit) -> None:
+    assert state(opened) == "ready"
     assert opened.page.is_visible("#viewer-live")
     assert not opened.page.is_visible("#viewer-missing")
-    assert opened.said == []
-    assert [url for url in opened.asked if not url.startswith(("file:", "data:"))] == []
+    opened.assert_quiet()
 
 
-def test_the_policy_lets_no_other_script_run(opened: Opened) -> None:
+def test_the_policy_lets_no_other_script_run(opened: Visit) -> None:
     opened.page.evaluate(
         "() => { const one = document.createElement('script'); one.textContent = 'window.other = 1';"
         " document.head.append(one); }"
@@ -89,15 +83,15 @@ def test_the_policy_lets_no_other_script_run(opened: Opened) -> None:
     opened.said.clear()
 
 
-def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened: Opened) -> None:
+def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened: Visit) -> None:
     page = opened.page
     page.uncheck("#viewer-shown")
     page.click("button:has-text('right putamen')")
-    right = crosshair_column(opened.pixels())
+    right = crosshair_column(pixels_of(opened))
     page.click("button:has-text('left putamen')")
-    assert crosshair_column(opened.pixels()) > right, "radiological: the patient's left is on the right"
+    assert crosshair_column(pixels_of(opened)) > right, "radiological: the patient's left is on the right"
     page.click("button:has-text('right putamen')")
-    pixels = opened.pixels()
+    pixels = pixels_of(opened)
     bright = (pixels.min(axis=2) > 110)[:, : pixels.shape[1] // 3]
     # Letters stand at the edges.
     bright[:40], bright[-40:], bright[:, :40] = False, False, False
@@ -115,12 +109,12 @@ def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened: Opened) 
     page.check("#viewer-shown")
 
 
-def test_relevance_can_be_laid_over_and_taken_away(opened: Opened) -> None:
+def test_relevance_can_be_laid_over_and_taken_away(opened: Visit) -> None:
     page = opened.page
     page.check("#viewer-shown")
 
     def coloured() -> int:
-        pixels = opened.pixels()
+        pixels = pixels_of(opened)
         return int((pixels[..., 0] > pixels[..., 2] + 80).sum())
 
     shown = coloured()
@@ -131,7 +125,7 @@ def test_relevance_can_be_laid_over_and_taken_away(opened: Opened) -> None:
     assert opened.said == []
 
 
-def test_the_place_moves_by_keys(opened: Opened) -> None:
+def test_the_place_moves_by_keys(opened: Visit) -> None:
     opened.page.click("button:has-text('left putamen')")
     opened.page.focus("#viewer-canvas")
     opened.page.keyboard.press("ArrowLeft")
@@ -141,7 +135,7 @@ def test_the_place_moves_by_keys(opened: Opened) -> None:
     assert "z 2 mm" in opened.page.inner_text("#viewer-place")
 
 
-def test_the_film_turns(opened: Opened) -> None:
+def test_the_film_turns(opened: Visit) -> None:
     page = opened.page
     assert page.inner_text("#film-angle") == "0°"
     assert (page.inner_text("#film-left"), page.inner_text("#film-right")) == ("L", "R")
@@ -163,8 +157,8 @@ def test_without_webgl_the_pictures_remain(browser: Any, tmp_path: Path) -> None
     path = tmp_path / "study.html"
     path.write_text(study_page(explained_study()), encoding="utf-8")
     nothing = "HTMLCanvasElement.prototype.getContext = () => null;"
-    opened = Opened(browser, path, nothing)
-    assert opened.state == "unavailable"
+    opened = live(browser, path, nothing)
+    assert state(opened) == "unavailable"
     assert opened.page.is_visible("#viewer-missing")
     assert not opened.page.is_visible("#viewer-live")
     assert opened.page.locator(".slice img").count() == 12
@@ -186,7 +180,7 @@ def test_the_page_is_one_sheet_of_paper_whatever_is_said(browser: Any, tmp_path:
     for name, study in studies.items():
         path = tmp_path / f"{name}.html"
         path.write_text(study_page(study), encoding="utf-8")
-        opened = Opened(browser, path)
+        opened = live(browser, path)
         sheet = opened.page.pdf(prefer_css_page_size=True, print_background=True)
         assert len(re.findall(rb"/Type\s*/Page\b", sheet)) == 1, name
         assert opened.said == []

@@ -14,7 +14,6 @@ from datbatch.classifier import ModelCard, build_network, load_model, save_model
 from datbatch.errors import ModelError
 
 CARD_FILE, WEIGHTS_FILE = "card.json", "model.safetensors"
-
 SHAPE = (10, 11, 10)
 
 
@@ -29,6 +28,11 @@ def card(**changes):
         "orientation": {"sign": -1, "threshold": 0.25, "auc": 0.9},
     }
     return ModelCard(**given | changes)
+
+
+def change_card(folder, **changes):
+    path = folder / CARD_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
@@ -90,8 +94,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(saved):
     ],
 )
 def test_a_card_that_does_not_match_is_refused(saved, change, message):
-    path = saved[0] / CARD_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    change_card(saved[0], **change)
     with pytest.raises(ModelError, match=message):
         load_model(saved[0])
 
@@ -100,8 +103,7 @@ def test_weights_of_another_network_are_refused_even_with_a_matching_digest(save
     folder, _ = saved
     other = save_model(tmp_path / "other", build_network((12, 12, 12), seed=1), card())
     (folder / WEIGHTS_FILE).write_bytes((tmp_path / "other" / WEIGHTS_FILE).read_bytes())
-    path = folder / CARD_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": other.card.weights_sha256}))
+    change_card(folder, weights_sha256=other.card.weights_sha256)
     with pytest.raises(ModelError, match="do not fit"):
         load_model(folder)
 
@@ -128,8 +130,7 @@ def test_a_pickle_is_never_loaded(tmp_path):
     save_model(tmp_path / "good", build_network(SHAPE, seed=1), card())
     data = pickle.dumps(Trap())
     (tmp_path / "good" / WEIGHTS_FILE).write_bytes(data)
-    path = tmp_path / "good" / CARD_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": hashlib.sha256(data).hexdigest()}))
+    change_card(tmp_path / "good", weights_sha256=hashlib.sha256(data).hexdigest())
     with pytest.raises(ModelError, match="do not fit"):
         load_model(tmp_path / "good")
     assert not (tmp_path / "sprung").exists()

@@ -43,8 +43,10 @@ def train(cohort, **options):
     return train_network(images, labels, split, **options)
 
 
-def weights(trained):
-    return {name: value.clone() for name, value in trained.network.state_dict().items()}
+def assert_same(one, other):
+    assert one.history == other.history
+    for name, value in one.network.state_dict().items():
+        assert torch.equal(value, other.network.state_dict()[name]), name
 
 
 def test_the_network_learns_to_tell_two_classes_apart(cohort):
@@ -61,44 +63,42 @@ class StoppedError(Exception):
     """Stands for a killed process."""
 
 
+def stopping_after(last):
+    def stop(epoch, total):
+        if epoch.epoch == last:
+            raise StoppedError
+
+    return stop
+
+
 @pytest.mark.parametrize(("after", "schedule"), [(1, "constant"), (3, "cosine")])
 def test_a_run_stopped_after_any_epoch_continues_to_the_same_bits(cohort, tmp_path, after, schedule):
     config = replace(CONFIG, schedule=schedule, checkpoint_minutes=0.0)
     uninterrupted = train(cohort, config=config)
     checkpoint = tmp_path / "run.safetensors"
-
-    def stop(epoch, total):
-        if epoch.epoch == after:
-            raise StoppedError
-
     with pytest.raises(StoppedError):
-        train(cohort, checkpoint=checkpoint, progress=stop, config=config)
+        train(cohort, checkpoint=checkpoint, progress=stopping_after(after), config=config)
     seen = []
     torch.manual_seed(99)  # the state of the global generator must not matter
     continued = train(
         cohort, checkpoint=checkpoint, progress=lambda epoch, total: seen.append(epoch.epoch), config=config
     )
     assert seen == list(range(after + 1, CONFIG.epochs + 1))
-    assert continued.history == uninterrupted.history
-    for name, value in weights(uninterrupted).items():
-        assert torch.equal(value, continued.network.state_dict()[name]), name
+    assert_same(continued, uninterrupted)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_a_finished_run_is_not_trained_further(cohort, tmp_path):
     checkpoint = tmp_path / "run.safetensors"
     first = train(cohort, checkpoint=checkpoint)
-    second = train(cohort, checkpoint=checkpoint, progress=lambda *_: pytest.fail("an epoch was run again"))
-    assert second.history == first.history
-    assert all(torch.equal(value, second.network.state_dict()[name]) for name, value in weights(first).items())
+    again = train(cohort, checkpoint=checkpoint, progress=lambda *_: pytest.fail("an epoch was run again"))
+    assert_same(again, first)
 
 
 def test_a_checkpoint_of_other_parameters_is_not_continued(cohort, tmp_path):
     checkpoint = tmp_path / "run.safetensors"
     train(cohort, checkpoint=checkpoint, config=TrainConfig(epochs=1, batch_size=4, seed=2))
-    fresh = train(cohort)
-    started_over = train(cohort, checkpoint=checkpoint)
-    assert started_over.history == fresh.history
+    assert train(cohort, checkpoint=checkpoint).history == train(cohort).history
 
 
 def test_a_damaged_checkpoint_is_refused_not_used(cohort, tmp_path):
@@ -125,21 +125,13 @@ def test_a_loss_that_is_no_number_stops_names_the_studies_and_keeps_the_last_che
     def break_study_seven(epoch, total):
         broken[7] = np.full(SHAPE, np.nan, dtype=np.float32)
 
+    config = replace(CONFIG, checkpoint_minutes=0.0)
+    options = {"checkpoint": checkpoint, "progress": break_study_seven, "memory_bytes": NONE_TO_SPARE}
     with pytest.raises(DivergedError, match=r"epoch 2 .* positions .*\b7\b") as raised:
-        train_network(
-            broken,
-            labels,
-            split,
-            shape=SHAPE,
-            config=replace(CONFIG, checkpoint_minutes=0.0),
-            checkpoint=checkpoint,
-            progress=break_study_seven,
-            threads=1,
-            memory_bytes=NONE_TO_SPARE,
-        )
+        train((broken, labels, split), config=config, **options)
     assert len(raised.value.reason.split("positions ")[1].split(", ")) == CONFIG.batch_size
     assert all(torch.isfinite(value).all() for value in load_file(checkpoint).values())
-    mended = train(cohort, config=replace(CONFIG, checkpoint_minutes=0.0), checkpoint=checkpoint)
+    mended = train(cohort, config=config, checkpoint=checkpoint)
     assert mended.history == train(cohort).history
 
 
@@ -155,9 +147,7 @@ def test_a_training_set_of_one_class_is_refused(cohort):
 def test_without_validation_studies_there_is_no_validation_loss(cohort):
     images, labels, split = cohort
     config = TrainConfig(epochs=1, batch_size=4)
-    trained = train_network(
-        images, labels, np.where(split == "validation", "", split), shape=SHAPE, config=config, threads=1
-    )
+    trained = train((images, labels, np.where(split == "validation", "", split)), config=config)
     assert trained.history == (Epoch(1, trained.history[0].train_loss, None, None),)
 
 
@@ -169,7 +159,7 @@ def test_test_studies_are_never_read(cohort):
             assert split[index] != "test"
             return images[index]
 
-    train_network(Guarded(), labels, split, shape=SHAPE, config=TrainConfig(epochs=1, batch_size=4), threads=1)
+    train((Guarded(), labels, split), config=TrainConfig(epochs=1, batch_size=4))
 
 
 def test_a_cosine_schedule_falls_from_the_full_step_to_nearly_none():
@@ -202,22 +192,13 @@ def test_a_run_stopped_within_an_epoch_continues_to_the_same_bits(cohort, tmp_pa
         position = json.loads(stored.metadata()["position"])
     assert len(position["history"]) == 2
     assert 0 < position["step"] < 4
-    continued = train(cohort, config=config, checkpoint=checkpoint)
-    assert continued.history == uninterrupted.history
-    assert all(
-        torch.equal(value, continued.network.state_dict()[name]) for name, value in weights(uninterrupted).items()
-    )
+    assert_same(train(cohort, config=config, checkpoint=checkpoint), uninterrupted)
 
 
 def test_before_a_checkpoint_is_due_none_is_written(cohort, tmp_path):
     checkpoint = tmp_path / "run.safetensors"
-
-    def stop(epoch, total):
-        if epoch.epoch == 3:
-            raise StoppedError
-
     with pytest.raises(StoppedError):
-        train(cohort, checkpoint=checkpoint, progress=stop)
+        train(cohort, checkpoint=checkpoint, progress=stopping_after(3))
     assert not checkpoint.exists()
     train(cohort, checkpoint=checkpoint)
     assert checkpoint.exists()
@@ -230,9 +211,7 @@ def test_a_batch_without_studies_is_refused(cohort, batch_size, micro_batch):
 
 
 def test_the_number_of_threads_leaves_no_trace_in_the_weights(cohort):
-    one, three = (train(cohort, threads=threads) for threads in (1, 3))
-    assert one.history == three.history
-    assert all(torch.equal(value, three.network.state_dict()[name]) for name, value in weights(one).items())
+    assert_same(train(cohort, threads=1), train(cohort, threads=3))
 
 
 def test_bfloat16_products_learn_as_float32_ones_do(cohort):
@@ -240,7 +219,7 @@ def test_bfloat16_products_learn_as_float32_ones_do(cohort):
     exact, rounded = train(cohort, config=config), train(cohort, config=replace(config, precision="bfloat16"))
     assert exact.history != rounded.history
     assert rounded.history[-1].train_loss == pytest.approx(exact.history[-1].train_loss, abs=0.1)
-    assert all(value.dtype == torch.float32 for value in weights(rounded).values())
+    assert all(value.dtype == torch.float32 for value in rounded.network.state_dict().values())
 
 
 def test_balanced_weights_give_each_class_the_same_sum_over_the_studies():

@@ -13,20 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from datbatch import location
 from datbatch.cohort.lock import lock_path, sole_writer, writes
 from datbatch.errors import StoreInUseError
+from datbatch.location import Location
 
-HOLD = "import sys, pathlib; from datbatch.cohort.lock import sole_writer\nwith sole_writer(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"  # noqa: E501
+HOLD = (
+    "import sys; from datbatch.cohort.lock import sole_writer; from datbatch.location import parse_location\n"
+    "with sole_writer(parse_location(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+)
 
 
 @contextmanager
-def held_elsewhere(store: Path) -> Iterator[subprocess.Popen[str]]:
+def held_elsewhere(store: Location) -> Iterator[subprocess.Popen[str]]:
     """Let another process hold the lock."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
+    command = [sys.executable, "-c", HOLD, str(store)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         try:
             yield process
@@ -41,23 +43,23 @@ def as_of_another_machine(store: Path, seconds_ago: float) -> None:
     os.utime(path, (then, then))
 
 
-def test_the_second_writer_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
-    store = tmp_path / "cohort.zarr"
+def test_the_second_writer_is_refused_until_the_first_has_ended_and_nothing_is_left(place: Location) -> None:
+    store = place / "cohort.zarr"
     with held_elsewhere(store) as first:
         with pytest.raises(StoreInUseError), sole_writer(store):
             pass
         first.communicate("")
-        with sole_writer(store):
-            assert lock_path(store).exists()
-    assert list(tmp_path.iterdir()) == []
+        with sole_writer(store), sole_writer(store):
+            assert location.names(place) == ["cohort.lock"]
+    assert location.names(place) == []
 
 
-def test_a_killed_writer_is_in_nobodys_way(tmp_path: Path) -> None:
-    store = tmp_path / "cohort.zarr"
+def test_a_killed_writer_of_this_machine_is_not_waited_for(place: Location) -> None:
+    store = place / "cohort.zarr"
     with held_elsewhere(store) as first:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-        assert lock_path(store).exists()
+        assert location.names(place) == ["cohort.lock"]
         with sole_writer(store):
             pass
 

@@ -77,7 +77,7 @@ def test_a_quota_is_named_and_loses_nothing(
     left = verify_cohort(own, quiet=True)
     # The tables are behind the ledger, as after any run that ended early.
     assert {(d.array, d.kind) for d in left.damages} <= {("status", "changed")}, "something is half written"
-    run_command("run", archive, own, "--config", config, expect=3)
+    run_command("run", archive, own, "--config", config, "--workers", 1, expect=3)
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
     found = verify_cohort(own, quiet=True)
     assert found.damages == []
@@ -94,7 +94,7 @@ def test_a_full_disk_and_a_quota_lose_nothing(
     assert refused["error"] in ("store-unusable", "system")
     assert "No space left" in refused["reason"]
     assert mount(disk, "remount,size=200m,nr_inodes=100k")
-    run_command("run", archive, own, "--config", config, expect=3)
+    run_command("run", archive, own, "--config", config, "--workers", 1, expect=3)
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
 
 
@@ -110,4 +110,4 @@ def test_a_store_that_turned_read_only_stays_as_it_is(
     assert call_command("status", own)["studies"]["done"] >= 8
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
     assert mount(disk, "remount,rw")
-    assert run_command("run", archive, own, "--config", config, expect=3)["processed"] >= 8
+    assert run_command("run", archive, own, "--config", config, "--workers", 1, expect=3)["processed"] >= 8

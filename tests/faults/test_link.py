@@ -15,18 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import with_key_of
-from tests.pipeline import assert_same_content, granules_done, imaging_content, start_command
+from tests.pipeline import assert_same_content, granules_done, imaging_content, start_command, wait_until
 
 pytestmark = pytest.mark.usefixtures("cheap_imaging")
 PATIENCE_SECONDS = 240.0
 HOST, WORKER = "10.213.7.1", "10.213.7.2"
-
-
-def wait_for_a_granule(cohort: Path, process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + PATIENCE_SECONDS
-    while granules_done(cohort) < 1 and process.poll() is None:
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -64,7 +57,7 @@ def test_a_link_that_is_cut_and_mended_loses_nothing(
     ]
     try:
         process = start_command("run", archive, own, "--config", config, "--cluster", cluster)
-        wait_for_a_granule(own, process)
+        wait_until(lambda: granules_done(own) or process.poll() is not None, patience_seconds=PATIENCE_SECONDS)
         subprocess.run(["ip", "link", "set", "dbnear", "down"], check=True)
         at_the_cut = granules_done(own)
         time.sleep(4)

@@ -14,7 +14,7 @@ from datbatch.archive import read_linkage
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
 from tests.faults.conftest import with_key_of
-from tests.pipeline import PROGRAM, config_text, imaging_content, run_command
+from tests.pipeline import PROGRAM, call_command, config_text, imaging_content
 
 STAND_IN = Path(__file__).parent / "stand_in"
 CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "hang": TimeExceededError.code}
@@ -25,7 +25,7 @@ def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(
 ) -> None:
     own, config = with_key_of(cohort, tmp_path / "cohort.zarr"), tmp_path / "config.toml"
     # One granule for all; a limit that a busy machine does not reach with a sound study.
-    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 12.0, "study_gb": 1.0}))
+    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 8.0, "study_gb": 1.0}))
     expected, files = imaging_content(cohort), read_linkage(linkage_path(cohort))
     done = [str(s) for s, state in zip(expected["study"], expected["status"], strict=True) if state == schema.DONE]
     victims = dict(zip(CODES, done, strict=False))
@@ -45,5 +45,5 @@ def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(
         np.testing.assert_array_equal(found[name][others], values[others], err_msg=name)
     assert json.loads(ran.stdout)["failures"].keys() >= set(CODES.values())
     # What was poisonous by chance is mended by `retry`.
-    run_command("retry", own, expect=3)
+    call_command("retry", own, "--workers", 1, expect=3)
     assert set(Store(own).read_table("error_code")) == set(expected["error_code"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tests.pipeline import (
     kill_group,
     run_command,
     start_command,
+    wait_until,
 )
 from tests.s3_server import environment, failing_proxy
 
@@ -32,10 +32,7 @@ def test_kills_leave_no_trace_and_a_second_driver_is_refused(
     met = []
     for alone in (False, True, False):
         process, before = start_command(*command), granules_done(store)
-        limit = time.monotonic() + 120
-        while granules_done(store) == before and process.poll() is None:
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        wait_until(lambda was=before: granules_done(store) > was or process.poll() is not None)  # noqa: B023
         met.append(process.poll() is None)
         if met[-1]:
             # It stands still, so that it cannot end before the second one has looked.

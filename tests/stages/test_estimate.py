@@ -12,7 +12,7 @@ from datbatch.config import Config
 from datbatch.stages import estimate
 from datbatch.stages.estimate import Measured, makespan
 from datbatch.stages.planning import plan_imaging
-from tests.pipeline import config_text, run_command
+from tests.pipeline import call_command, config_text
 
 CLUSTER = """
 kind = "slurm"
@@ -42,7 +42,7 @@ def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path: Path,
     config = tmp_path / "config.toml"
     config.write_text(config_text())
     before = set(archive.rglob("*"))
-    cost = run_command("plan", archive, tmp_path / "own.zarr", "--config", config, "--workers", 1)["cost"]
+    cost = call_command("plan", archive, tmp_path / "own.zarr", "--config", config, "--workers", 1)["cost"]
     assert cost["studies"] > 4
     assert cost["workers"] == 1
     assert cost["seconds"] > cost["studies"] * cost["seconds_per_study"] > 0

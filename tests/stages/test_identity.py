@@ -14,7 +14,7 @@ from datbatch.archive.origin import manifest_path, origin_path
 from datbatch.archive.scanning import scan_cache_path
 from datbatch.cohort.store import key_path, linkage_path, models_path
 from datbatch.simulation import identity_canaries
-from tests.pipeline import STUDIES, call_command, run_command
+from tests.pipeline import STUDIES, call_command
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,6 @@ def test_the_linkage_table_alone_leads_back_to_the_files(cohort: Path, archive: 
 TEXTS = ("PN", "LO", "SH", "ST", "LT", "UT")
 NEEDED = {"Manufacturer", "ManufacturerModelName", "CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
 """Text that the reader uses; the device's name is stored on purpose."""
-ALONE = ("plan", "run")
-"""Commands that start processes of their own."""
 MORE = (
     "AccessionNumber", "AdditionalPatientHistory", "CurrentPatientLocation", "DeviceSerialNumber", "ImageComments",
     "InstitutionAddress", "InstitutionalDepartmentName", "IssuerOfPatientID", "MedicalRecordLocator", "Occupation",
@@ -118,7 +116,7 @@ def test_words_in_every_text_field_private_tag_and_path_are_found_nowhere_after_
     (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     out.mkdir()
     commands: list[tuple[int, tuple[object, ...]]] = [
-        (0, ("plan", place, own)),
+        (0, ("plan", place, own, "--workers", 1)),
         (3, ("run", place, own, "--workers", 1)),
         (0, ("status", own)),
         (0, ("failures", own)),
@@ -127,7 +125,7 @@ def test_words_in_every_text_field_private_tag_and_path_are_found_nowhere_after_
         (0, ("export", "bids", own, "--output", out / "bids")),
         (0, ("study", place / "CANARYWARD" / "CANARYFILE.dcm", "--model", model, "--output", out / "study")),
     ]
-    answers = [(run_command if one[0] in ALONE else call_command)(*one, expect=code) for code, one in commands]
+    answers = [call_command(*one, expect=code) for code, one in commands]
     said = "".join(map(json.dumps, answers)) + "".join(capfd.readouterr())
     private = {key_path(own), linkage_path(own), origin_path(own), manifest_path(own), scan_cache_path(own)}
     contents = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}

@@ -31,7 +31,7 @@ from datbatch.stages import repair
 from datbatch.study.imaging import ImagedStudy, image_study
 from tests.archive.tomograms import CANARY, multi_frame, nifti, single_slices
 from tests.archive.writer import Style, write
-from tests.pipeline import assert_same_content, imaging_content, run_command
+from tests.pipeline import assert_same_content, call_command, imaging_content
 
 SBR = "specific_binding_ratio"
 
@@ -145,7 +145,7 @@ def imported(left_is_lower: Volume, tmp_path_factory: pytest.TempPathFactory) ->
         f"path,label,site,age,sex,patient_id\n{CANARY}_Name.nii,negative,A,66,F,{CANARY}7\nobject,positive,B,70,M,\n"
         "nowhere.nii,negative,A,60,F,\ncut.nii.gz,negative,A,60,F,\n"
     )
-    ran = run_command("import", tomograms, folder / "cohort.zarr", "--workers", 1, expect=3)
+    ran = call_command("import", tomograms, folder / "cohort.zarr", "--workers", 1, expect=3)
     (folder / "said.txt").write_text(str(ran))
     return folder
 
@@ -176,7 +176,7 @@ def test_importing_again_computes_nothing_and_changes_nothing(imported: Path) ->
     store = imported / "cohort.zarr"
     before = imaging_content(store)
     (tomograms,) = imported.glob(f"{CANARY}*")
-    assert run_command("import", tomograms, store, "--workers", 1, expect=3)["processed"] == 0
+    assert call_command("import", tomograms, store, "--workers", 1, expect=3)["processed"] == 0
     assert_same_content(before, imaging_content(store))
     state = cohort_state(store)
     assert (state.imported, state.studies) == (4, {"done": 2, "failed": 2})

@@ -29,7 +29,6 @@ from tests.pipeline import (
     config_text,
     copy_studies,
     imaging_content,
-    run_command,
 )
 
 
@@ -168,7 +167,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     if section != "quantify":
         return
     before = ledger_times(own_cohort)
-    run_command("run", archive, own_cohort, "--config", config, expect=3)
+    call_command("run", archive, own_cohort, "--config", config, "--workers", 1, expect=3)
     after = ledger_times(own_cohort)
     kept = {name for name in before if after.get(name) == before[name]}
     assert {name.split("/")[1] for name in before.keys() - kept} == {"quantify"}
@@ -179,7 +178,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     # The numbers are those of a store that never had another parameter.
     fresh = tmp_path / "fresh.zarr"
     shutil.copy(key_path(own_cohort), key_path(fresh))
-    run_command("run", archive, fresh, "--config", config, expect=3)
+    call_command("run", archive, fresh, "--config", config, "--workers", 1, expect=3)
     assert_same_content(imaging_content(own_cohort), imaging_content(fresh))
 
 
@@ -212,7 +211,7 @@ def test_another_start_of_relevance_explains_again_without_training(own_cohort: 
     config.write_text(config_text(explain={"target": "log_odds"}))
     before = xarray.open_datatree(own_cohort, engine="zarr").load()
     assert call_command("train", own_cohort, "--config", config)["trained"] is False
-    answer = run_command("explain", own_cohort, "--config", config)
+    answer = call_command("explain", own_cohort, "--config", config, "--workers", 1)
     assert answer["processed"] == answer["done"] > 0
     after = xarray.open_datatree(own_cohort, engine="zarr")[f"relevance/{answer['model']}"]
     xarray.testing.assert_equal(after.probability, before[f"relevance/{answer['model']}"].probability)
@@ -262,11 +261,11 @@ def test_new_studies_append_and_the_others_keep_their_place(
     shutil.copy(key_path(cohort), key_path(own))
     config = tmp_path / "config.toml"
     config.write_text(config_text())
-    run_command("run", small, own, "--config", config)
+    call_command("run", small, own, "--config", config, "--workers", 1)
     first = Store(own).studies
     for index, folder in enumerate(later):
         (tmp_path / f"later{index}").rename(folder)
-    run_command("run", small, own, "--config", config)
+    call_command("run", small, own, "--config", config, "--workers", 1)
     grown = Store(own)
     assert (len(first), len(grown.studies)) == (3, 5)
     assert grown.studies[: len(first)] == first
@@ -292,7 +291,7 @@ def test_an_archive_without_labels_is_imaged_and_cannot_train(
     bare, own = tmp_path / "archive", tmp_path / "cohort.zarr"
     copy_studies(archive, studies_that_went_well[:3], bare)
     (bare / "participants.csv").unlink()
-    assert run_command("run", bare, own)["done"] == 3
+    assert call_command("run", bare, own, "--workers", 1)["done"] == 3
     assert set(Store(own).read_table("label")) == {""}
     train = call_command("plan", "--no-cost", bare, own)["stages"][3]
     assert (train["studies"], train["reason"].split(":")[0]) == (0, "not possible")
@@ -312,7 +311,7 @@ def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort: Path) -> 
     with_files.pop("stderr")
     assert all(failure["files"] for group in with_files.values() for failure in group if failure["stage"] != "archive")
     content = imaging_content(own_cohort)
-    run_command("retry", own_cohort, expect=3)
+    call_command("retry", own_cohort, "--workers", 1, expect=3)
     assert_same_content(imaging_content(own_cohort), content)
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from datbatch import location
 from datbatch.cohort.views.query import open_cohort
 from datbatch.location import S3Location
-from tests.pipeline import call_command, config_text, copy_studies, run_command
+from tests.pipeline import call_command, config_text, copy_studies
 
 
 def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
@@ -23,9 +23,10 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
         location.write(s3 / "archive" / name, (part / name).read_bytes())
     store = s3 / "cohort.zarr"
     (tmp_path / "config.toml").write_text(config_text())
-    ran = run_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    options = ("--config", tmp_path / "config.toml", "--workers", 1)
+    ran = call_command("run", s3 / "archive", store, *options, expect=3)
     assert ran["processed"] > 0
-    again = call_command("run", s3 / "archive", store, "--config", tmp_path / "config.toml", expect=3)
+    again = call_command("run", s3 / "archive", store, *options, expect=3)
     assert again["processed"] == 0
 
     # Another key gives other pseudonyms in another order: what is stored is compared as a set.
@@ -40,6 +41,6 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
     first = next(name for name in location.names(store) if name.startswith("uptake/c"))
     location.remove(store / first)
     assert call_command("verify", store, expect=1)["damages"]
-    run_command("verify", store, "--repair")
+    call_command("verify", store, "--repair", "--workers", 1)
     call_command("verify", store)
     assert sorted_uptake(open_cohort(store)) == expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from datbatch.workers import pools
 from tests.faults.conftest import with_key_of
-from tests.pipeline import assert_same_content, call_command, config_text, imaging_content, run_command
+from tests.pipeline import assert_same_content, call_command, config_text, imaging_content, run_command, wait_until
 
 DASK = str(Path(sys.executable).parent / "dask")
 
@@ -26,9 +25,7 @@ def scheduler_file(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "dask.json"
     place = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
     scheduler = start("scheduler", *place)
-    limit = time.monotonic() + 60
-    while not file.exists() and time.monotonic() < limit:
-        time.sleep(0.1)
+    wait_until(file.exists)
     yield file
     scheduler.terminate()
     scheduler.wait()

@@ -37,6 +37,7 @@ from datbatch.errors import (
     WorkerLostError,
 )
 from datbatch.workers.losable import Channel, LosableMap, LosableProcess
+from tests.pipeline import wait_until
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.uint8, np.bool_, np.int16]), hnp.array_shapes(min_dims=0, min_side=0)
@@ -125,10 +126,10 @@ def test_the_process_ends_with_whoever_started_it() -> None:
         "os.kill(os.getpid(), 9)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
-    limit = time.monotonic() + 20
-    while psutil.pid_exists(int(said)) and psutil.Process(int(said)).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < limit, "it outlived its owner"
-        time.sleep(0.05)
+    wait_until(
+        lambda: not psutil.pid_exists(int(said)) or psutil.Process(int(said)).status() == psutil.STATUS_ZOMBIE,
+        "it outlived its owner",
+    )
 
 
 def test_a_map_keeps_the_order_and_replaces_what_was_lost() -> None:
