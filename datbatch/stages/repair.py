@@ -51,7 +51,7 @@ from datbatch.study.imaging import IMAGING
 
 _NORMS = f"{schema.NORMAL_RANGE}/"
 _OF_RUN = {schema.UPTAKE.name, schema.ATLAS.name, schema.TEMPLATE.name} | {
-    variable.name for variable in schema.STUDY_TABLE if variable.source != "train"
+    variable.name for variable in schema.STUDY_TABLE if variable.writer != "train"
 }
 
 
