@@ -12,7 +12,7 @@ from datbatch.archive.dicom.frames import declared_detectors
 from datbatch.archive.dicom.header import has_mark, parse, read_bytes
 from datbatch.archive.dicom.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
 from datbatch.archive.geometry.heads import read_detectors
-from datbatch.archive.geometry.study import read_study
+from datbatch.archive.geometry.projections import read_study
 from datbatch.archive.inclusion import System
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
