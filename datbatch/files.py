@@ -38,5 +38,5 @@ def read_private(path: Path) -> bytes:
     """Read a private file, or raise ExposedFileError where its mode lets others read or write it."""
     with path.open("rb") as stream:
         if os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ExposedFileError("a file beside the store that leads to persons can be read by others")
+            raise ExposedFileError("others can read a private file beside the store that can identify persons")
         return stream.read()

@@ -90,7 +90,7 @@ def parse_location(text: str) -> Location:
     parts = match[2].split("/") if match else []
     if match is None or not all(parts) or {".", ".."} & set(parts):
         raise ConfigurationError(
-            "the address is none that datbatch knows", "Write s3://BUCKET/PREFIX, or the path of a folder."
+            "the address is neither a path nor one of S3", "Write s3://BUCKET/PREFIX, or the path of a folder."
         )
     return S3Location(match[1], match[2])
 
@@ -266,7 +266,7 @@ def _client(bucket: str, prefix: str | None = None) -> Any:
             options["allow_http"] = True
         elif os.environ.get("AWS_ALLOW_HTTP", "").lower() not in ("1", "true"):
             raise StorageError(
-                "the endpoint speaks no TLS and is not on this machine",
+                "the endpoint has no TLS and is not on this machine",
                 "Give one that begins with https://, or set AWS_ALLOW_HTTP=true where the network is trusted.",
             )
     backoff: Any = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}

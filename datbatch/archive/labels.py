@@ -34,7 +34,7 @@ def truth(label: str, reads: Mapping[str, str]) -> str:
         raise ContradictoryLabelError("the label is neither negative, positive, atypical nor empty")
     for name, read in reads.items():
         if read not in (*LABELS, "") and (name, read) != ("joint", ATYPICAL):
-            raise ContradictoryLabelError(f"{name} holds none of the values that a read can have")
+            raise ContradictoryLabelError(f"{name} has a value that a read cannot have")
     readers = [
         reader_consensus(*(reads.get(f"{reader}_{read}", "") for read in ("first", "second", "third")))
         for reader in ("reader1", "reader2")

@@ -84,7 +84,7 @@ def read_participants(archive: Location, table: Location | None) -> Participants
     try:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:
-        raise ParticipantsTableError("the table is no well-formed CSV or TSV") from None
+        raise ParticipantsTableError("the table is not a valid CSV or TSV file") from None
     columns = [name.strip().lower() for name in records[0]] if records else []
     known = [name for name in columns if name in KEYS or name in _VALUES]
     if not set(columns) & set(KEYS):

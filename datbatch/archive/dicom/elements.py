@@ -193,7 +193,7 @@ class Walk:
         if end - at < count:
             raise TruncatedError("the data set ends inside an element")
         if at + count > len(self.data):
-            raise UnreadableDicomError("the header lies beyond the part of a large file that is read")
+            raise UnreadableDicomError("the file is too large: its header lies beyond the part that is read")
 
     def _elements(self, into: Elements, at: int, end: int, depth: int, *, open_end: bool) -> int:
         if depth > MAX_DEPTH:

@@ -66,4 +66,4 @@ def check_end(stream: bytes, at: int) -> None:
     if len(stream) < at + 2:
         raise TruncatedError("a compressed frame has no end")
     if stream[at : at + 2] != END_OF_IMAGE:
-        raise UnreadableDicomError("a compressed frame goes on behind its samples")
+        raise UnreadableDicomError("a compressed frame continues after its samples")

@@ -180,14 +180,14 @@ def _dtype(header: Any) -> np.dtype[Any]:
     except Exception:
         raise UnsupportedPixelsError(f"the type of values (datatype {code}) is not known", _AS_FLOATS) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise UnsupportedPixelsError(f"values are no single real numbers (datatype {code})", _AS_FLOATS)
+        raise UnsupportedPixelsError(f"values are not real numbers (datatype {code})", _AS_FLOATS)
     return dtype
 
 
 def _affine(header: Any) -> _Array:
     units = int(header["xyzt_units"]) & 7
     if units not in _UNITS_MM:
-        raise UnreadableNiftiError(f"the unit of lengths is {units}")
+        raise UnreadableNiftiError(f"the unit of lengths ({units}) is not known")
     s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
     if s_code <= 0 and q_code <= 0:
         raise MissingOrientationError("the header has neither sform nor qform")
@@ -236,7 +236,7 @@ def _compare(s_form: _Array, q_form: _Array, limit_deg: float) -> None:
     """Refuse an sform and a qform that mirror each other's image, or turn it by more than the limit."""
     one, other = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (s_form, q_form))
     if np.linalg.det(one) * np.linalg.det(other) < 0.0:
-        raise ContradictoryGeometryError("the sform mirrors what the qform does not: left and right contradict")
+        raise ContradictoryGeometryError("sform and qform contradict each other about left and right")
     apart = np.degrees(np.arccos(np.clip((one * other).sum(axis=0), -1.0, 1.0))).max()
     if apart > limit_deg:
         raise ContradictoryGeometryError(f"sform and qform turn the image by {apart:.0f} degrees against each other")

@@ -74,11 +74,11 @@ def pixel_format(header: Header) -> PixelFormat:
     """
     elements = header.elements
     if header.pixels is None:
-        raise TruncatedError("the object ends before its PixelData, or was stripped of it")
+        raise TruncatedError("the object has no PixelData, or ends before it")
     frames = frame_count(elements)
     rows, columns = elements.integer("Rows") or 0, elements.integer("Columns") or 0
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE) or frames * rows * columns > MAX_PIXELS:
-        raise NotProjectionsError(f"{frames} frames of {rows} rows and {columns} columns are no projections")
+        raise NotProjectionsError(f"{frames} frames of {rows} rows and {columns} columns cannot be projections")
     allocated, stored = elements.integer("BitsAllocated"), elements.integer("BitsStored")
     sign = elements.integer("PixelRepresentation") or 0
     if (elements.integer("SamplesPerPixel") or 1) != 1 or elements.text("PhotometricInterpretation") != "MONOCHROME2":
@@ -96,7 +96,9 @@ def pixel_format(header: Header) -> PixelFormat:
         raise UnsupportedPixelsError(f"RescaleIntercept is {intercept:g}")
     spacing = elements.numbers("PixelSpacing")
     if len(spacing) != 2 or not all(_SIZE_MM[0] <= size <= _SIZE_MM[1] for size in spacing):
-        raise UnsupportedGeometryError("PixelSpacing is missing or absurd", "Export the study with its pixel spacing.")
+        raise UnsupportedGeometryError(
+            "PixelSpacing is missing or impossible", "Export the study with its pixel spacing."
+        )
     if (header.pixels.fragments is not None) != header.is_encapsulated:
         raise UnreadableDicomError("the transfer syntax and the encapsulation of PixelData contradict each other")
     _check_length(header.pixels, frames, frames * rows * columns * dtype.itemsize)
@@ -158,7 +160,7 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
         return chosen.astype(chosen.dtype.str.replace("i", "u"))
     counts = chosen * form.slope + form.intercept
     if counts.min(initial=0.0) < 0.0 or counts.max(initial=0.0) > _MAX_COUNTS:
-        raise UnsupportedPixelsError("rescaled pixels are negative or absurdly large: not counts")
+        raise UnsupportedPixelsError("rescaled pixels are negative or too large: not counts")
     return counts.astype(np.float32)
 
 

@@ -86,7 +86,7 @@ def placed_digest(data: npt.NDArray[np.float32], affine: _Array) -> str:
 def _axes(affine: _Array) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Give for right, anterior and superior the axis of the file along it, and the axis's sign."""
     if not (np.isfinite(affine).all() and np.abs(affine).max() <= _FARTHEST_MM):
-        raise InvalidTomogramError("the image lies nowhere near a scanner")
+        raise InvalidTomogramError("the image lies far outside of any scanner")
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if sizes.min() <= 0.0:
         raise InvalidTomogramError("the size of a voxel is missing")

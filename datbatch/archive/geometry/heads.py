@@ -182,7 +182,9 @@ def head_starts(
     turned = {n: image_is_turned(own[n], item.orientation) for n, item in items.items() if item.orientation}
     oriented = len(turned) == len(items)
     if not oriented and any(turned.values()):
-        raise ContradictoryGeometryError("ImageOrientationPatient says feet up for one detector, nothing for another")
+        raise ContradictoryGeometryError(
+            "ImageOrientationPatient turns one detector's image and is missing for another"
+        )
     for n in items:
         if n <= len(views):
             check_view_names(views[n - 1], own[n])

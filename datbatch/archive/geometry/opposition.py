@@ -42,7 +42,7 @@ def check_second_head(first: Sequence[View], second: Sequence[View]) -> None:
         near = apart <= _NEAR_DEG
         if _CLEARLY * distance[~near].min(initial=np.inf) < distance[near].min():
             raise ContradictoryGeometryError(
-                "only the rotation item states a StartAngle, and the pixels say that the second head was not opposite"
+                "only the rotation item states a StartAngle, and the pixels show that the second head was not opposite"
             )
 
 

@@ -207,7 +207,9 @@ def _arrange(
     arcs = [arc * times for file in files for arc in file.arcs_deg for times in range(1, len(heads) + 1)]
     flags = list(check_coverage(firsts[order], arcs, head_missing=missing_head))
     if len(sizes) > 1:
-        raise UnsupportedGeometryError("heads or rotations overlap in part: directions were not taken equally often")
+        raise UnsupportedGeometryError(
+            "heads or rotations overlap in part: some directions have more views than others"
+        )
     if any(len({view.rotation for view in group}) > 1 for group in groups):
         flags.append("rotations-summed")
     if any(len({view.head for view in group}) > 1 for group in groups):

@@ -133,11 +133,11 @@ def _stack_frames(header: Header, flags: tuple[str, ...]) -> Stack:
     right, down = _plane(elements)
     spacing = elements.number("SpacingBetweenSlices")
     if not spacing:
-        raise MissingOrientationError("SpacingBetweenSlices is missing: nothing says which way slices are stacked")
+        raise MissingOrientationError("SpacingBetweenSlices is missing: the direction of the slices is not known")
     if abs(np.cross(right, down)[2]) < _TRANSAXIAL:
         raise MissingOrientationError(
-            "coronal or sagittal slices in one file: nothing but a sign says which way they are stacked",
-            "Export transaxial slices, or one file a slice.",
+            "coronal or sagittal slices in one file: only the sign of SpacingBetweenSlices gives their direction",
+            "Export transaxial slices, or one file per slice.",
         )
     form = pixel_format(header)
     numbers = elements.integers("SliceVector") or tuple(range(1, form.frames + 1))
@@ -165,7 +165,9 @@ def _stack_files(headers: Sequence[Header], flags: tuple[str, ...]) -> Stack:
             raise ContradictoryGeometryError("Rows, Columns or PixelSpacing differ between the slices")
         position = _position(header.elements)
         if position is None:
-            raise MissingOrientationError("ImagePositionPatient of a slice is missing: nothing says how they follow")
+            raise MissingOrientationError(
+                "ImagePositionPatient of a slice is missing: the order of the slices is not known"
+            )
         positions.append(position)
     places, normal = np.array(positions), np.cross(right, down)
     order = np.argsort(places @ normal, kind="stable")
@@ -195,7 +197,7 @@ def _step(places: _Array, normal: _Array, stated: list[float | None]) -> float:
 
 def _checked(slices: int, flags: tuple[str, ...]) -> tuple[str, ...]:
     if slices < _LEAST_SLICES:
-        raise InvalidTomogramError(f"{slices} slices are no tomogram of a head", "Find the missing slices.")
+        raise InvalidTomogramError(f"{slices} slices are too few for a head", "Find the missing slices.")
     return flags
 
 

@@ -65,7 +65,7 @@ def read_tomogram(files: Sequence[Location]) -> Tomogram:
         raise SeveralTomogramsError(f"{len(found)} NIfTI files of one study")
     if any(not _same(found[0], other) for other in found[1:]):
         # One of the headers is wrong, and nothing says which.
-        raise ContradictoryGeometryError("two files hold the same values and lay them differently into space")
+        raise ContradictoryGeometryError("two files have the same values at different places in space")
     return found[0]
 
 

@@ -176,7 +176,7 @@ def _step_from_arc(item: Rotation, starts: Starts, heads: Integers, per_head: in
     if len(possible) == 2 and item.views in (per_head, per_head * len(heads)):
         return arc / item.views
     if len(possible) != 1:
-        raise MissingAnglesError("AngularStep is missing, and ScanArc and the number of views do not give it away")
+        raise MissingAnglesError("AngularStep is missing, and ScanArc and the number of views do not determine it")
     return possible[0]
 
 
@@ -205,7 +205,7 @@ def _angles(
         absolute = first_rotation.start_deg + offset + item.sense * step * (number - 1)
         if apart_deg(float(absolute[0]), float(anew[0])) > SAME_ANGLE_DEG:
             raise ContradictoryGeometryError(
-                f"AngularViewVector runs on to {number.max()} over the heads, and does not agree with their StartAngle"
+                f"AngularViewVector continues to {number.max()} over all heads and contradicts their StartAngle"
             )
     return np.asarray(anew, dtype=np.float64)
 
