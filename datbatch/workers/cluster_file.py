@@ -11,7 +11,7 @@ from pathlib import Path
 from datbatch.errors import ConfigurationError, ExposedFileError
 from datbatch.ranges import Count, read_section
 
-IMAGING = "imaging"
+IMAGER = "imaging"
 """Resource of the workers that image; where no worker of a cluster offers it, every worker images."""
 ACCELERATOR = "accelerator"
 """Resource of the workers that train, infer and explain: a GPU where there is one, else a CPU slot."""
@@ -25,7 +25,7 @@ class Pool:
     """Jobs of one kind that are kept running; each has worker processes, and a worker does one task at a time."""
 
     name: str
-    resources: tuple[str, ...] = (IMAGING,)
+    resources: tuple[str, ...] = (IMAGER,)
     """Tasks of its workers: `imaging`, `accelerator`, or both."""
     jobs: Count = 1
     """How many jobs are kept running (ssh: one for each host)."""
@@ -50,7 +50,7 @@ class Pool:
     def __post_init__(self) -> None:
         """Refuse an impossible pool."""
         _require(re.fullmatch(r"[a-z][a-z0-9]*", self.name), "name: lower-case letters and digits")
-        known = {IMAGING, ACCELERATOR}
+        known = {IMAGER, ACCELERATOR}
         _require(self.resources and set(self.resources) <= known, f"resources: some of {', '.join(sorted(known))}")
         _require(self.workers <= self.cores, "workers: not more than cores")
         _require(re.fullmatch(r"[1-9]\d*(\.\d+)? ?[KMGT]i?B", self.memory), 'memory: like "64GB"')

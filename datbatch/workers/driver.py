@@ -20,7 +20,7 @@ from distributed.scheduler import KilledWorker
 from datbatch.errors import MAKE_ROOM, ClusterError, NoAcceleratorError, StoreError, Terminated
 from datbatch.location import failure_of_storage
 from datbatch.progress import Progress
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER, ClusterFile, read_cluster_file
 from datbatch.workers.pools import SETTINGS, connect_running, started
 
 TASKS_PER_WORKER = 2
@@ -38,7 +38,7 @@ Record = TypeVar("Record")
 
 
 @contextmanager
-def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGING) -> Iterator[Client]:
+def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGER) -> Iterator[Client]:
     """Give a client of a running cluster, or start a temporary one: on this machine, or of pools of jobs.
 
     Parameters
@@ -269,7 +269,7 @@ def _asked(resource: str) -> dict[str, int] | None:
 
 def _imaging(client: Client) -> str:
     """Give the resource of imaging tasks: none where no worker offers it."""
-    return IMAGING if offering(client, IMAGING) else ""
+    return IMAGER if offering(client, IMAGER) else ""
 
 
 def offering(client: Client, resource: str) -> list[str]:

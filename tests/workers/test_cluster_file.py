@@ -9,7 +9,7 @@ import pytest
 
 from datbatch.errors import ConfigurationError, ExposedFileError
 from datbatch.workers import driver
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, Pool, read_cluster_file
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER, ClusterFile, Pool, read_cluster_file
 from datbatch.workers.pools import job_specs
 
 CONFIGURATIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*/*.toml"))
@@ -34,7 +34,7 @@ def test_every_configuration_that_is_shipped_can_be_read_and_serves_all_commands
     text = re.sub(r'key_file = ".*"', f'key_file = "{key}"', path.read_text())
     described = read_cluster_file(write(tmp_path, text))
     if described.kind != "running":
-        assert described.serving(IMAGING)
+        assert described.serving(IMAGER)
         assert described.serving(ACCELERATOR)
 
 
