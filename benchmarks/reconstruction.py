@@ -23,7 +23,7 @@ import numpy.typing as npt
 from datbatch.archive import Acquisition
 from datbatch.imaging import filtered_back_projection, iradon, reconstruct
 from datbatch.simulation import acquire
-from datbatch.simulation.study import canonical_subject
+from datbatch.simulation.examination import canonical_subject
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.reference import backprojection as definition

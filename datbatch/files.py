@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, and private ones that nobody else may read."""
+"""Files that are written whole or not at all, and private files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -11,21 +11,9 @@ from datbatch.errors import ExposedFileError
 
 
 def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False) -> Path:
-    """Write a file as a whole or not at all; its folder is made.
+    """Write or replace a file whole or not at all, make its folder, and give its path.
 
-    Parameters
-    ----------
-    path : Path
-        File to write or replace.
-    content : bytes or bytearray
-        What it shall hold.
-    private : bool
-        Whether it is for its owner alone (mode 0600), because it may lead to a person.
-
-    Returns
-    -------
-    Path
-        `path`.
+    A `private` file is for its owner alone (mode 0600), because its content can identify a person.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -35,7 +23,7 @@ def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False
             stream.flush()
             os.fsync(stream.fileno())
         if not private:
-            # mkstemp makes files for the owner alone; a report is as readable as the user's other files.
+            # mkstemp makes files for the owner alone; other files get the usual mode.
             mask = os.umask(0)
             os.umask(mask)
             Path(temporary).chmod(0o666 & ~mask)
@@ -47,16 +35,8 @@ def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file that may lead to a person, or a key; it must be for its owner alone.
-
-    Raises
-    ------
-    ExposedFileError
-        When its mode lets others read or write it.
-    OSError
-        When it cannot be read.
-    """
+    """Read a private file, or raise ExposedFileError where its mode lets others read or write it."""
     with path.open("rb") as stream:
         if os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ExposedFileError("a file beside the store that leads to persons can be read by others")
+            raise ExposedFileError("others can read a private file beside the store that can identify persons")
         return stream.read()

@@ -1,9 +1,9 @@
-"""Where an archive or a store lies: a folder, or a prefix on S3, and the few operations that both must offer.
+"""The place of an archive or a store, a folder or a prefix on S3, and the operations that both offer.
 
-Whatever leads to persons stays on this machine: a store on S3 has a private folder instead of files beside it.
+Files that can identify persons stay on this machine: a store on S3 has a private folder instead of files beside it.
 
 S3 is reached through obstore (`pip install datbatch[s3]`), with endpoint, region and credentials from the environment
-variables that all AWS tools use. They are read by that library alone and are in no message of ours.
+variables of all AWS tools. Only obstore reads them; no message shows them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,9 +25,9 @@ from datbatch.files import write_whole
 
 SCHEME = "s3://"
 PRIVATE_FOLDER_VARIABLE = "DATBATCH_PRIVATE"
-"""Names the folder for what leads from the stores on S3 to persons; `~/.datbatch` by default."""
+"""Variable with the folder of the private files of stores on S3; `~/.datbatch` by default."""
 RETRY_SECONDS = 180.0
-"""How long a request is tried again while the server answers with 5xx, or not at all."""
+"""How long a request is repeated while the server answers with 5xx, or not at all."""
 _REQUEST_SECONDS = 120.0
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -35,7 +35,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, order=True)
 class S3Location:
-    """An object on S3, or the prefix of many; what it has of a `Path` bears the same names."""
+    """An object on S3, or the prefix of many; some methods are those of `Path`."""
 
     bucket: str = field(repr=False)
     key: str = field(repr=False)
@@ -57,17 +57,12 @@ class S3Location:
         """The last part without its suffix."""
         return Path(self.name).stem
 
-    @property
-    def url(self) -> str:
-        """The whole address."""
-        return str(self)
-
     def absolute(self) -> S3Location:
         """Give itself: an address is never relative."""
         return self
 
     def with_name(self, name: str) -> S3Location:
-        """Give the neighbour of another name."""
+        """Give the address with another last part."""
         folder = self.key.rpartition("/")[0]
         return S3Location(self.bucket, f"{folder}/{name}" if folder else name)
 
@@ -77,11 +72,10 @@ class S3Location:
 
     def is_file(self) -> bool:
         """Tell whether there is such an object."""
-        with _named_failures():
-            try:
-                _client(self.bucket).head(self.key)
-            except FileNotFoundError:
-                return False
+        try:
+            stamp(self)
+        except FileNotFoundError:
+            return False
         return True
 
 
@@ -89,61 +83,41 @@ Location = Path | S3Location
 
 
 def parse_location(text: str) -> Location:
-    """Give the location that a user names: `s3://bucket/prefix`, or a path.
-
-    Raises
-    ------
-    ConfigurationError
-        When the address is malformed.
-    """
+    """Give the location that a user names, `s3://bucket/prefix` or a path; refuse a wrong address."""
     if "://" not in text:
         return Path(text)
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/+(.+?)/*", text)
     parts = match[2].split("/") if match else []
     if match is None or not all(parts) or {".", ".."} & set(parts):
         raise ConfigurationError(
-            "the address is none that datbatch knows", "Write s3://BUCKET/PREFIX, or the path of a folder."
+            "the address is neither a path nor one of S3", "Write s3://BUCKET/PREFIX, or the path of a folder."
         )
     return S3Location(match[1], match[2])
 
 
 def beside(store: Location, suffix: str) -> Path:
-    """Give the path of what belongs to a store and stays out of it.
-
-    Parameters
-    ----------
-    store : Path or S3Location
-        The store.
-    suffix : str
-        What its file or folder ends with.
-
-    Returns
-    -------
-    Path
-        Beside a folder; for S3 in the store's private folder on this machine.
-    """
-    if isinstance(store, Path):
-        return store.with_name(f"{store.stem}.{suffix}")
-    return private_folder(store) / f"{store.stem}.{suffix}"
+    """Give the path of a file or folder of a store outside of it: beside it, or for S3 in its private folder."""
+    name = f"{store.stem}.{suffix}"
+    return store.with_name(name) if isinstance(store, Path) else private_folder(store) / name
 
 
 def output_beside(store: Location, suffix: str) -> Path:
-    """Give the path of what is made from a store for people to read; for S3 in the folder of the caller."""
+    """Give the path of a result for people beside its store; for S3 in the current folder."""
     name = f"{store.stem}.{suffix}"
     return store.with_name(name) if isinstance(store, Path) else Path(name)
 
 
 def private_folder(store: S3Location) -> Path:
-    """Give the folder of what leads from a store on S3 to persons; made here, for its owner alone (mode 0700)."""
+    """Give the folder of the private files of a store on S3; it is made here, for its owner alone (mode 0700)."""
     root = Path(os.environ.get(PRIVATE_FOLDER_VARIABLE, "") or Path.home() / ".datbatch")
-    folder = root / f"{store.stem}-{hashlib.sha256(store.url.encode()).hexdigest()[:12]}"
+    folder = root / f"{store.stem}-{hashlib.sha256(str(store).encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the server says of one object's state: another whenever it was written."""
+    """What the server says of one object's state; it changes with every writing."""
 
     tag: str
     modified: datetime
@@ -151,20 +125,7 @@ class Stamp:
 
 
 def read(place: Location, *, limit: int | None = None) -> tuple[bytes, int]:
-    """Read an object, or its beginning.
-
-    Parameters
-    ----------
-    place : Path or S3Location
-        The object.
-    limit : int, optional
-        Bytes to read at most.
-
-    Returns
-    -------
-    content : bytes
-    size : int
-        Of the whole object.
+    """Read an object, or its first `limit` bytes; give them, and the size of the whole object.
 
     Raises
     ------
@@ -201,7 +162,7 @@ def create(place: S3Location, content: bytes, *, instead_of: str | None = None) 
     Returns
     -------
     bool
-        Whether this call is known to have written it: False also where only the answer was lost on its way.
+        Whether this call is known to have written it; it may have, too, where the answer was lost.
     """
     mode: Any = "create" if instead_of is None else {"e_tag": instead_of}
     try:
@@ -213,16 +174,9 @@ def create(place: S3Location, content: bytes, *, instead_of: str | None = None) 
 
 
 def stamp(place: S3Location) -> Stamp:
-    """Ask the server for an object's state.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is none.
-    """
+    """Ask the server for an object's state; without such an object FileNotFoundError is raised."""
     with _named_failures():
-        found = _client(place.bucket).head(place.key)
-    return Stamp(str(found["e_tag"]), found["last_modified"])
+        return _stamp(_client(place.bucket).head(place.key))
 
 
 def remove(place: Location) -> None:
@@ -230,15 +184,12 @@ def remove(place: Location) -> None:
     if isinstance(place, Path):
         place.unlink(missing_ok=True)
         return
-    with _named_failures():
-        try:
-            _client(place.bucket).delete(place.key)
-        except FileNotFoundError:
-            return
+    with suppress(FileNotFoundError), _named_failures():
+        _client(place.bucket).delete(place.key)
 
 
 def names(place: Location) -> list[str]:
-    """List the objects below a location, however deep, relative to it and sorted."""
+    """List the objects below a location at any depth, relative to it and sorted."""
     if isinstance(place, Path):
         return sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if not p.is_dir())
     return sorted(name for name, _ in _listed(place))
@@ -246,13 +197,15 @@ def names(place: Location) -> list[str]:
 
 def listing(place: S3Location) -> dict[str, tuple[int, Stamp]]:
     """Give size and state of each object below a location, by its name relative to it."""
-    return {
-        name: (int(found["size"]), Stamp(str(found["e_tag"]), found["last_modified"])) for name, found in _listed(place)
-    }
+    return {name: (int(found["size"]), _stamp(found)) for name, found in _listed(place)}
+
+
+def _stamp(found: Any) -> Stamp:
+    return Stamp(str(found["e_tag"]), found["last_modified"])
 
 
 def failure_of_storage(error: BaseException) -> StorageError | None:
-    """Name what a library says of S3, without its own words: they hold addresses. None for any other error."""
+    """Give the named error for one of obstore, without its message: it holds addresses. None for any other error."""
     if type(error).__module__.partition(".")[0] != "obstore":
         return None
     return StorageError(f"the object store refused or did not answer ({type(error).__name__.removesuffix('Error')})")
@@ -264,8 +217,8 @@ def object_store(place: S3Location) -> Any:
 
 
 def _listed(place: S3Location) -> Iterator[tuple[str, Any]]:
-    """Give each object below a location: name relative to it, and what the server says of it."""
-    # A prefix ends at a slash: what only begins alike is not below it.
+    """Give each object below a location: its name relative to it, and what the server says of it."""
+    # A prefix ends at a slash: another name that begins with the same letters is not below it.
     start = f"{place.key}/" if place.key else ""
     with _named_failures():
         for page in _client(place.bucket).list(prefix=place.key):
@@ -308,26 +261,19 @@ def _client(bucket: str, prefix: str | None = None) -> Any:
     endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
     options: Any = {"timeout": timedelta(seconds=_REQUEST_SECONDS)}
     if endpoint and urlsplit(endpoint).scheme == "http":
-        # Unencrypted over a network only where the operator says so with the variable that obstore reads itself.
+        # Without encryption over a network only where the user allows it by the variable that obstore reads itself.
         if urlsplit(endpoint).hostname in _LOOPBACK:
             options["allow_http"] = True
         elif os.environ.get("AWS_ALLOW_HTTP", "").lower() not in ("1", "true"):
             raise StorageError(
-                "the endpoint speaks no TLS and is not on this machine",
+                "the endpoint has no TLS and is not on this machine",
                 "Give one that begins with https://, or set AWS_ALLOW_HTTP=true where the network is trusted.",
             )
+    backoff: Any = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2}
     with _named_failures():
         return S3Store(
             bucket,
             prefix=prefix,
             client_options=options,
-            retry_config={
-                "max_retries": 20,
-                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=10),
-                    "base": 2,
-                },
-            },
+            retry_config={"max_retries": 20, "retry_timeout": timedelta(seconds=RETRY_SECONDS), "backoff": backoff},
         )

@@ -1,4 +1,4 @@
-"""How an accelerator rounds the factors of products; a processor always computes in the type of the values."""
+"""How a GPU rounds the factors of products; a CPU always computes in the type of the values."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import torch
 
 @contextmanager
 def products(precision: str = "float32") -> Iterator[None]:
-    """Let products round their factors to TF32 (10 bits of mantissa) only where that is asked for.
+    """Round the factors of products to TF32 (10 bits of mantissa) only with the precision "tf32".
 
-    PyTorch does so in convolutions unless told otherwise. What is trained bears it; logits and relevance that are to
-    be the same on every machine do not.
-
-    Parameters
-    ----------
-    precision : str
-        "tf32", or any other name for products in the type of the values.
+    By default PyTorch always does so in convolutions. That is good enough for training, but logits and relevance must
+    be the same on every machine.
     """
     matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matrices.allow_tf32, convolutions.allow_tf32

@@ -1,10 +1,11 @@
-"""Numbers with a range as types, and the check of a section of parameters against its types."""
+"""Types of numbers with a range, and the check of a section of a TOML file against its types."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,7 +16,7 @@ from datbatch.errors import ConfigurationError
 
 _Section = TypeVar("_Section")
 
-# Every float has two bounds, so that infinity and NaN are refused.
+# Every float has two limits, so that infinity and NaN are refused.
 Count = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -28,7 +29,7 @@ Delay = Annotated[float, Meta(ge=0, le=7 * 24 * 60)]
 Activity = Annotated[float, Meta(ge=0, le=10_000)]
 
 
-def read_section(kind: type[_Section], name: str, given: Any, *, ranges: bool) -> _Section:
+def read_section(kind: type[_Section], name: str, given: Any, *, ranges: bool = True, **built: Any) -> _Section:
     """Build one section of parameters from a dictionary of its keys.
 
     Parameters
@@ -38,9 +39,11 @@ def read_section(kind: type[_Section], name: str, given: Any, *, ranges: bool) -
     name : str
         Name of the section.
     given : dict
-        Values by key; what it leaves out keeps its default.
+        Values by key; a key that it leaves out keeps its default.
     ranges : bool
-        Whether numbers out of their range are refused, too, not only wrong types.
+        Whether numbers out of their range are refused, and not only wrong types.
+    **built
+        Values of further keys that are not in `given`.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def read_section(kind: type[_Section], name: str, given: Any, *, ranges: bool) -
     """
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"[{name}] must be a section of keys")
-    hints, values = get_type_hints(kind, include_extras=ranges), {}
+    hints, values = get_type_hints(kind, include_extras=ranges), built
     for key, value in given.items():
         hint = find_known(key, hints, f"{name}.")
         try:
@@ -57,11 +60,14 @@ def read_section(kind: type[_Section], name: str, given: Any, *, ranges: bool) -
             values[key] = msgspec.convert(float(value) if isinstance(value, float) else value, hint)
         except msgspec.ValidationError:
             raise ConfigurationError(f"{name}.{key} is {value!r}; it must be {allowed(hint)}") from None
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in values and field.default is field.default_factory is MISSING:
+            raise ConfigurationError(f"{name}.{field.name} is missing; it must be {allowed(hints[field.name])}")
     return kind(**values)
 
 
 def find_known(name: str, known: Mapping[str, Any], section: str = "") -> Any:
-    """Look up a section, or a key of `section`; one that is not known is refused with the name that is near."""
+    """Look up a section, or a key of `section`; an unknown one is refused, and the nearest known name is told."""
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         told = f"did you mean {section}{near[0]}?" if near else f"known are {', '.join(known)}"
@@ -70,13 +76,13 @@ def find_known(name: str, known: Mapping[str, Any], section: str = "") -> Any:
 
 
 def allowed(hint: Any, *, many: bool = False) -> str:
-    """Say in words which values a type has, such as "a number, over 0 and at most 100"."""
+    """Say in words which values a type allows, such as "a number, over 0 and at most 100"."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Literal:
         return f"one of {', '.join(map(json.dumps, parts))}"
     if kind is UnionType:
         return " or ".join(map(allowed, parts))
-    if kind is list:
+    if kind in (list, tuple):
         return f"a list of {allowed(parts[0], many=True)}"
     if kind is dict:
         return f"for each name {allowed(parts[1])}"

@@ -37,31 +37,22 @@ LABELS = (NEGATIVE, POSITIVE)
 """Class names in the order of the network's outputs: normal, reduced uptake."""
 
 AGE_CAP_YEARS = 89.0
-"""Whatever leaves the store gives ages above this as this: a higher age can point to a person (45 CFR
-164.514(b)(2)(i)(C))."""
+"""Exports and reports give a higher age as this one: it could identify a person (45 CFR 164.514(b)(2)(i)(C))."""
 
 SIDES = ("ipsilateral", "contralateral")
-"""In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0): lower
-in proportion to the two sides of the template, since healthy putamina are no mirror images of each other."""
+"""In the store the side of lower putamen binding (ipsilateral) always lies left (x < 0); other studies are mirrored.
+Each side is compared with the same side of the template, because healthy putamina are not symmetric."""
 
 REGIONS = (
-    "putamen_ipsilateral",
-    "putamen_contralateral",
-    "caudate_ipsilateral",
-    "caudate_contralateral",
-    "thalamus",
-    "brain_stem",
-    "ventricles",
-    "occipital",
-    "whole_brain",
-    "reference",
+    *("putamen_ipsilateral", "putamen_contralateral", "caudate_ipsilateral", "caudate_contralateral"),
+    *("thalamus", "brain_stem", "ventricles", "occipital", "whole_brain", "reference"),
 )
 """Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
 
 DEFINITIONS = ("hottest_voxels", "fixed_regions", "large_volume")
-"""Names along `definition`: ways to say how much of the tracer is bound in a striatal region."""
+"""Names along `definition`: ways to measure how much tracer a striatal region binds."""
 BACKGROUNDS = ("reference", "occipital", "whole_brain")
-"""Names along `background`: regions of `REGIONS` whose uptake counts as not bound."""
+"""Names along `background`: regions of `REGIONS` whose uptake counts as not specifically bound."""
 STRUCTURES = ("putamen", "caudate", "striatum")
 """Names along `structure`; the striatum is putamen and caudate together."""
 STRIATAL = tuple(f"{structure}_{side}" for structure in STRUCTURES for side in SIDES)
@@ -75,40 +66,30 @@ BINDING_LABELS = {
 }
 """Names along the dimensions of the binding ratios, by dimension."""
 UNCERTAIN = "uncertain"
-"""Value of `lower_side` where neither left nor right can be told."""
+"""Value of `lower_side` where the lower side cannot be determined."""
 DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL = "definitions-disagree", "region-cut", "reference-unusual"
 QUANTIFICATION_FLAGS = (DEFINITIONS_DISAGREE, REGION_CUT, REFERENCE_UNUSUAL)
 """Codes of `quantification_flags`."""
 ATLAS_LABELS = (*REGIONS, "pallidum", "accumbens")
-"""Names of the values of `labels`, from 1. Pallidum and accumbens are no regions of their own, but the reference keeps
-from them as from putamen and caudate."""
+"""Names of the values of `labels`, from 1. Pallidum and accumbens are not regions of the results, but the reference
+region leaves them out, as it does putamen and caudate."""
 
 STATISTICS = (
-    "mean",
-    "hottest_mean",
-    "maximum",
-    "maximum_x",
-    "maximum_y",
-    "maximum_z",
-    "minimum",
-    "minimum_x",
-    "minimum_y",
-    "minimum_z",
-    "positive_mass",
-    "negative_mass",
+    *("mean", "hottest_mean", "maximum", "maximum_x", "maximum_y", "maximum_z"),
+    *("minimum", "minimum_x", "minimum_y", "minimum_z", "positive_mass", "negative_mass"),
 )
-"""Names along `statistic`: of relevance in one region; positions in MNI mm; a mass sums the magnitudes of one sign."""
+"""Names along `statistic`: of relevance in one region. Positions are in MNI mm; a mass is the sum of all positive, or
+of all negative values."""
 
 ANGLE_SECTOR_DEG = 6.0
 ANGLES_DEG = tuple(ANGLE_SECTOR_DEG * (sector + 0.5) for sector in range(60))
 """Values along `angle`: middle of each sector of the detector's angle, 0 at the patient's back, growing to the left."""
 
 SIMULATED = "Simulated"
-"""Word that every simulated scanner bears in its name, so that reports can say what the studies are."""
+"""Word in the name of every simulated scanner: from it a report knows that the studies are simulated."""
 
 DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
-
 
 IMAGING_STAGES = (RECONSTRUCT, REGISTER, QUANTIFY) = ("reconstruct", "register", "quantify")
 """Names of the stages from files to uptake, in order."""
@@ -119,6 +100,8 @@ OUTCOME = ("status", "error_code", "error_stage", "error_reason")
 PROJECTIONS, TOMOGRAM = "projections", "tomogram"
 """What a study was read from: raw projections, or slices that were reconstructed elsewhere."""
 
+DType = Literal["float32", "float64", "bool", "uint8", "int32", "int64", "str"]
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -126,266 +109,163 @@ class Variable:
 
     name: str
     dims: tuple[str, ...]
-    dtype: Literal["float32", "float64", "bool", "uint8", "int32", "int64", "str"]
+    dtype: DType
     description: str
     units: str = ""
     coordinate: bool = False
-    """Whether it is a coordinate of its group, so that `cohort.uptake.groupby("site")` works.
-
-    All texts are: they have no fill value for missing, so that `Dataset.where` must leave them alone.
-    """
-    source: str = "manifest"
+    """Whether it is a coordinate of its group, so that `cohort.uptake.groupby("site")` works."""
+    writer: str = "manifest"
     """Who fills it: `manifest`, `run`, `train`, `norms`, a stage's name, or `stages`: all of them together."""
 
     @property
     def is_folded(self) -> bool:
         """Whether it follows from the rows of the ledger."""
-        return self.source in (*IMAGING_STAGES, EXPLAIN, STAGES)
+        return self.writer in (*IMAGING_STAGES, EXPLAIN, STAGES)
+
+
+def _text(writer: str, name: str, description: str, *more: str) -> Variable:
+    """Describe a text of each study.
+
+    Every text is a coordinate: no text stands for "missing", and `Dataset.where` changes data variables only.
+    """
+    return Variable(name, ("study", *more), "str", description, coordinate=True, writer=writer)
+
+
+def _value(writer: str, name: str, description: str, units: str = "", *more: str, dtype: DType = "float64") -> Variable:
+    """Describe a number of each study, or an array of numbers with the dimensions `more`."""
+    return Variable(name, ("study", *more), dtype, description, units, writer=writer)
 
 
 STUDY_TABLE = (
-    Variable("study", ("study",), "str", "pseudonym: keyed hash, the key stands beside the store", coordinate=True),
-    Variable(
-        "person",
-        ("study",),
-        "str",
-        "pseudonym of the person: keyed hash of the PatientID; empty where not known",
-        coordinate=True,
-    ),
-    Variable(
+    _text("manifest", "study", "pseudonym: keyed hash, the key stands beside the store"),
+    _text("manifest", "person", "pseudonym of the person: keyed hash of the PatientID; empty where not known"),
+    _text(
+        "manifest",
         "source",
-        ("study",),
-        "str",
         "what it was read from: projections, or a tomogram that was reconstructed elsewhere and imported",
-        coordinate=True,
     ),
-    Variable("site", ("study",), "str", "site of the participants table", coordinate=True),
-    Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source="reconstruct"),
-    Variable("sex", ("study",), "str", "F, M or empty", coordinate=True),
+    _text("manifest", "site", "site of the participants table"),
+    _text("reconstruct", "scanner", "manufacturer and model"),
+    _text("manifest", "sex", "F, M or empty"),
     Variable("age", ("study",), "float64", "age at the examination", "years", coordinate=True),
-    Variable("label", ("study",), "str", "standard of truth: negative, positive or empty", coordinate=True),
-    Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source="train"),
-    Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True, source=STAGES),
-    Variable(
-        "error_code",
-        ("study",),
-        "str",
-        "stable code of why a study failed or was excluded",
-        coordinate=True,
-        source=STAGES,
-    ),
-    Variable("error_stage", ("study",), "str", "stage in which it failed", coordinate=True, source=STAGES),
-    Variable("error_reason", ("study",), "str", "what was found, without identity", coordinate=True, source=STAGES),
-    Variable(
-        "reads",
-        ("study", "read"),
-        "str",
-        "single reads: reader 1 first to third, reader 2 first to third, joint",
-        coordinate=True,
-    ),
-    Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
-    Variable("views", ("study",), "int32", "projections read, 0 of a tomogram", source="reconstruct"),
-    Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
-    Variable(
+    _text("manifest", "label", "standard of truth: negative, positive or empty"),
+    _text("train", "split", "train, validation, test or empty"),
+    _text(STAGES, "status", "done, failed, excluded or pending"),
+    _text(STAGES, "error_code", "stable code of why a study failed or was excluded"),
+    _text(STAGES, "error_stage", "stage in which it failed"),
+    _text(STAGES, "error_reason", "what was found, without identity"),
+    _text("manifest", "reads", "single reads: reader 1 first to third, reader 2 first to third, joint", "read"),
+    _value("reconstruct", "counts", "sum of all projections", "counts"),
+    _value("reconstruct", "views", "projections read, 0 of a tomogram", dtype="int32"),
+    _value("reconstruct", "pixel_size_mm", "size of a projection bin", "mm"),
+    _value(
+        "reconstruct",
         "counts_by_angle",
-        ("study", "angle"),
-        "float32",
         "mean counts of a view by the detector's angle",
         "counts",
-        source="reconstruct",
+        "angle",
+        dtype="float32",
     ),
-    Variable(
+    _value(
+        "reconstruct",
         "count_jump",
-        ("study",),
-        "float64",
         "largest step of the counts between neighbouring views, as a fraction; 0 where noise explains all",
         "1",
-        source="reconstruct",
     ),
-    Variable("missing_views", ("study",), "int32", "views that the regular sampling lacks", source="reconstruct"),
-    Variable("repeated_views", ("study",), "int32", "views that are there twice", source="reconstruct"),
-    Variable(
-        "motion_mm",
-        ("study",),
-        "float64",
-        "largest distance between two positions of the head during the acquisition",
-        "mm",
-        source="reconstruct",
+    _value("reconstruct", "missing_views", "views that the regular sampling lacks", dtype="int32"),
+    _value("reconstruct", "repeated_views", "views that are there twice", dtype="int32"),
+    _value(
+        "reconstruct", "motion_mm", "largest distance between two positions of the head during the acquisition", "mm"
     ),
-    Variable("motion_axial_mm", ("study",), "float64", "motion along the axis of rotation", "mm", source="reconstruct"),
-    Variable(
-        "motion_transaxial_mm", ("study",), "float64", "motion across the axis of rotation", "mm", source="reconstruct"
-    ),
-    Variable(
+    _value("reconstruct", "motion_axial_mm", "motion along the axis of rotation", "mm"),
+    _value("reconstruct", "motion_transaxial_mm", "motion across the axis of rotation", "mm"),
+    _value(
+        "reconstruct",
         "centre_of_rotation_mm",
-        ("study",),
-        "float64",
         "where the axis of rotation projects to, from the middle of the matrix",
         "mm",
-        source="reconstruct",
     ),
-    Variable("radius_mm", ("study",), "float64", "mean radius of rotation", "mm", source="reconstruct"),
-    Variable("seconds_per_view", ("study",), "float64", "duration of a view", "s", source="reconstruct"),
-    Variable("injected_activity_mbq", ("study",), "float64", "injected activity", "MBq", source="reconstruct"),
-    Variable(
-        "injection_delay_min", ("study",), "float64", "from injection to acquisition", "min", source="reconstruct"
-    ),
-    Variable(
-        "flags",
-        ("study",),
-        "str",
-        "codes of what was unusual, separated by spaces",
-        coordinate=True,
-        source="reconstruct",
-    ),
-    Variable(
-        "template_to_study",
-        ("study", "to", "from"),
-        "float64",
-        "affine, MNI mm to study mm, RAS",
-        source="register",
-    ),
-    Variable("quality_correlation", ("study",), "float64", "correlation with the template", source="register"),
-    Variable(
-        "quality_coarse_correlation",
-        ("study",),
-        "float64",
-        "correlation with the template, both smoothed strongly",
-        source="register",
-    ),
-    Variable(
-        "quality_outline_dice",
-        ("study",),
-        "float64",
-        "overlap of outlines with the template",
-        source="register",
-    ),
-    Variable(
-        "quality_coverage",
-        ("study",),
-        "float64",
-        "share of the brain inside the field of view",
-        source="register",
-    ),
-    Variable(
-        "quality_drift_mm",
-        ("study",),
-        "float64",
-        "how far a fit on strongly smoothed images moves the head",
-        "mm",
-        source="register",
-    ),
-    Variable("quality_size", ("study",), "float64", "length of the head over the template's", source="register"),
-    Variable("quality_shear", ("study",), "float64", "logarithmic stretch besides size", source="register"),
-    Variable(
-        "quality_failure_probability",
-        ("study",),
-        "float64",
-        "probability of failure, from the other scores",
-        source="register",
-    ),
-    Variable("reference_value", ("study",), "float64", "what intensities were divided by", source="quantify"),
-    Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source="quantify"),
-    Variable(
+    _value("reconstruct", "radius_mm", "mean radius of rotation", "mm"),
+    _value("reconstruct", "seconds_per_view", "duration of a view", "s"),
+    _value("reconstruct", "injected_activity_mbq", "injected activity", "MBq"),
+    _value("reconstruct", "injection_delay_min", "from injection to acquisition", "min"),
+    _text("reconstruct", "flags", "codes of what was unusual, separated by spaces"),
+    _value("register", "template_to_study", "affine, MNI mm to study mm, RAS", "", "to", "from"),
+    _value("register", "quality_correlation", "correlation with the template"),
+    _value("register", "quality_coarse_correlation", "correlation with the template, both smoothed strongly"),
+    _value("register", "quality_outline_dice", "overlap of outlines with the template"),
+    _value("register", "quality_coverage", "share of the brain inside the field of view"),
+    _value("register", "quality_drift_mm", "how far a fit on strongly smoothed images moves the head", "mm"),
+    _value("register", "quality_size", "length of the head over the template's"),
+    _value("register", "quality_shear", "logarithmic stretch besides size"),
+    _value("register", "quality_failure_probability", "probability of failure, from the other scores"),
+    _value("quantify", "reference_value", "what intensities were divided by"),
+    _value("quantify", "mirrored", "whether left and right were exchanged", dtype="bool"),
+    _text(
+        "quantify",
         "lower_side",
-        ("study",),
-        "str",
         "patient's side of lower putamen binding: left, right, or uncertain where counting noise may be the difference",
-        coordinate=True,
-        source="quantify",
     ),
-    Variable(
+    _value(
+        "quantify",
         "specific_binding_ratio",
-        ("study", "region"),
-        "float64",
         "hottest voxels (striatal regions) or mean (others), less reference, over reference",
-        source="quantify",
+        "",
+        "region",
     ),
-    Variable(
+    _value(
+        "quantify",
         "binding_ratio",
-        ("study", "definition", "background", "striatal"),
-        "float64",
         "specific binding ratio by every definition and background",
-        source="quantify",
+        "",
+        "definition",
+        "background",
+        "striatal",
     ),
-    Variable(
+    _value(
+        "quantify",
         "asymmetry_index",
-        ("study", "definition", "structure"),
-        "float64",
         "contralateral less ipsilateral binding ratio over their mean, background reference",
         "%",
-        source="quantify",
+        "definition",
+        "structure",
     ),
-    Variable(
+    _value(
+        "quantify",
         "putamen_to_caudate_ratio",
-        ("study", "definition", "side"),
-        "float64",
         "binding ratio of the putamen over that of the caudate, background reference",
-        source="quantify",
+        "",
+        "definition",
+        "side",
     ),
-    Variable(
-        "quantification_flags",
-        ("study",),
-        "str",
-        "codes of what was unusual about the binding ratios, separated by spaces",
-        coordinate=True,
-        source="quantify",
+    _text(
+        "quantify", "quantification_flags", "codes of what was unusual about the binding ratios, separated by spaces"
     ),
 )
 """Variables of the root with one row per study."""
 
-READS = (
-    "reader1_first",
-    "reader1_second",
-    "reader1_third",
-    "reader2_first",
-    "reader2_second",
-    "reader2_third",
-    "joint",
-)
+READS = (*(f"{reader}_{read}" for reader in ("reader1", "reader2") for read in ("first", "second", "third")), "joint")
 """Names along `read`: negative, positive, atypical (joint only) or empty."""
 
-UPTAKE = Variable(
+UPTAKE = _value(
+    "quantify",
     "uptake",
-    ("study", "x", "y", "z"),
-    "float32",
     "reconstructed, normalised to MNI, scaled to the reference region, mirrored (ipsilateral left)",
     "1",
-    source="quantify",
+    *("x", "y", "z"),
+    dtype="float32",
 )
+ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", writer="run")
+TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", writer="run")
 
-ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", source="run")
-TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", source="run")
-
-RELEVANCE_MAP = Variable(
-    "map", ("study", "x", "y", "z"), "float32", "layer-wise relevance of each voxel", "1", source="explain"
-)
+RELEVANCE_MAP = _value("explain", "map", "layer-wise relevance of each voxel", "1", "x", "y", "z", dtype="float32")
 RELEVANCE_TABLE = (
-    Variable(
-        "regional",
-        ("study", "region", "statistic"),
-        "float64",
-        "statistics of relevance by region",
-        source="explain",
-    ),
-    Variable("probability", ("study",), "float64", "probability of the positive class", "1", source="explain"),
-    Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source="explain"),
-    Variable("predicted", ("study",), "str", "negative or positive", coordinate=True, source="explain"),
-    Variable(
-        "split",
-        ("study",),
-        "str",
-        "train, validation, test or empty, when the model was trained",
-        coordinate=True,
-        source="train",
-    ),
-    Variable(
-        "inconsistent",
-        ("study",),
-        "bool",
-        "map typical of the class that was not predicted",
-        source="explain",
-    ),
+    _value("explain", "regional", "statistics of relevance by region", "", "region", "statistic"),
+    _value("explain", "probability", "probability of the positive class", "1"),
+    _value("explain", "log_odds", "logit of positive less logit of negative", "1"),
+    _text("explain", "predicted", "negative or positive"),
+    _text("train", "split", "train, validation, test or empty, when the model was trained"),
+    _value("explain", "inconsistent", "map typical of the class that was not predicted", dtype="bool"),
 )
 """Tables of one model's group, `relevance/<model>`.
 
@@ -404,28 +284,14 @@ MEASURES = (
 """Names along `measure`: binding ratios (background: reference), then asymmetry indices, then ratios of structures."""
 
 NORMAL_RANGE_TABLE = (
-    Variable("z_score", ("study", "measure"), "float64", "value less expected, over prediction sd", source="norms"),
-    Variable("expected", ("study", "measure"), "float64", "normal value at the study's age, sex, site", source="norms"),
-    Variable("lower", ("study", "measure"), "float64", "lower end of the 95 % prediction interval", source="norms"),
-    Variable("upper", ("study", "measure"), "float64", "upper end of the 95 % prediction interval", source="norms"),
-    Variable("harmonised", ("study", "measure"), "float64", "value without the effect of its site", source="norms"),
-    Variable("recovered", ("study", "measure"), "float64", "value over the camera's phantom recovery", source="norms"),
-    Variable("recovered_sd", ("study", "measure"), "float64", "sd of it that the recovery's sd makes", source="norms"),
-    Variable(
-        "split",
-        ("study",),
-        "str",
-        "train, validation, test or empty, when the normal range was fitted",
-        coordinate=True,
-        source="norms",
-    ),
-    Variable(
-        "warnings",
-        ("study",),
-        "str",
-        "codes of what limits the comparison, separated by spaces",
-        coordinate=True,
-        source="norms",
-    ),
+    _value("norms", "z_score", "value less expected, over prediction sd", "", "measure"),
+    _value("norms", "expected", "normal value at the study's age, sex, site", "", "measure"),
+    _value("norms", "lower", "lower end of the 95 % prediction interval", "", "measure"),
+    _value("norms", "upper", "upper end of the 95 % prediction interval", "", "measure"),
+    _value("norms", "harmonised", "value without the effect of its site", "", "measure"),
+    _value("norms", "recovered", "value over the camera's phantom recovery", "", "measure"),
+    _value("norms", "recovered_sd", "sd of it that the recovery's sd makes", "", "measure"),
+    _text("norms", "split", "train, validation, test or empty, when the normal range was fitted"),
+    _text("norms", "warnings", "codes of what limits the comparison, separated by spaces"),
 )
 """Tables of the group `normal_range`."""

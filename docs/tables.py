@@ -34,7 +34,7 @@ def _variables(variables: Iterable[schema.Variable]) -> str:
             ", ".join(v.dims),
             v.dtype,
             v.description + (f" ({v.units})" if v.units not in ("", "1") else ""),
-            v.source,
+            v.writer,
         )
         for v in variables
     ]

@@ -118,7 +118,7 @@ def imaging_content(cohort: Path) -> dict[str, Any]:
     """Give every array of the imaging stages: two stores are equal when these are."""
     store = Store(cohort)
     content: dict[str, Any] = {
-        variable.name: store.read_table(variable.name) for variable in schema.STUDY_TABLE if variable.source != "train"
+        variable.name: store.read_table(variable.name) for variable in schema.STUDY_TABLE if variable.writer != "train"
     }
     content["uptake"] = np.stack([store.volumes()[index] for index in range(len(store.studies))])
     return content

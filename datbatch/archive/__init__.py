@@ -1,7 +1,7 @@
 """DICOM in: read one study's raw projections; scan an archive into a manifest."""
 
 from datbatch.archive.geometry.acquisition import Acquisition, StudyFacts
-from datbatch.archive.geometry.study import read_study
+from datbatch.archive.geometry.projections import read_study
 from datbatch.archive.geometry.tomogram import Tomogram, read_tomogram
 from datbatch.archive.inspection import FileFacts, inspect_file
 from datbatch.archive.manifest import Entry, Manifest

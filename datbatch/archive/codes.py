@@ -1,4 +1,4 @@
-"""What every code of the store means, and what can be done about it."""
+"""The meaning of every code of the store, and its remedy."""
 
 from __future__ import annotations
 
@@ -11,33 +11,27 @@ _REMEDIES = {
     SYSTEM_NOT_ELIGIBLE: 'None; archive.inclusion = "all" would keep it.',
     ATYPICAL: "None; the paper excludes such studies.",
 }
-"""What can be done about the decisions of `archive.inclusion`, which are no errors."""
+"""Remedies for the decisions of `archive.inclusion`, which are not errors."""
 
 _FLAGS = {
-    "rotation-start-ignored": (
-        "The rotation's start angle is not the detector's.",
-        "None; the detector's holds.",
-    ),
+    "rotation-start-ignored": ("The rotation's start angle differs from the detectors'.", "None; theirs is used."),
     "start-angle-from-rotation": ("No detector states its start angle.", "None; it follows from the rotation's."),
     "step-from-arc": ("The angular step is not stated.", "None; it follows from arc and views."),
-    "view-order-from-frames": ("The angular view vector tells nothing.", "None; views are in the order of frames."),
+    "view-order-from-frames": ("The vector of angular views is empty.", "None; views are in the order of frames."),
     "arc-partial": ("The views cover neither 180 nor 360 degrees.", "Beware of artefacts; look for missing files."),
     "windows-summed": ("The photopeak has several ranges, which were added.", "None."),
-    "rotations-summed": (
-        "Several rotations were added.",
-        "None; motion between them is not looked for.",
-    ),
-    "heads-summed": ("Heads that saw the same angles were added.", "None; motion between them is not looked for."),
-    "derived-left-out": ("Derived objects stand beside the original ones.", "None; the original ones were read."),
-    "modality-not-nm": ("The modality is not NM though the class is.", "Correct the header if it matters to others."),
-    "collimator-unknown": ("The collimator is not stated; parallel holes were taken for granted.", "Check the camera."),
+    "rotations-summed": ("Several rotations were added.", "None; motion between them is not detected."),
+    "heads-summed": ("Heads that saw the same angles were added.", "None; motion between them is not detected."),
+    "derived-left-out": ("There are derived objects beside the original ones.", "None; the original ones were read."),
+    "modality-not-nm": ("The modality is not NM, but the class is.", "Correct the header if it matters to others."),
+    "collimator-unknown": ("The collimator is not stated; parallel holes were assumed.", "Check the camera."),
     "continuous-motion": ("The detectors moved while they counted.", "None; angles are those of the middle of a view."),
-    "patient-position-unstated": ("The patient's position is not stated; head first supine was taken.", "Check it."),
-    "pixels-saturated": ("Pixels stand at the largest value that they can hold.", "Look at the projections."),
+    "patient-position-unstated": ("The patient's position is not stated; head first supine was assumed.", "Check it."),
+    "pixels-saturated": ("Pixels have the greatest value that can be stored.", "Look at the projections."),
     "hot-spot": ("A point is far hotter than the head: a marker, or contamination.", "Look at the projections."),
-    "injected-activity-implausible": ("The stated activity cannot be; it was left out.", "Check it and its unit."),
+    "injected-activity-implausible": ("The stated activity is impossible and was left out.", "Check it and its unit."),
     "delay-implausible": ("The stated times contradict each other; no delay was derived.", "Check the times."),
-    "frame-duration-differs": ("Files state other durations of a view; none was kept.", "Check the durations."),
+    "frame-duration-differs": ("Files state different durations of a view; none is used.", "Check the durations."),
     "count-jump": ("The counts jump between neighbouring views.", "Look at the projections; reject bad views."),
     "views-repeated": ("The same view is there more than once.", "Export the projections again."),
     "motion": ("The head moved during the acquisition.", "Look at the projections; correct the motion or repeat."),
@@ -45,15 +39,14 @@ _FLAGS = {
         "The axis of rotation does not project to the middle of the matrix.",
         "Let the camera's centre of rotation be calibrated.",
     ),
-    "cut-top": ("The field of view leaves out the top of the head.", "Read with care what the slices above show."),
+    "cut-top": ("The field of view leaves out the top of the head.", "Read the upper slices with care."),
     "cut-base": ("The field of view ends within the brain's base.", "Beware of occipital and cerebellar references."),
     "cut-side": ("The head is wider than the field of view.", "Repeat with a smaller zoom; the image has artefacts."),
-    "low-counts": ("The projections hold fewer counts than usual.", "Read with care; check activity and duration."),
+    "low-counts": ("The projections have fewer counts than usual.", "Read with care; check activity and duration."),
     "delay-unusual": ("The time from injection to imaging is unusual.", "Check the times in the header."),
     "activity-unusual": ("The injected activity is unusual.", "Check the activity and its unit in the header."),
     schema.DEFINITIONS_DISAGREE: (
-        "Two definitions of binding name different sides as the lower one, or give levels that cannot belong to one "
-        "striatum.",
+        "Two definitions of binding give different lower sides, or values that are impossible in one striatum.",
         "Look at the study: a striatum beside its region (normalisation), a lesion, or uptake near it.",
     ),
     schema.REGION_CUT: (
@@ -62,31 +55,29 @@ _FLAGS = {
     ),
     schema.REFERENCE_UNUSUAL: (
         "Occipital and whole-brain uptake differ by more than 15 %.",
-        "Look for an occipital lesion, activity in the sinuses, or a failed normalisation before any ratio is used.",
+        "Before you use a ratio, look for an occipital lesion, activity in the sinuses, or a failed normalisation.",
     ),
 }
-"""What `flags` says of header and projections, and `quantification_flags` of the binding ratios: nothing failed.
+"""Codes in `flags` (header and projections) and in `quantification_flags` (binding ratios): nothing failed.
 
-`views-missing` is an error's code, too, and explained there."""
+`views-missing` is also the code of an error, whose texts explain it."""
 
 _OTHER_CODES = {
     "hidden": ("Its name begins with a dot, or a system made it.", "None."),
-    "special": ("A dead link, a device or a folder that cannot be read.", "Check its permissions."),
-    "other": ("Neither marked nor named as DICOM: a table, a text, an archive.", "None."),
+    "special": ("A dead link, a device, or a folder that cannot be read.", "Check its permissions."),
+    "other": ("Not DICOM by its mark or its name: a table, a text, an archive.", "None."),
     "copy": ("The same object a second time.", "None; the first is used."),
     "unnamed": ("The store gives no code.", "Run `datbatch verify`."),
 }
-"""Files that the walk through an archive leaves out, and rows without a code."""
+"""Codes of files that are left out, and of rows without a code."""
 
 
 def explain_code(code: str) -> tuple[str, str]:
     """Give meaning and remedy of a code of the store."""
     if code in EXCLUSIONS:
         return EXCLUSIONS[code][0].upper() + EXCLUSIONS[code][1:] + ".", _REMEDIES.get(code, "None.")
-    if code in _FLAGS:
-        return _FLAGS[code]
-    if code in _OTHER_CODES:
-        return _OTHER_CODES[code]
+    if found := _FLAGS.get(code) or _OTHER_CODES.get(code):
+        return found
     kind = errors.by_code().get(code)
     if kind is None:
         return "A code that this version does not know.", "Look at the reason stored with the study."

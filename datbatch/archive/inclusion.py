@@ -1,7 +1,7 @@
-"""Which studies belong to the cohort: the paper's criteria as coded decisions (Nazari et al. 2022, "DAT-SPECT data").
+"""The studies of the cohort: the paper's criteria as coded decisions (Nazari et al. 2022, "DAT-SPECT data").
 
-(I1) done for a clinically uncertain parkinsonian syndrome; (I2) acquired on a double-head system with parallel-hole
-collimators; (I3) raw projections are available. I3 is decided by reading: its codes are those of the reader's errors.
+(I1) for a clinically uncertain parkinsonian syndrome; (I2) acquired on a double-head system with parallel-hole
+collimators; (I3) raw projections are available. Reading decides about I3, and its codes are those of reading errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXCLUSIONS = {
     SYSTEM_NOT_ELIGIBLE: "not acquired on a double-head system with parallel-hole collimators (I2)",
     ATYPICAL: "read jointly as atypical (vascular or structural)",
 }
-"""Code to meaning of each way in which a study is excluded."""
+"""Meaning of each code of an exclusion."""
 
 _INDICATED = ("cups", "clinically uncertain parkinsonian syndrome", "clinically uncertain parkinsonian syndromes")
 _PARALLEL = ("PARA", "UNKN", "")
@@ -27,7 +27,7 @@ _PARALLEL = ("PARA", "UNKN", "")
 
 @dataclass(frozen=True)
 class System:
-    """What is known of the camera; 0 and empty stand for unknown."""
+    """What is known about the camera; 0 and empty mean unknown."""
 
     detectors: int = 0
     collimator: str = ""
@@ -36,7 +36,7 @@ class System:
 def exclusion(config: ArchiveConfig, indication: str, system: System) -> str:
     """Give the code that excludes a study by I1 or I2, or an empty string.
 
-    What is unknown does not exclude: exports by other workstations may lack the collimator.
+    An unknown value does not exclude: exports of other workstations may lack the collimator.
     """
     if config.inclusion == "all":
         return ""

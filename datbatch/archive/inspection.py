@@ -1,4 +1,4 @@
-"""Look at one file, and check one study, so that faults become facts: both run on any worker."""
+"""Inspect one file, and check one study; what is wrong with them is in the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datbatch.archive.dicom.frames import declared_detectors
 from datbatch.archive.dicom.header import has_mark, parse, read_bytes
 from datbatch.archive.dicom.kinds import MEDIA_DIRECTORY, NM_IMAGE_STORAGE, refusal
 from datbatch.archive.geometry.heads import read_detectors
-from datbatch.archive.geometry.study import read_study
+from datbatch.archive.geometry.projections import read_study
 from datbatch.archive.inclusion import System
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
@@ -21,13 +21,13 @@ from datbatch.location import Location
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file's header says; identifiers serve to group and join, and are never shown or stored."""
+    """What a file's header says; its identifiers group files and join rows, and are never shown or stored."""
 
     size: int
     has_mark: bool
-    """Whether it begins as DICOM Part 10 files do, or as another kind that is looked for."""
+    """Whether it begins like a DICOM Part 10 file, or like another kind that is wanted."""
     digest: str = field(default="", repr=False)
-    """SHA-256 of its bytes, where it has the mark or cannot be parsed."""
+    """SHA-256 of its bytes; empty where it was not read."""
     code: str = ""
     """Code of the error that refuses it; empty for what is looked for: projections, or slices of a tomogram."""
     reason: str = ""
@@ -44,7 +44,7 @@ class FileFacts:
 
 
 def inspect_file(path: Location) -> FileFacts:
-    """Classify a file by its content, without decoding pixels; never raises for what the file holds."""
+    """Classify a file by its content, without decoding pixels; no content raises an error."""
     try:
         data, size = read_bytes(path)
     except DatbatchError as error:
@@ -59,10 +59,8 @@ def inspect_file(path: Location) -> FileFacts:
     system, age, stated_sex = System(), None, ""
     if elements.text("SOPClassUID") == NM_IMAGE_STORAGE:
         try:
-            system = System(
-                declared_detectors(elements),
-                next((d.collimator for d in read_detectors(elements) if d.collimator), ""),
-            )
+            collimators = [detector.collimator for detector in read_detectors(elements) if detector.collimator]
+            system = System(declared_detectors(elements), *collimators[:1])
         except DatbatchError as error:
             refused = refused or error
         age, stated_sex = age_years(elements), sex(elements)
@@ -70,7 +68,7 @@ def inspect_file(path: Location) -> FileFacts:
 
 
 def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchError | None) -> FileFacts:
-    """Give what serves to group and join a DICOM file, and why it is refused, if it is."""
+    """Give the identifiers of a DICOM file, and the error that refuses it, if any."""
     return FileFacts(
         size,
         has_mark=True,
@@ -93,7 +91,7 @@ class StudyCheck:
     """Code of the error that refuses them; empty where they can be read."""
     reason: str = ""
     pixels: str = field(default="", repr=False)
-    """SHA-256 of the projections, or of a volume's values: equal for copies under other identifiers."""
+    """SHA-256 of the projections, or of a volume's values; it is equal for copies with other identifiers."""
     system: System = field(default_factory=System)
 
 
@@ -106,7 +104,7 @@ class StudyFiles:
 
 
 def check_study(study: StudyFiles) -> StudyCheck:
-    """Read a study's projections; never raises for what the files hold."""
+    """Read a study's projections; no content raises an error."""
     return faults_named(_check_projections, study)
 
 

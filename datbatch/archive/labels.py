@@ -1,4 +1,4 @@
-"""The standard of truth: from a given label, or from the readers' consensus (Nazari et al. 2022)."""
+"""The standard of truth: a given label, or the readers' consensus (Nazari et al. 2022)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from datbatch.errors import ContradictoryLabelError
 from datbatch.schema import LABELS
 
 ATYPICAL = "atypical"
-"""A pattern of vascular or structural damage, settled by the readers jointly: such studies are excluded."""
+"""A pattern of vascular or structural damage in the joint read; such studies are excluded."""
 
 
 def reader_consensus(first: str, second: str, third: str) -> str:
-    """Give one reader's consensus: two equal reads, else the third; empty while it is open.
+    """Give one reader's consensus: two equal reads, else the third; empty where it is open.
 
-    Raises
-    ------
-    ContradictoryLabelError
-        When a third read contradicts two equal ones.
+    A third read that contradicts two equal ones raises ContradictoryLabelError.
     """
     if first and second and first != second:
         return third
@@ -28,30 +25,16 @@ def reader_consensus(first: str, second: str, third: str) -> str:
 
 
 def truth(label: str, reads: Mapping[str, str]) -> str:
-    """Give the label of a study.
+    """Give a study's label, from the given label and the reads by the names of `schema.READS`.
 
-    Parameters
-    ----------
-    label : str
-        As given: negative, positive, atypical or empty.
-    reads : mapping
-        Names of `schema.READS` to negative, positive, empty, or (joint only) atypical.
-
-    Returns
-    -------
-    str
-        negative, positive, atypical, or empty where neither label nor reads settle it.
-
-    Raises
-    ------
-    ContradictoryLabelError
-        When a value is none of these, or values contradict each other.
+    All are negative, positive, atypical (a label, or the joint read) or empty. The result is empty where neither label
+    nor reads decide. Another value, or a contradiction, raises ContradictoryLabelError.
     """
     if label not in (*LABELS, ATYPICAL, ""):
         raise ContradictoryLabelError("the label is neither negative, positive, atypical nor empty")
     for name, read in reads.items():
         if read not in (*LABELS, "") and (name, read) != ("joint", ATYPICAL):
-            raise ContradictoryLabelError(f"{name} holds none of the values that a read can have")
+            raise ContradictoryLabelError(f"{name} has a value that a read cannot have")
     readers = [
         reader_consensus(*(reads.get(f"{reader}_{read}", "") for read in ("first", "second", "third")))
         for reader in ("reader1", "reader2")

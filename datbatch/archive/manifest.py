@@ -1,4 +1,4 @@
-"""The list of an archive's studies, in an order that never changes once a store holds it."""
+"""The list of an archive's studies; its order never changes once a store has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Entry:
     files: tuple[str, ...] = field(repr=False)
     """Relative to the archive, with forward slashes; they may name a person and are never shown or stored."""
     content: str
-    """SHA-256 of the files' bytes: another when one is replaced."""
+    """SHA-256 of the files' bytes; it changes when a file is replaced."""
     site: str = ""
     sex: str = ""
     """F, M or empty."""
@@ -43,14 +43,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All studies of an archive, and what else was in it."""
+    """All studies of an archive, and the numbers of its other files."""
 
     entries: tuple[Entry, ...]
     files_found: int
     files_skipped: dict[str, int]
     """Files that belong to no study, by code: hidden, other, copy, special, or an error's code."""
     rows_without_files: int = 0
-    """Rows of the participants' table of which the archive has no study."""
+    """Rows of the participants' table without a study in the archive."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain lists, numbers and texts, as JSON has them."""

@@ -1,4 +1,4 @@
-"""Where a store came from: archive, parameters, manifest; beside the store, for the operator alone (mode 0600)."""
+"""Where a store came from: archive, parameters, manifest. The files are beside the store, for its owner alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from datbatch.schema import PROJECTIONS, TOMOGRAM
 
 @dataclass(frozen=True)
 class Given:
-    """A folder of studies, and the table of labels that goes with it."""
+    """A folder of studies and its participants' table."""
 
     folder: Location
     participants: Location | None
@@ -34,12 +34,12 @@ class Origin:
     """What `datbatch run` and `datbatch import` were called with."""
 
     folders: Mapping[str, Given]
-    """By what is read from them, projections or tomogram; at least one."""
+    """By their source, projections or tomogram; at least one."""
     config: Config
 
     @property
     def archive(self) -> Location:
-        """Folder of the projections; of the tomograms in a cohort that has nothing else."""
+        """Folder of the projections, or of the tomograms in a cohort without projections."""
         return self.folders.get(PROJECTIONS, next(iter(self.folders.values()))).folder
 
     @property
@@ -59,9 +59,9 @@ def manifest_path(cohort: Location) -> Path:
 
 
 def write_origin(cohort: Location, origin: Origin, manifest: Manifest) -> None:
-    """Record where the store comes from, replacing an earlier record whole."""
+    """Record where the store comes from; an earlier record is replaced."""
     folders = {source: _plain(given) for source, given in origin.folders.items()}
-    # Projections stand where they always stood, tomograms beside them.
+    # In the first version a store had projections only.
     content = {
         **folders.get(PROJECTIONS, {"archive": None, "participants": None}),
         "tomograms": folders.get(TOMOGRAM),
@@ -98,14 +98,12 @@ def read_origin(cohort: Location) -> Origin:
 
 
 def _given(recorded: Mapping[str, str | None]) -> Given:
-    participants = recorded["participants"]
-    return Given(
-        parse_location(str(recorded["archive"])), None if participants is None else parse_location(participants)
-    )
+    participants, archive = recorded["participants"], parse_location(str(recorded["archive"]))
+    return Given(archive, None if participants is None else parse_location(participants))
 
 
 def earlier_folders(cohort: Location) -> Mapping[str, Given]:
-    """Give the folders that the store was made from so far; none for a new store, or where the record is lost."""
+    """Give the folders that the store was made from; none for a new store, or where the record is lost."""
     try:
         return read_origin(cohort).folders
     except StoreError:
@@ -113,15 +111,7 @@ def earlier_folders(cohort: Location) -> Mapping[str, Given]:
 
 
 def read_manifest(cohort: Location) -> Manifest:
-    """Read the manifest that the store was made from.
-
-    Raises
-    ------
-    StoreError
-        When there is none.
-    ExposedFileError
-        When others can read it.
-    """
+    """Read the manifest that the store was made from; errors are those of `read_origin`."""
     try:
         return Manifest.from_dict(json.loads(read_private(manifest_path(cohort))))
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -131,19 +121,19 @@ def read_manifest(cohort: Location) -> Manifest:
 
 
 _READABLE = {DuplicateStudyError.code, MissingLabelError.code, ContradictoryLabelError.code}
-"""Why a study may count as failed though its files are good."""
+"""Errors of a study with good files."""
 
 
 def keep_others(manifest: Manifest, cohort: Location, source: str) -> Manifest:
-    """Let studies stand as they were of which this folder has nothing, or nothing better.
+    """Keep the earlier entry of a study where this folder has no files of it, or no better ones.
 
-    Results of studies whose files are gone, or lie in the folder of the other source, are in the store and stay there.
-    A study of which there are projections and a tomogram is one study, read from its projections where they are good:
-    whatever the order of `run` and `import`, so that none of them undoes the other.
+    The store keeps the results of studies whose files are gone, or lie in the folder of the other source. Projections
+    and tomogram of one study are one entry; it is read from its projections where they are good. So the order of `run`
+    and `import` does not matter.
     """
     gone = any(entry.code == MissingFilesError.code for entry in manifest.entries)
     if not gone and not earlier_folders(cohort).keys() - {source}:
-        # The manifest of a large archive takes seconds to read.
+        # To read the manifest of a large archive takes seconds.
         return manifest
     try:
         before = {entry.pseudonym: entry for entry in read_manifest(cohort).entries}
@@ -162,6 +152,6 @@ def _better(found: Entry, before: Entry) -> Entry:
 
 
 def _rank(entry: Entry) -> tuple[bool, bool]:
-    """Order the two ways to read one study, the better one first: good files before bad ones, then projections."""
+    """Order the two sources of one study, the better one first: good files before bad ones, then projections."""
     good = entry.status in (INCLUDED, EXCLUDED) or (entry.status == FAILED and entry.code in _READABLE)
     return not good, entry.source != PROJECTIONS

@@ -1,4 +1,4 @@
-"""The participants' table: what is known of each study beside its files."""
+"""The participants' table: what is known about each study in addition to its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datbatch.schema import READS
 
 DEFAULT_NAMES = ("participants.csv", "participants.tsv")
 KEYS = ("path", "study_instance_uid", "accession_number", "patient_id")
-"""Columns that join a row to a study; the first that a row fills counts."""
+"""Columns that join a row to a study; the first one with a value is used."""
 _VALUES = ("site", "sex", "age", "label", "indication", *READS)
 _MAX_BYTES = 1 << 26
 _MAX_SITE = 64
@@ -35,7 +35,7 @@ class Participant:
     indication: str = ""
     reads: tuple[str, ...] = ("",) * len(READS)
     study_uid: str = field(default="", repr=False, compare=False)
-    """StudyInstanceUID, for files that state none; rows do not disagree by what joins them."""
+    """StudyInstanceUID, for files that state none; it does not count when rows are compared."""
     patient_id: str = field(default="", repr=False, compare=False)
     """PatientID, likewise."""
 
@@ -48,45 +48,31 @@ class ParticipantsTable:
     by_key: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def find(self, files: Sequence[str], identifiers: Mapping[str, str]) -> tuple[int, ...]:
-        """Find the rows of a study.
+        """Give the numbers of a study's rows.
 
         Parameters
         ----------
         files : sequence of str
-            The study's files, relative to the archive. A row's path names a file, or a folder that it lies in (of
-            several such folders the innermost).
+            The study's files, relative to the archive. A row's path names a file, or a folder above it; of several
+            such folders the innermost counts.
         identifiers : mapping
             Values of the other key columns, from the header.
-
-        Returns
-        -------
-        tuple of int
-            Numbers of the rows.
         """
-        found: list[int] = []
-        for file in files:
-            place = file
-            while place:
-                rows = self.by_key.get(("path", place), ())
-                if rows:
-                    found += rows
-                    break
+        found: set[int] = set()
+        for place in files:
+            while place and ("path", place) not in self.by_key:
                 place = posixpath.dirname(place)
+            found.update(self.by_key.get(("path", place), ()) if place else ())
         for column, value in identifiers.items():
-            found += self.by_key.get((column, value), ()) if value else ()
-        return tuple(sorted(set(found)))
+            found.update(self.by_key.get((column, value), ()) if value else ())
+        return tuple(sorted(found))
 
 
 def read_participants(archive: Location, table: Location | None) -> ParticipantsTable:
     """Read the participants' table: the given one, else the archive's own, else none.
 
-    Columns (in any order, others are ignored): one or more of `KEYS`; site, sex, age, label, indication and the reads
-    of `schema.READS`, all optional.
-
-    Raises
-    ------
-    ParticipantsTableError
-        When it cannot be read or joined.
+    Columns, in any order: one or more of `KEYS`; optional are site, sex, age, label, indication and the reads of
+    `schema.READS`; others are ignored. A table that cannot be read or joined raises ParticipantsTableError.
     """
     if table is None:
         table = next((archive / name for name in DEFAULT_NAMES if (archive / name).is_file()), None)
@@ -98,7 +84,7 @@ def read_participants(archive: Location, table: Location | None) -> Participants
     try:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:
-        raise ParticipantsTableError("the table is no well-formed CSV or TSV") from None
+        raise ParticipantsTableError("the table is not a valid CSV or TSV file") from None
     columns = [name.strip().lower() for name in records[0]] if records else []
     known = [name for name in columns if name in KEYS or name in _VALUES]
     if not set(columns) & set(KEYS):
@@ -122,7 +108,7 @@ def _text(table: Location) -> str:
         content, size = read(table, limit=_MAX_BYTES)
         if size > _MAX_BYTES:
             raise ParticipantsTableError(f"the table has more than {_MAX_BYTES} bytes")
-        # As when a text file is read: lines end with one character.
+        # As in reading a text file: a line ends with one character.
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ParticipantsTableError(f"the table cannot be read ({type(error).__name__})") from None
@@ -158,7 +144,7 @@ def _relative(path: str, archive: Location) -> str:
 
 
 def printable(text: str) -> str:
-    """Keep what can be printed, in one line of at most 64 characters."""
+    """Keep the printable characters, 64 at most."""
     return "".join(letter for letter in text if letter.isprintable())[:_MAX_SITE].strip()
 
 

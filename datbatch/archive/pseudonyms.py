@@ -1,8 +1,9 @@
-"""Pseudonyms by keyed hash; key and link file stand beside the store, readable by their owner alone."""
+"""Pseudonyms by keyed hash; key and link file are beside the store, and only their owner can read them."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import hmac
@@ -10,48 +11,32 @@ import io
 import os
 import re
 import secrets
-import stat
 import tempfile
 from pathlib import Path
 
 from datbatch.archive.manifest import Manifest
-from datbatch.errors import ArchiveError
+from datbatch.errors import ArchiveError, ExposedFileError
 from datbatch.files import read_private, write_whole
 
 KEY_BYTES = 32
 FILE_SEPARATOR = "|"
-"""Between the files of a study in the linkage table: unlike `;` and `,` it hardly occurs in file names."""
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""Between the files of a study in the linkage table: unlike `;` and `,` it is very rare in file names."""
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """Read the key of the pseudonyms; make one where there is none.
+    """Read the key of the pseudonyms, 32 random bytes; make it where there is none.
 
-    Parameters
-    ----------
-    path : Path
-        Text file of 64 hexadecimal digits, mode 0600.
-
-    Returns
-    -------
-    bytes
-        32 random bytes.
-
-    Raises
-    ------
-    ArchiveError
-        When others may read the file, or it holds no key.
+    Its file has 64 hexadecimal digits and mode 0600. ArchiveError is raised when others can read it, or it has no key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _create_key(path)
     try:
-        with path.open(encoding="ascii") as stream:
-            if os.fstat(stream.fileno()).st_mode & _OTHERS:
-                raise ArchiveError(
-                    "the key file of the pseudonyms can be read by others", "Give it to its owner alone: chmod 600."
-                )
-            text = stream.read(1024).strip()
+        text = read_private(path).decode("ascii").strip()
+    except ExposedFileError:
+        raise ArchiveError(
+            "the key file of the pseudonyms can be read by others", "Give it to its owner alone: chmod 600."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(
             f"the key file of the pseudonyms cannot be read ({type(error).__name__})", "Restore it from a backup."
@@ -62,23 +47,21 @@ def load_or_create_key(path: Path) -> bytes:
 
 
 def _create_key(path: Path) -> None:
-    # A link of the finished file is exclusive and whole: two runs that start at once agree on one key.
+    # A hard link is made whole and only once: two runs that start at the same time get the same key.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")
     try:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(secrets.token_bytes(KEY_BYTES).hex() + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
-        except FileExistsError:
-            return
     finally:
         Path(temporary).unlink()
 
 
 def study_identifier(study_uid: str) -> str:
-    """Give what the pseudonym of a study is made from, where its files state a StudyInstanceUID."""
+    """Give the text behind the pseudonym of a study whose files state a StudyInstanceUID."""
     return f"study {study_uid}"
 
 
@@ -88,13 +71,13 @@ def pseudonym(key: bytes, identifier: str) -> str:
 
 
 def person_pseudonym(key: bytes, patient_id: str) -> str:
-    """Give a person's pseudonym, of the PatientID: `p` and 16 letters or digits like a study's; empty without one."""
-    # Of another kind than a study's: no identifier of a study can give it.
+    """Give a person's pseudonym: `p` and 16 letters or digits as in a study's; empty without a PatientID."""
+    # No identifier of a study begins like this.
     return "p" + _keyed(key, f"person {patient_id}") if patient_id else ""
 
 
 def key_check(key: bytes) -> str:
-    """Give what tells a key from any other, and nothing about it: a keyed hash of what is no identifier."""
+    """Give a keyed hash of a fixed text: it distinguishes keys and tells nothing about them."""
     return "k" + _keyed(key, "key")
 
 
@@ -104,7 +87,7 @@ def _keyed(key: bytes, identifier: str) -> str:
 
 
 def write_linkage(path: Path, manifest: Manifest) -> None:
-    """Write which pseudonym stands for which files: columns study and files, mode 0600."""
+    """Write the files of each pseudonym: columns study and files, mode 0600."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("study", "files"))
@@ -113,13 +96,7 @@ def write_linkage(path: Path, manifest: Manifest) -> None:
 
 
 def read_linkage(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read which files, relative to the archive, each pseudonym stands for.
-
-    Raises
-    ------
-    ExposedFileError
-        When others can read the table.
-    """
+    """Read the files of each pseudonym, relative to the archive; ExposedFileError when others can read the table."""
     text = io.StringIO(read_private(path).decode("utf-8", "surrogateescape"), newline="")
     return {
         row["study"]: tuple(name for name in row["files"].split(FILE_SEPARATOR) if name) for row in csv.DictReader(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datbatch.archive.inclusion import EXCLUSIONS, System, exclusion
@@ -60,10 +60,10 @@ class _Group:
     """Files that make up one study."""
 
     identifier: str
-    """What the pseudonym is made of."""
+    """The text behind the pseudonym."""
     files: dict[str, FileFacts]
     beside: dict[str, FileFacts]
-    """Files of the same study that are not read: copies, other objects."""
+    """Files of the same study that are not read: copies and other objects."""
     check: StudyCheck | None = None
     rows: tuple[int, ...] = ()
 
@@ -82,7 +82,7 @@ class _Count:
 
     total: int
     show: Progress | None
-    done: int = field(default=0)
+    done: int = 0
 
     def add(self, files: int) -> None:
         self.done += files
@@ -105,20 +105,20 @@ def scan_archive(
 
     Parameters
     ----------
-    archive : Path
-        Folder of any shape; studies are told apart by StudyInstanceUID.
+    archive : Path or S3Location
+        A folder with any subfolders; each StudyInstanceUID is one study.
     key : bytes
         Key of the pseudonyms.
-    participants : Path, optional
-        Participants' table; by default the archive's own `participants.csv` or `.tsv`, if there.
+    participants : Path or S3Location, optional
+        Participants' table; by default the archive's own `participants.csv` or `.tsv`, if there is one.
     known : sequence of str
-        Pseudonyms that a store holds already, in its order, which is kept.
+        Pseudonyms that a store already has, in its order; this order is kept.
     config : ArchiveConfig
         Photopeak and rules of inclusion.
     source : str
         What to look for: projections, or tomograms.
     mapper : callable
-        Like `map`; may spread the work over processes.
+        Like `map`; it may use several processes.
     progress : callable, optional
         Called with the number of files that are done, and of all.
 
@@ -129,17 +129,15 @@ def scan_archive(
 
     Raises
     ------
-    ArchiveError
-        When the archive cannot be read.
-    ParticipantsTableError
-        When the table cannot be read or joined.
+    ArchiveError, ParticipantsTableError
+        When the archive, or the table, cannot be read.
     """
     table = read_participants(archive, participants)
     names, skipped = find_files(archive)
     count = _Count(len(names), progress)
     facts: dict[str, FileFacts] = {}
     for name, found in zip(names, mapper(SOURCES[source].inspect, [archive / name for name in names]), strict=True):
-        # Not the file's fault: a scan that goes on would drop studies.
+        # This is no fault of the file: a scan that continues would lose studies.
         if found.code == StorageError.code:
             raise StorageError(found.reason)
         facts[name] = found
@@ -155,7 +153,7 @@ def scan_archive(
 
 
 def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[_Group], Counter[str]]:
-    """Put files of one study together; files that can't be read belong to their row of the table, or stand alone."""
+    """Put files of one study together; an unreadable file belongs to its row of the table, or is its own study."""
     skipped: Counter[str] = Counter()
     studies: dict[str, dict[str, FileFacts]] = {}
     for name, found in facts.items():
@@ -163,17 +161,16 @@ def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[
             skipped[found.code] += 1
         elif not found.has_mark and not name.lower().endswith(_SUFFIXES):
             skipped["other"] += 1
-        elif found.study_uid:
-            studies.setdefault(study_identifier(found.study_uid), {})[name] = found
         else:
-            studies.setdefault(_unstated(name, found, table), {})[name] = found
+            identifier = study_identifier(found.study_uid) if found.study_uid else _unstated(name, found, table)
+            studies.setdefault(identifier, {})[name] = found
     groups = [_one_group(identifier, files, skipped) for identifier, files in studies.items()]
     groups = [replace(group, rows=_rows(group, table)) for group in groups]
     return _without_strays(groups, skipped), skipped
 
 
 def _unstated(name: str, found: FileFacts, table: ParticipantsTable) -> str:
-    """Identify the study of a file that does not state it: by its row of the table, by its values, by its name."""
+    """Identify the study of a file that states none: by its row of the table, its values, or its name."""
     rows = [table.rows[number] for number in table.find((name,), {})]
     if found.values:
         stated = next((row.study_uid for row in rows if row.study_uid), "")
@@ -212,7 +209,7 @@ def _rows(group: _Group, table: ParticipantsTable) -> tuple[int, ...]:
 
 
 def _without_strays(groups: list[_Group], skipped: Counter[str]) -> list[_Group]:
-    """Leave out unreadable files that lie in the folder of a study whose projections are good."""
+    """Leave out unreadable files in the folder of a study whose projections are good."""
     good = {row for group in groups if group.usable for row in group.rows}
     kept = []
     for group in groups:
@@ -243,9 +240,9 @@ def _check(
 def _decide(
     groups: list[_Group], table: ParticipantsTable, key: bytes, known: Sequence[str], config: ArchiveConfig
 ) -> list[Entry]:
-    """Decide status, code and label of each study; of duplicates the first in the manifest's own order stays.
+    """Decide status, code and label of each study; of duplicates the first in the manifest's order is kept.
 
-    Any other order would turn the decision round in the next scan, when all of them are known.
+    With another order the next scan, in which all of them are known, could decide differently.
     """
     labelled = config.unlabelled == "refuse" and any(row.label or any(row.reads) for row in table.rows)
     names = {group.identifier: pseudonym(key, group.identifier) for group in groups}
@@ -283,7 +280,7 @@ def _verdict(
     """Give status, code, reason and label."""
     row = rows[0] if rows else Participant(("", ""))
     check = group.check or StudyCheck()
-    # Of objects that could not be read only the collimator counts, and only where it is why.
+    # Of an unreadable study only the collimator is used, and only where it may be the reason.
     converging = check.code == UnsupportedGeometryError.code
     system = System(collimator=group.facts.system.collimator) if converging else check.system
     excluded = exclusion(config, row.indication, system)

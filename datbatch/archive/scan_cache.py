@@ -1,4 +1,4 @@
-"""What earlier scans read of an archive, so that the next one opens only files that are new or changed."""
+"""The results of earlier scans of an archive: the next scan opens only files that are new or changed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from datbatch.files import read_private, write_whole
 from datbatch.location import Location, Stamp
 
 SETTLED_SECONDS = 10.0
-"""A file that changed this shortly before a scan is read again by the next one: a second change within one tick of the
-file system's clock would leave the same times. FAT's ticks are of 2 s; the rest is for a server whose clock is late."""
+"""A file that changed within this time before a scan is read again by the next one: a second change in the same tick of
+the file system's clock would leave the same times. A tick of FAT is 2 s; the rest is for a server with a late clock."""
 _MAC_BYTES = hashlib.sha256().digest_size
 _PASSING = frozenset(
     kind.code
@@ -39,14 +39,14 @@ _PASSING = frozenset(
         errors.WorkerLostError,
     )
 )
-"""What may be the machine's or the file system's fault, and not the files': another try may end otherwise."""
+"""Errors that the machine or the file system may have caused: the next try may succeed."""
 _BELOW = ("config", "errors", "location")
-"""Modules outside this package that reading depends on."""
+"""Modules outside of this package on which reading depends."""
 _Mapper = Callable[..., Iterable[Any]]
 
 
 class FileState(NamedTuple):
-    """What can be known of a file without opening it; another after every change of its content."""
+    """What is known of a file without opening it; every change of its content changes it."""
 
     size: int
     modified_ns: int
@@ -58,25 +58,25 @@ class FileState(NamedTuple):
 class ScanCache:
     """A `Mapper` for `scan_archive` that calls the functions of a scan only on files that are new or changed.
 
-    A file counts as unchanged when size, times of modification and change, and number (of an object: size, time and
-    tag) are what they were before it was read. What is kept leads to persons: the file is for its owner alone, and
-    authenticated with the key of the pseudonyms (HMAC-SHA-256), so that a damaged one, or another store's, is not
-    believed. It is written on leaving the context, whether or not the scan came to its end.
+    A file counts as unchanged when it has the same size, times of modification and change, and number (an object: size,
+    time and tag) as before it was read. The cache can identify persons: its file is for its owner alone, and it is
+    authenticated with the key of the pseudonyms (HMAC-SHA-256), so that a damaged one, or that of another store, is not
+    used. It is written at the end of the context, also when the scan did not finish.
 
     Parameters
     ----------
     path : Path
-        Where it is kept; what is missing, damaged or of other code is ignored and replaced.
+        Its file; a missing or damaged one, or that of other code, is ignored and replaced.
     archive : Path or S3Location
         Absolute address of the archive.
     mapper : callable
-        Like `map`; called with what has to be read.
+        Like `map`; called for what must be read.
     key : bytes
         Key of the pseudonyms.
     config : ArchiveConfig
-        Of the scan: checks of studies depend on it.
+        Of the scan; checks of studies depend on it.
     inspect : callable
-        What looks at one file; all else that is called checks a study.
+        The function that inspects one file; every other function checks a study.
 
     Raises
     ------
@@ -101,26 +101,26 @@ class ScanCache:
         self._settled_ns = time.time_ns() - round(SETTLED_SECONDS * 1e9)
         self._files: dict[str, tuple[FileState, FileFacts]] = {}
         self._checks: dict[str, tuple[tuple[str, ...], StudyCheck]] = {}
-        """By the first of the study's files; only of files that are in `_files`."""
+        """By the first of the study's files, which are all in `_files`."""
         self._is_current = True
-        """Whether the file holds what is known; it stays as it is where it could not even be looked at."""
+        """Whether the file on disk has all of this; a file that was never opened is not replaced."""
 
     def __enter__(self) -> ScanCache:
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._is_current:
-            # A scan is worth more than what would make the next one quick.
+            # A scan must not fail because the next one will be slow.
             with contextlib.suppress(OSError):
                 write_whole(self._path, self._packed(), private=True)
 
     def __call__(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Give the function's result for every item, in order; files are inspected before studies are checked."""
+        """Give the function's result for each item, in order; files must be inspected before studies are checked."""
         return self._inspected(function, items) if function is self._inspect else self._checked(function, items)
 
     def _inspected(self, function: Callable[[Location], FileFacts], items: Iterable[Location]) -> Iterator[FileFacts]:
         paths = list(items)
-        # Before any file is opened: what changes from here on has another state in the next scan.
+        # Before any file is opened: a file that changes from now on has another state in the next scan.
         states = _states(self._archive, [self._name(path) for path in paths])
         self._load(states)
         new = [path for path in paths if self._name(path) not in self._files]
@@ -156,11 +156,11 @@ class ScanCache:
         return check if of == names else None
 
     def _name(self, path: Location) -> str:
-        """Name a file relative to the archive, without the cost of taking paths apart."""
+        """Give a file's name relative to the archive, quickly: without splitting paths."""
         return str(path)[self._start :]
 
     def _load(self, states: Mapping[str, FileState | None]) -> None:
-        """Take over what is kept of unchanged files."""
+        """Take what the file has about unchanged files."""
         lines = self._lines()
         origin = next(lines, {})
         self._is_current = False
@@ -202,7 +202,7 @@ class ScanCache:
 
 
 def _write(lines: gzip.GzipFile, line: Mapping[str, Any]) -> None:
-    # In ASCII: names of files need not be valid Unicode.
+    # In ASCII, because names of files may be invalid Unicode.
     lines.write(json.dumps(line, default=vars).encode("ascii") + b"\n")
 
 
@@ -211,10 +211,10 @@ def _with_system(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _states(archive: Location, names: Iterable[str]) -> dict[str, FileState | None]:
-    """Look at files without opening them; None where there is nothing to see."""
+    """Give the state of files without opening them; None where there is none."""
     if isinstance(archive, Path):
         return {name: _state_of_file(archive / name) for name in names}
-    # One request tells of a thousand objects.
+    # One request lists a thousand objects.
     listed = location.listing(archive)
     return {name: _state_of_object(*listed[name]) if name in listed else None for name in names}
 
@@ -234,10 +234,10 @@ def _state_of_object(size: int, stamp: Stamp) -> FileState:
 
 @functools.cache
 def _code_digest() -> str:
-    """Give a digest of the code that reads: what other code found is found again."""
+    """Give a digest of the code that reads: with other code everything is read again."""
     decoders = [version(name) for name in ("pylibjpeg-openjpeg", "pyjpegls")]
     found = hashlib.sha256(f"{__version__} {np.__version__} {decoders}".encode())
     package = Path(__file__).parent.parent
-    for source in sorted([*package.glob("archive/**/*.py"), *(package / f"{name}.py" for name in _BELOW)]):
-        found.update(source.read_bytes())
+    for module in sorted([*package.glob("archive/**/*.py"), *(package / f"{name}.py" for name in _BELOW)]):
+        found.update(module.read_bytes())
     return found.hexdigest()

@@ -1,6 +1,6 @@
-"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code and ends nothing else.
+"""Scan an archive in processes that can be lost: a file that crashes a decoder gets a code, and the scan continues.
 
-What earlier scans read is kept beside the store, so that only new and changed files are opened.
+The results are kept beside the store, so that the next scan opens only new and changed files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datbatch.schema import PROJECTIONS
 from datbatch.workers.losable import LosableMap
 
 PROCESSES = 4
-"""Most processes that read at a time: login nodes and file servers are shared."""
+"""Greatest number of processes that read at the same time: login nodes and file servers are shared."""
 
 
 def scan_losable(
@@ -51,12 +51,12 @@ def scan_losable(
 
 
 def scan_cache_path(cohort: Location, source: str = PROJECTIONS) -> Path:
-    """Give the path of what is kept of the scans of a store's archive: it holds paths, and paths may hold names."""
+    """Give the path of the results of scans; it is private, because they hold paths, and paths may hold names."""
     return beside(cohort, "scan" if source == PROJECTIONS else f"{source}-scan")
 
 
 def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:
-    """Say of a file, or of a study's files, what became of the process that read them."""
+    """Give the result of a file, or of a study's files, whose process was lost."""
     if any(function is source.inspect for source in SOURCES.values()):
         return FileFacts(0, has_mark=True, code=error.code, reason=error.reason)
     return StudyCheck(error.code, error.reason)

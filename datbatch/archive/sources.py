@@ -1,4 +1,4 @@
-"""What a study can be read from: raw projections, or a tomogram that was reconstructed elsewhere."""
+"""The sources of a study: raw projections, or a tomogram that was reconstructed elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NIFTI_NAMES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Source:
-    """How studies of one kind are found and checked; both functions never raise for what files hold."""
+    """How studies of one kind are found and checked; no content of files raises an error."""
 
     inspect: Callable[[Location], FileFacts]
     check: Callable[[StudyFiles], StudyCheck]
@@ -55,20 +55,20 @@ def inspect_tomogram(path: Location) -> FileFacts:
 
 
 def _nifti_facts(found: FileFacts, data: bytes) -> FileFacts:
-    """Add what the volume is known by: of its values also where its place in space is refused."""
+    """Add the digests of the volume; that of its values also where its place in space is refused."""
     if not found.has_mark:
         raise NotTomogramError("neither DICOM nor NIfTI")
     volume = read_volume(data, found.size)
     found = replace(found, values=values_digest(volume.values))
     try:
-        # Texts of the header are no part of the content: a de-identified copy is the same study.
+        # The header's texts are not part of the content: a de-identified copy is the same study.
         return replace(found, digest=placed_digest(*to_anatomical(volume.values, volume.affine())))
     except DatbatchError as error:
         return replace(found, code=error.code, reason=error.reason)
 
 
 def check_tomogram(study: StudyFiles) -> StudyCheck:
-    """Read a study's tomogram; never raises for what the files hold."""
+    """Read a study's tomogram; no content raises an error."""
     return faults_named(lambda given: StudyCheck(pixels=values_digest(read_tomogram(given.paths).data)), study)
 
 
@@ -76,4 +76,4 @@ SOURCES: Mapping[str, Source] = {
     schema.PROJECTIONS: Source(inspect_file, check_study),
     schema.TOMOGRAM: Source(inspect_tomogram, check_tomogram),
 }
-"""By the name that the store gives them."""
+"""By their names in the store."""

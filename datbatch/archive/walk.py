@@ -12,26 +12,16 @@ _HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def find_files(archive: Location) -> tuple[tuple[str, ...], Counter[str]]:
-    """Walk a folder.
+    """Walk a folder, or a prefix on S3; one that cannot be read raises ArchiveError.
 
     Links are followed, but no folder is entered twice, so that loops end; real folders come before linked ones.
-
-    Parameters
-    ----------
-    archive : Path or S3Location
-        The folder, or a prefix on S3.
 
     Returns
     -------
     files : tuple of str
         Paths relative to the archive with forward slashes, sorted.
     skipped : Counter
-        How many were left out: hidden (folders count as one), special (devices, dead links, unreadable folders).
-
-    Raises
-    ------
-    ArchiveError
-        When the archive is no readable folder.
+        How many were left out: hidden (a folder counts as one), special (devices, dead links, unreadable folders).
     """
     if isinstance(archive, S3Location):
         return _find_objects(archive)
@@ -75,7 +65,7 @@ def _find_objects(archive: S3Location) -> tuple[tuple[str, ...], Counter[str]]:
 
 
 def _hidden_part(name: str) -> str:
-    """Give the outermost part of a name that is hidden, with what stands before it; empty where none is."""
+    """Give the beginning of a name up to its first hidden part; empty where no part is hidden."""
     parts = name.split("/")
     for count, part in enumerate(parts, 1):
         if part.startswith(".") or part.lower() in _HIDDEN:

@@ -105,7 +105,7 @@ def fold_stage(
 
     The flags of limits are added here; `outcomes` are filled from the last stage.
     """
-    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.source == stage], studies)
+    columns = Columns([variable for variable in schema.STUDY_TABLE if variable.writer == stage], studies)
     for row in rows:
         flagged = "flags" in columns.arrays and row.values
         columns.add_values(replace(row, values=with_limits(row.values, limits)) if flagged else row)

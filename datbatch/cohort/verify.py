@@ -315,7 +315,7 @@ class _Comparison:
         wanted = array_values(self._shadow.place(), node)
         unknown = np.zeros(len(found), dtype=bool)
         if variable is not None and variable.is_folded:
-            source = schema.QUANTIFY if variable.source == schema.STAGES else variable.source
+            source = schema.QUANTIFY if variable.writer == schema.STAGES else variable.writer
             stage = f"{source}/{node.split('/')[1]}" if source == schema.EXPLAIN else source
             unknown[sorted(lost.get(stage, ()))] = True
         same = np.array_equal(found[~unknown], wanted[~unknown], equal_nan=found.dtype.kind == "f")

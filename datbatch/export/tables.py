@@ -174,7 +174,7 @@ def _cells(
     for one in variables:
         if one.name != "study":
             values = group[one.name].values.ravel() if one.name in group.variables else None
-            columns[one.name] = _column(one, values, studies * len(cells), present.get(one.source))
+            columns[one.name] = _column(one, values, studies * len(cells), present.get(one.writer))
     return pd.DataFrame(columns)
 
 

@@ -5,11 +5,7 @@ Shares no code with what reads and reconstructs: an error on one side cannot can
 
 from datbatch.simulation.acquisition import project_points
 from datbatch.simulation.archive import identity_canaries, read_truth, simulate_archive, truth_path
-from datbatch.simulation.nuclear_medicine import StudyHeader, study_header, write_projections, write_study
-from datbatch.simulation.population import Pose, Subject, draw_subject
-from datbatch.simulation.readers import consensus, draw_reads
-from datbatch.simulation.sites import SITES, Convention, Site, site_named, view_angles
-from datbatch.simulation.study import (
+from datbatch.simulation.examination import (
     SimulatedStudy,
     Truth,
     acquire,
@@ -17,6 +13,10 @@ from datbatch.simulation.study import (
     canonical_subject,
     simulate_study,
 )
+from datbatch.simulation.nuclear_medicine import StudyHeader, study_header, write_projections, write_study
+from datbatch.simulation.population import Pose, Subject, draw_subject
+from datbatch.simulation.readers import consensus, draw_reads
+from datbatch.simulation.sites import SITES, Convention, Site, site_named, view_angles
 
 __all__ = [
     "SITES",

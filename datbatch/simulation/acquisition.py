@@ -1,4 +1,4 @@
-"""Physics of the gamma camera: from an object to the counts that two rotating heads see.
+"""Physics of the gamma camera: from an object to the counts of two rotating heads.
 
 Geometry (DICOM, LPS mm): a detector at angle a stands in direction n = (sin a, cos a, 0); its image's right is
 (-cos a, sin a, 0) and its image's down is (0, 0, -1). In this module's RAS mm (x, y change sign) that is
@@ -24,19 +24,18 @@ from datbatch.simulation.shapes import FloatArray
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 GRID_SPACING_MM = 4.0
-"""Finer object voxels change nothing after the collimator's blur (about 8 mm at the striatum)."""
+"""Smaller object voxels change nothing after the collimator's blur (about 8 mm at the striatum)."""
 GRID_EXTENT_MM = 256.0
 GRID_PHASE = 0.5 - math.sqrt(1 / 12)
 """Offset of the voxels from the axis of rotation, in voxels. Bilinear weights at phase f blur with variance f (1 - f)
-voxels squared; with this phase the right-angled views are blurred by 1/6, as the others are on average."""
+voxels squared; with this phase views along the axes are blurred by 1/6, like the other views on average."""
 
 
 @dataclass(frozen=True)
 class Camera:
     """A double-head system with parallel-hole collimators.
 
-    The width of the response to a point at distance D from the collimator's face is
-    FWHM(D)^2 = intrinsic^2 + (face + slope D)^2.
+    The response to a point at distance D from the collimator has FWHM(D)^2 = intrinsic^2 + (face + slope D)^2.
     """
 
     bins: int
@@ -64,7 +63,7 @@ class Camera:
 def project_points(
     points_mm: npt.ArrayLike, angles_deg: npt.ArrayLike, camera: Camera
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Give where points of the patient are seen: the geometry in its plainest form.
+    """Give where a camera sees points of the patient.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ def project_points(
 
 
 def object_grid(camera: Camera, lowest_mm: float, highest_mm: float) -> Grid:
-    """Give the voxels needed for what lies between two heights, within the field of view and its blurred margin."""
+    """Give the voxels for what lies between two heights, within the field of view and its blurred margin."""
     margin = 24.0
     low = max(lowest_mm, -camera.field_of_view_mm / 2 - margin)
     high = min(highest_mm, camera.field_of_view_mm / 2 + margin)
@@ -120,18 +119,18 @@ def expected_projections(
     Returns
     -------
     primary, scatter : ndarray, shape (view, row, bin), float64
-        `scatter` is the unscattered image, blurred with `SCATTER_FWHM_MM`: what is added in the photopeak window is
-        `camera.scatter_ratio` times it.
+        `scatter` is the unscattered image, blurred with `SCATTER_FWHM_MM`; the photopeak window also collects
+        `camera.scatter_ratio` times this image.
     """
     grid = phantom.grid
     reach = (grid.shape[0] - 1) / 2 * grid.spacing_mm
     distance = radius_mm - (np.arange(grid.shape[0]) * grid.spacing_mm - reach)
-    # What is left to the last step, the spread over the pixels, must hide the grid: 0.45 voxels do. Sampling the turned
-    # object with bilinear weights has blurred it across already, by 1/6 voxel squared.
+    # The last step, the spread over the pixels, needs a blur that hides the grid: 0.45 voxels are enough. Bilinear
+    # sampling of the turned object has already blurred it across, by 1/6 voxel squared.
     across = (0.45 * grid.spacing_mm) ** 2
     along = across + grid.spacing_mm**2 / 6
     variance = np.array([max(camera.variance_mm2(d) - along, 0.0) for d in distance])
-    # Slabs are blurred by the difference to the next nearer slab, on their way to the detector.
+    # On its way to the detector a slab is blurred by its difference to the next nearer slab.
     steps = np.append(variance[:-1] - variance[1:], variance[-1]) / grid.spacing_mm**2
     slabs = np.empty((len(angles_deg), grid.shape[0], grid.shape[2]), dtype=np.float32)
     _project(
@@ -161,7 +160,7 @@ def noisy_counts(expected: FloatArray, rng: np.random.Generator) -> npt.NDArray[
 
 
 def _spread(position_mm: FloatArray, pixels: int, size_mm: float, variance_mm2: float) -> FloatArray:
-    """Give the share of a Gaussian around each position that each centred pixel collects: (pixel, position)."""
+    """Give the share of a Gaussian around each position that each pixel collects, shape (pixel, position)."""
     edges = (np.arange(pixels + 1) - pixels / 2) * size_mm
     below = ndtr((edges[:, None] - position_mm[None, :]) / math.sqrt(variance_mm2))
     return np.asarray(np.diff(below, axis=0))
@@ -169,11 +168,11 @@ def _spread(position_mm: FloatArray, pixels: int, size_mm: float, variance_mm2: 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _project(activity: Any, absorption: Any, angles_rad: Any, axis: Any, steps: Any, out: Any) -> None:
-    """Sum the attenuated, blurred object along the rays; slabs perpendicular to them, z innermost.
+    """Sum the attenuated, blurred object along the rays, in slabs perpendicular to them.
 
-    activity, absorption: (x, y, z) float32, the latter per voxel length. axis: voxel index (x, y) of the axis of
-    rotation. steps: (slab,) variance of the blur on the way from a slab to the next nearer one (from the last, to the
-    detector), in voxel lengths squared. out: (view, u, z).
+    activity, absorption: (x, y, z) float32, absorption per voxel length. axis: voxel index (x, y) of the axis of
+    rotation. steps: (slab,) variance of the blur from a slab to the next nearer one, and from the last to the
+    detector, in voxel lengths squared. out: (view, u, z).
     """
     n, _, nz = activity.shape
     axis_x, axis_y = np.float32(axis[0]), np.float32(axis[1])
@@ -192,7 +191,7 @@ def _project(activity: Any, absorption: Any, angles_rad: Any, axis: Any, steps: 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _attenuate(activity: Any, absorption: Any, cos: Any, sin: Any, axis_x: Any, axis_y: Any, seen: Any) -> None:
-    """Turn the object so that slab n - 1 faces the detector and weight each voxel by what reaches it: (slab, u, z)."""
+    """Turn the object so that slab n - 1 faces the detector, and attenuate each voxel on its way: (slab, u, z)."""
     n, _, nz = activity.shape
     centre = np.float32((n - 1) / 2)
     through = np.ones(nz, np.float32)
@@ -231,7 +230,7 @@ def _attenuate(activity: Any, absorption: Any, cos: Any, sin: Any, axis_x: Any, 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 def _diffuse(sheet: Any, blurred: Any, variance: Any) -> None:
-    """Blur in place by a kernel (v/2, 1 - v, v/2) along both axes, whose variance is v exactly."""
+    """Blur in place along both axes by the kernel (v/2, 1 - v, v/2), whose variance is exactly v."""
     n, nz = sheet.shape
     side, keep = np.float32(0.5) * variance, 1 - variance
     for u in range(n):

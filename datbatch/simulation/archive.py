@@ -1,13 +1,14 @@
 """An archive of many simulated studies, its participants' table, and the truth beside it.
 
-Layout: `<institution>/<NAME_GIVEN_ID_DATE>/NM_TOMO.dcm`, as identifying as real exports are. What the pipeline reads is
-in the archive; `<archive>.truth.csv` stands beside it and is never read by the pipeline.
+Layout: `<institution>/<NAME_GIVEN_ID_DATE>/NM_TOMO.dcm`; the paths identify a person, as in real exports. The pipeline
+never reads the truth, `<archive>.truth.csv` beside the archive.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -15,74 +16,50 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from datbatch.errors import ArchiveError
 from datbatch.files import write_whole
 from datbatch.schema import NEGATIVE, POSITIVE, READS
 from datbatch.simulation.defects import Defect, defect_of, one_head, write_defective
+from datbatch.simulation.examination import acquire, truth_of
 from datbatch.simulation.nuclear_medicine import StudyHeader, study_header, write_study
 from datbatch.simulation.phantom import SIDES
 from datbatch.simulation.population import Subject, draw_subject
 from datbatch.simulation.readers import ATYPICAL, consensus, draw_reads
 from datbatch.simulation.sites import Site, site_named
-from datbatch.simulation.study import acquire, truth_of
 
-FILE_DEFECTS = frozenset(
-    {
-        "truncated",
-        "reconstructed",
-        "angles-missing",
-        "not-dicom",
-        "geometry-contradictory",
-        "other-modality",
-        "views-missing",
-        "photopeak-missing",
-        "static",
-        "counts-zero",
-    }
-)
-"""Defects of the files; the others are in the table, in the system, or in the study's being there twice."""
+OTHER_DEFECTS = ("", "label-contradictory", "label-missing", "other-indication", "one-head", "duplicate")
+"""Defects of the table, the system, or of a study that is there twice: its file is written like any other."""
 
 CANARY_SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
-class PlannedStudy:
-    """What study number `index` of an archive will be; needs no imaging.
-
-    Attributes
-    ----------
-    index, seed : int
-        Number of the study and seed of the archive.
-    subject : Subject
-        Who is examined: for a duplicate, the subject of the study before.
-    site : Site
-        Where, with the convention that is used for this study.
-    header : StudyHeader
-        Identity and identifiers.
-    defect : Defect or None
-        What is wrong with it.
-    path : PurePosixPath
-        Its folder, relative to the archive.
-    """
+class DrawnStudy:
+    """Everything about study number `index` of an archive but its images."""
 
     index: int
     seed: int
     subject: Subject
+    """For a duplicate, the subject of the study before."""
     site: Site
+    """With the convention of this study."""
     header: StudyHeader
     defect: Defect | None
     path: PurePosixPath
+    """Its folder, relative to the archive."""
 
     @property
     def defect_name(self) -> str:
-        """Name of what is wrong with it; empty when nothing is."""
-        return self.defect.name if self.defect is not None else ""
+        """Name of its defect; empty where it has none."""
+        return self.defect.name if self.defect else ""
 
 
-def plan_study(index: int, *, seed: int = 0, defects: bool = True) -> PlannedStudy:
-    """Say what study number `index` will be: a function of `seed`, `defects` and `index` alone."""
+def draw_study(index: int, *, seed: int = 0, defects: bool = True) -> DrawnStudy:
+    """Draw study number `index`: a function of `seed`, `defects` and `index` alone."""
     defect = defect_of(index) if defects else None
-    name = defect.name if defect is not None else ""
+    name = defect.name if defect else ""
     subject = draw_subject(index - 1 if name == "duplicate" else index, seed)
     site = site_named(subject.site)
     header = study_header(subject, site)
@@ -93,7 +70,7 @@ def plan_study(index: int, *, seed: int = 0, defects: bool = True) -> PlannedStu
         header = replace(header, key=(seed, index))
         folder += "_2"
     path = PurePosixPath(site.institution.replace(" ", "_"), folder)
-    return PlannedStudy(index, seed, subject, site, header, defect, path)
+    return DrawnStudy(index, seed, subject, site, header, defect, path)
 
 
 def simulate_archive(
@@ -105,22 +82,22 @@ def simulate_archive(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make an archive of raw DICOM projections with known truth, or the rest of one that was begun.
+    """Make an archive of raw DICOM projections with known truth, or complete one.
 
     Parameters
     ----------
     archive : Path
-        Folder, made if needed. Studies that are there already are left as they are; more can be added later.
+        Folder, made if needed. Studies that exist are not changed; more can be added later.
     studies : int
         Number of studies, from number 0 on.
     seed : int, optional
         Study k depends on `seed`, `defects` and k alone.
     defects : bool, optional
-        Whether 15 of each 64 studies have something wrong with them.
+        Whether 15 of each 64 studies have a defect.
     workers : int, optional
-        Processes that simulate side by side; the files do not depend on it.
+        Processes that simulate at the same time; the files do not depend on it.
     progress : callable, optional
-        Called with the number of studies that are there and the number wanted, after each.
+        Called after each study with the number of studies that exist, and of all.
 
     Raises
     ------
@@ -131,22 +108,19 @@ def simulate_archive(
         raise ArchiveError("an archive needs at least one study and one worker", "Give positive numbers.")
     archive.mkdir(parents=True, exist_ok=True)
     known = _known_studies(archive, seed, defects)
-    plans = [plan_study(index, seed=seed, defects=defects) for index in range(max(studies, known))]
-    reads = [_table_reads(plan) for plan in plans]
-    _write_table(truth_path(archive), (_truth_row(p, defects, r) for p, r in zip(plans, reads, strict=True)))
-    _write_table(archive / "participants.csv", (_participant(p, r) for p, r in zip(plans, reads, strict=True)))
-    waiting = [plan.index for plan in plans[:studies] if not (archive / plan.path).is_dir()]
-    done = studies - len(waiting)
-    if progress is not None:
-        progress(done, studies)
-    for _ in _each(archive, waiting, seed, defects, workers):
-        done += 1
+    drawn = [draw_study(index, seed=seed, defects=defects) for index in range(max(studies, known))]
+    reads = [_table_reads(study) for study in drawn]
+    _write_table(truth_path(archive), (_truth_row(s, defects, r) for s, r in zip(drawn, reads, strict=True)))
+    _write_table(archive / "participants.csv", (_participant(s, r) for s, r in zip(drawn, reads, strict=True)))
+    waiting = [study.index for study in drawn[:studies] if not (archive / study.path).is_dir()]
+    written = itertools.chain([None], _each(archive, waiting, seed, defects, workers))
+    for done, _ in enumerate(written, studies - len(waiting)):
         if progress is not None:
             progress(done, studies)
 
 
 def truth_path(archive: Path) -> Path:
-    """Give where an archive's truth stands: beside it, not in it."""
+    """Give the path of an archive's truth: beside it, not in it."""
     return archive.with_name(f"{archive.name}.truth.csv")
 
 
@@ -167,21 +141,20 @@ def read_truth(archive: Path) -> list[dict[str, str]]:
 
 def identity_canaries(archive: Path) -> list[str]:
     """Give every name, identifier, birth date, institution and folder name that must not leave a simulated archive."""
-    canaries = {canary for row in read_truth(archive) for canary in row["canaries"].split(CANARY_SEPARATOR)}
-    return sorted(canaries)
+    return sorted({canary for row in read_truth(archive) for canary in row["canaries"].split(CANARY_SEPARATOR)})
 
 
-def write_planned(archive: Path, plan: PlannedStudy) -> None:
-    """Simulate one study and put its folder, whole or not at all, into the archive."""
-    target = archive / plan.path
+def write_drawn(archive: Path, drawn: DrawnStudy) -> None:
+    """Simulate one study and put its folder into the archive, whole or not at all."""
+    target = archive / drawn.path
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    study = acquire(plan.subject, plan.site)
-    if plan.defect_name in FILE_DEFECTS:
-        write_defective(partial, study, plan.header, plan.defect_name)
+    study = acquire(drawn.subject, drawn.site)
+    if drawn.defect_name in OTHER_DEFECTS:
+        write_study(partial, study, drawn.header)
     else:
-        write_study(partial, study, plan.header)
+        write_defective(partial, study, drawn.header, drawn.defect_name)
     partial.rename(target)
 
 
@@ -192,7 +165,7 @@ def _each(archive: Path, indices: list[int], seed: int, defects: bool, workers: 
             _write_index(archive, index, seed, defects)
             yield
         return
-    # Spawned, not forked: the caller may have threads (of a scheduler, of numba).
+    # Spawned, not forked: the caller may have threads (of a scheduler, or of numba).
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(indices)), mp_context=context) as pool:
         futures = [pool.submit(_write_index, archive, index, seed, defects) for index in indices]
@@ -205,11 +178,11 @@ def _each(archive: Path, indices: list[int], seed: int, defects: bool, workers: 
 
 
 def _write_index(archive: Path, index: int, seed: int, defects: bool) -> None:
-    write_planned(archive, plan_study(index, seed=seed, defects=defects))
+    write_drawn(archive, draw_study(index, seed=seed, defects=defects))
 
 
 def _known_studies(archive: Path, seed: int, defects: bool) -> int:
-    """Give how many studies the archive was made for before, after checking that they are of the same kind."""
+    """Give the number of studies that the archive already has; refuse another seed or other defects."""
     if not truth_path(archive).exists():
         return 0
     rows = read_truth(archive)
@@ -221,50 +194,45 @@ def _known_studies(archive: Path, seed: int, defects: bool) -> int:
     return len(rows)
 
 
-def _table_reads(plan: PlannedStudy) -> dict[str, str]:
+def _table_reads(drawn: DrawnStudy) -> dict[str, str]:
     """Give the reads as the participants' table states them."""
-    if plan.defect_name == "label-missing":
-        return dict.fromkeys(READS, "")
-    return draw_reads(plan.subject)
+    return dict.fromkeys(READS, "") if drawn.defect_name == "label-missing" else draw_reads(drawn.subject)
 
 
-def _participant(plan: PlannedStudy, reads: dict[str, str]) -> dict[str, str]:
+def _participant(drawn: DrawnStudy, reads: dict[str, str]) -> dict[str, str]:
     label = ""
-    if plan.defect_name == "label-contradictory":
+    if drawn.defect_name == "label-contradictory":
         label = NEGATIVE if consensus(reads) == POSITIVE else POSITIVE
-    elif plan.index % 2 == 0 and consensus(reads) in (NEGATIVE, POSITIVE):
+    elif drawn.index % 2 == 0 and consensus(reads) in (NEGATIVE, POSITIVE):
         label = consensus(reads)
     return {
-        "path": plan.path.as_posix(),
-        "site": plan.site.name,
-        "sex": plan.subject.sex,
-        "age": f"{plan.subject.age_years:.1f}",
-        "indication": "other" if plan.defect_name == "other-indication" else "CUPS",
+        "path": drawn.path.as_posix(),
+        "site": drawn.site.name,
+        "sex": drawn.subject.sex,
+        "age": f"{drawn.subject.age_years:.1f}",
+        "indication": "other" if drawn.defect_name == "other-indication" else "CUPS",
         **reads,
         "label": label,
     }
 
 
-def _truth_row(plan: PlannedStudy, defects: bool, reads: dict[str, str]) -> dict[str, str]:
-    subject, truth = plan.subject, truth_of(plan.subject)
-    person = plan.header.identity
-    consensus_read = consensus(reads)
-    expected = plan.defect.code if plan.defect is not None else ""
-    if plan.defect is None and consensus_read == ATYPICAL:
-        expected = ATYPICAL
+def _truth_row(drawn: DrawnStudy, defects: bool, reads: dict[str, str]) -> dict[str, str]:
+    subject, truth = drawn.subject, truth_of(drawn.subject)
+    person, agreed = drawn.header.identity, consensus(reads)
+    expected = drawn.defect.code if drawn.defect else ATYPICAL if agreed == ATYPICAL else ""
     row: dict[str, object] = {
-        "index": plan.index,
-        "seed": plan.seed,
+        "index": drawn.index,
+        "seed": drawn.seed,
         "defects": int(defects),
-        "study_instance_uid": plan.header.study_uid,
-        "path": plan.path.as_posix(),
-        "site": plan.site.name,
+        "study_instance_uid": drawn.header.study_uid,
+        "path": drawn.path.as_posix(),
+        "site": drawn.site.name,
         "sex": subject.sex,
         "age": f"{subject.age_years:.1f}",
-        "defect": plan.defect_name,
+        "defect": drawn.defect_name,
         "expected_code": expected,
         "label": truth.label,
-        "consensus": consensus_read,
+        "consensus": agreed,
         "severity": f"{subject.severity:.6f}",
         "asymmetry": f"{subject.asymmetry:.6f}",
         "atypical": subject.atypical,
@@ -278,9 +246,8 @@ def _truth_row(plan: PlannedStudy, defects: bool, reads: dict[str, str]) -> dict
         row[f"putamen_anterior_{side}"] = f"{binding.putamen_anterior:.6f}"
         row[f"putamen_posterior_{side}"] = f"{binding.putamen_posterior:.6f}"
         row[f"caudate_{side}"] = f"{binding.caudate:.6f}"
-    for to in range(4):
-        for source in range(4):
-            row[f"template_to_study_{to}{source}"] = f"{truth.template_to_study[to, source]:.9f}"
+    for (line, column), value in np.ndenumerate(truth.template_to_study):
+        row[f"template_to_study_{line}{column}"] = f"{value:.9f}"
     canaries = (
         person.family_name,
         person.given_name,
@@ -288,16 +255,16 @@ def _truth_row(plan: PlannedStudy, defects: bool, reads: dict[str, str]) -> dict
         person.birth_date,
         person.accession_number,
         person.referring_physician,
-        plan.header.institution,
-        *plan.path.parts,
-        plan.header.study_uid,
+        drawn.header.institution,
+        *drawn.path.parts,
+        drawn.header.study_uid,
     )
     row["canaries"] = CANARY_SEPARATOR.join(canaries)
     return {name: str(value) for name, value in row.items()}
 
 
 def _write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a CSV, whole or not at all."""
+    """Write a CSV file, whole or not at all."""
     listed = list(rows)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(listed[0]), lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What goes wrong in real archives, one of each kind in every 64 studies."""
+"""Defects of real archives, one of each kind in every 64 studies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from scipy.ndimage import gaussian_filter, zoom
 
 from datbatch import errors
+from datbatch.simulation.examination import SimulatedStudy, subject_phantom
 from datbatch.simulation.identity import uid
 from datbatch.simulation.nuclear_medicine import (
     IMPLEMENTATION_UID,
@@ -23,7 +24,6 @@ from datbatch.simulation.nuclear_medicine import (
     write_study,
 )
 from datbatch.simulation.sites import Site
-from datbatch.simulation.study import SimulatedStudy, subject_phantom
 
 BLOCK = 64
 ROTATION_ATTRIBUTES = (
@@ -37,21 +37,13 @@ ROTATION_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong with a study.
-
-    Attributes
-    ----------
-    name : str
-        What is wrong.
-    place : int
-        Number of the study within its block of 64 that has it.
-    code : str
-        Stable code with which the study must be refused or excluded.
-    """
+    """One thing that is wrong with a study."""
 
     name: str
     place: int
+    """Number of the study with this defect, in each block of 64."""
     code: str
+    """Stable code with which the study must be refused or excluded."""
 
 
 DEFECTS = (
@@ -71,34 +63,25 @@ DEFECTS = (
     Defect("one-head", 57, "system-not-eligible"),
     Defect("other-indication", 61, "not-indicated"),
 )
-"""The first eight studies of an archive hold one of them, the first twelve two."""
+"""The first eight studies of an archive have one of them, the first twelve two."""
 
 
 def defect_of(index: int) -> Defect | None:
-    """Give what is wrong with study number `index` of an archive with defects."""
+    """Give the defect of study number `index` in an archive with defects."""
     return {defect.place: defect for defect in DEFECTS}.get(index % BLOCK)
 
 
 def write_defective(folder: Path, study: SimulatedStudy, header: StudyHeader, defect: str) -> None:
-    """Write a study with a defect of its files into a folder that exists.
-
-    Defects of the participants' table and duplicates leave the files whole.
-    """
+    """Write a study with a defect of its file into a folder that exists."""
     path = folder / "NM_TOMO.dcm"
+    others = {"other-modality": _ct, "reconstructed": _reconstructed, "static": _static}
     if defect == "not-dicom":
         path.write_text("Export failed: connection to the archive was lost.\n" * 40, encoding="ascii")
-    elif defect == "other-modality":
-        save(_ct(study, header), path)
-    elif defect == "reconstructed":
-        save(_reconstructed(study, header), path)
-    elif defect == "static":
-        save(_static(study, header), path)
     elif defect == "truncated":
-        written = write_study(folder, study, header)
-        content = written.read_bytes()
-        written.write_bytes(content[: len(content) * 6 // 10])
+        content = write_study(folder, study, header).read_bytes()
+        path.write_bytes(content[: len(content) * 6 // 10])
     else:
-        save(_changed(study, header, defect), path)
+        save(others[defect](study, header) if defect in others else _changed(study, header, defect), path)
 
 
 def one_head(site: Site) -> Site:
@@ -115,12 +98,10 @@ def one_head(site: Site) -> Site:
 
 def _changed(study: SimulatedStudy, header: StudyHeader, defect: str) -> Dataset:
     """Give the projections' object with one contradiction or gap."""
-    site, projections = study.site, study.projections
+    site = study.site
     if defect == "photopeak-missing":
-        convention = replace(site.convention, photopeak_kev=(126.0, 154.0))
-        site = replace(site, convention=convention)
-    if defect == "counts-zero":
-        projections = np.zeros_like(projections)
+        site = replace(site, convention=replace(site.convention, photopeak_kev=(126.0, 154.0)))
+    projections = np.zeros_like(study.projections) if defect == "counts-zero" else study.projections
     dataset = projections_dataset(
         projections, site, header, radius_mm=study.radius_mm, scatter_window=study.scatter_window
     )
@@ -137,7 +118,7 @@ def _changed(study: SimulatedStudy, header: StudyHeader, defect: str) -> Dataset
 
 
 def _drop_last_views(dataset: Dataset, dropped: int) -> None:
-    """Leave out the last views of each head; the rotation still declares them."""
+    """Leave out the last views of each head; the rotation item still declares them."""
     views = np.array(dataset.AngularViewVector)
     kept = np.flatnonzero(views <= views.max() - dropped)
     frames = dataset.pixel_array[kept]
@@ -148,7 +129,7 @@ def _drop_last_views(dataset: Dataset, dropped: int) -> None:
 
 
 def _static(study: SimulatedStudy, header: StudyHeader) -> Dataset:
-    """Give a planar image per head instead of a rotation."""
+    """Give one planar image of each head instead of a rotation."""
     convention = study.site.convention
     dataset = projections_dataset(study.projections, study.site, header, radius_mm=study.radius_mm)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]
@@ -169,7 +150,7 @@ def _static(study: SimulatedStudy, header: StudyHeader) -> Dataset:
 
 
 def _reconstructed(study: SimulatedStudy, header: StudyHeader) -> Dataset:
-    """Give slices as another workstation would have reconstructed them (the blurred object itself)."""
+    """Give slices that look like another workstation's reconstruction: the blurred object itself."""
     phantom = subject_phantom(study.subject)
     blurred = gaussian_filter(phantom.activity, 9.0 / 2.355 / phantom.grid.spacing_mm)
     slices = np.round(1000 * blurred).astype(np.uint16)[::-1, ::-1, ::-1].transpose(2, 1, 0)
@@ -187,7 +168,7 @@ def _reconstructed(study: SimulatedStudy, header: StudyHeader) -> Dataset:
     photopeak = study.site.convention.windows.index("photopeak")
     dataset.EnergyWindowInformationSequence = whole.EnergyWindowInformationSequence[photopeak:][:1]
     dataset.RotationInformationSequence = whole.RotationInformationSequence
-    # Stations let one detector stand for all heads here, and tell the slices' place in its item.
+    # Stations write one detector item for all heads here, and the place of the slices into it.
     dataset.DetectorInformationSequence = whole.DetectorInformationSequence[:1]
     last_mm = [round(float(phantom.grid.axis_mm(axis)[-1]), 3) for axis in range(3)]
     for item in dataset.DetectorInformationSequence:

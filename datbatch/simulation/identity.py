@@ -1,7 +1,4 @@
-"""Invented identities, so that a test of de-identification has something to find.
-
-Names are put together from syllables: no person, hospital or vendor is meant.
-"""
+"""Invented identities for tests of de-identification; names are made of syllables and mean no real person."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _SYLLABLES = ("bra", "kel", "mor", "tis", "vun", "dre", "zol", "fim", "gar", "hu
 
 @dataclass(frozen=True)
 class Identity:
-    """What in a header or a folder's name tells who the patient is."""
+    """What identifies the patient in a header or in the name of a folder."""
 
     family_name: str
     given_name: str
@@ -33,7 +30,7 @@ class Identity:
 
     @property
     def folder_name(self) -> str:
-        """Name of the study's folder: identifying, as those of real exports are."""
+        """Name of the study's folder; it identifies the patient, as in real exports."""
         return f"{self.family_name.upper()}_{self.given_name.upper()}_{self.patient_id}_{self.study_date}"
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from datbatch.schema import SIMULATED
+from datbatch.simulation.examination import SimulatedStudy
 from datbatch.simulation.identity import Identity, uid
 from datbatch.simulation.population import Subject, draw_person
 from datbatch.simulation.sites import Convention, Site
-from datbatch.simulation.study import SimulatedStudy
 
 NM_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
 IMPLEMENTATION_UID = uid("datbatch", "simulation")
@@ -24,27 +24,16 @@ FRAME_DURATION_MS = 20000
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """What a header says beside the images: identity, exam and object identifiers.
-
-    Attributes
-    ----------
-    identity : Identity
-        Invented person.
-    institution : str
-        Invented hospital.
-    sex : str
-        DICOM's F or M.
-    age_years : float
-        Age at the examination.
-    key : tuple
-        What the UIDs are derived from: other keys, other UIDs.
-    """
+    """What a header says of the person, the examination and the objects."""
 
     identity: Identity
     institution: str
+    """Invented hospital."""
     sex: str
+    """DICOM's F or M."""
     age_years: float
     key: tuple[object, ...]
+    """What the UIDs follow from: another key gives other UIDs."""
 
     @property
     def study_uid(self) -> str:
@@ -60,15 +49,15 @@ def study_header(subject: Subject, site: Site) -> StudyHeader:
 
 
 def write_study(folder: Path, study: SimulatedStudy, header: StudyHeader | None = None) -> Path:
-    """Write a simulated study into a folder (made if needed), as one DICOM file, and give its path.
+    """Write a simulated study as one DICOM file into a folder (made if needed) and give its path.
 
-    The header is the subject's own where none is given.
+    The default header is the subject's own.
     """
     return write_projections(
         folder,
         study.projections,
         study.site,
-        header if header is not None else study_header(study.subject, study.site),
+        header or study_header(study.subject, study.site),
         radius_mm=study.radius_mm,
         scatter_window=study.scatter_window,
     )
@@ -83,27 +72,22 @@ def write_projections(
     radius_mm: float = 140.0,
     scatter_window: npt.NDArray[np.uint16] | None = None,
 ) -> Path:
-    """Write any projections in a site's convention.
+    """Write any projections in a site's convention as one DICOM file, and give its path.
 
     Parameters
     ----------
     folder : Path
         Made if needed.
     projections : ndarray, shape (view, row, bin), uint16
-        Photopeak counts, head after head, at `sites.view_angles(site.convention)`; row 0 is the head side.
+        Photopeak counts, detector after detector, at `sites.view_angles(site.convention)`; row 0 is the head side.
     site : Site
-        Its camera gives pixel sizes, its convention the header's style.
+        Its camera gives the pixel sizes, its convention the style of the header.
     header : StudyHeader
         Identity and identifiers.
     radius_mm : float, optional
         Radius of rotation.
     scatter_window : ndarray, shape (view, row, bin), uint16, optional
-        Counts of the lower window, for sites that record it (zeros when not given).
-
-    Returns
-    -------
-    Path
-        The DICOM file.
+        Counts of the lower window, for sites that record it; zeros by default.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "NM_TOMO.dcm"
@@ -122,10 +106,8 @@ def projections_dataset(
     """Give the DICOM object of projections; parameters as in `write_projections`."""
     convention = site.convention
     dataset = common_dataset(header, site, "TOMO", "projections")
-    windows = {
-        "photopeak": projections,
-        "scatter": scatter_window if scatter_window is not None else np.zeros_like(projections),
-    }
+    lower = np.zeros_like(projections) if scatter_window is None else scatter_window
+    windows = {"photopeak": projections, "scatter": lower}
     frames, vectors = [], []
     for number, name in enumerate(convention.windows, start=1):
         for head, view in _frame_order(convention):
@@ -138,11 +120,9 @@ def projections_dataset(
     dataset.NumberOfEnergyWindows = len(convention.windows)
     dataset.NumberOfDetectors = convention.heads
     dataset.NumberOfRotations = 1
-    dataset.EnergyWindowInformationSequence = Sequence(_window(convention, name) for name in convention.windows)
-    dataset.DetectorInformationSequence = Sequence(
-        _detector(convention, site, head, radius_mm) for head in range(convention.heads)
-    )
-    dataset.RotationInformationSequence = Sequence([_rotation(convention, radius_mm)])
+    dataset.EnergyWindowInformationSequence = [_window(convention, name) for name in convention.windows]
+    dataset.DetectorInformationSequence = [_detector(site, head, radius_mm) for head in range(convention.heads)]
+    dataset.RotationInformationSequence = [_rotation(convention, radius_mm)]
     dataset.TypeOfDetectorMotion = "STEP AND SHOOT"
     dataset.CountsAccumulated = int(projections.sum(dtype=np.int64))
     return dataset
@@ -151,16 +131,7 @@ def projections_dataset(
 def common_dataset(header: StudyHeader, site: Site, kind: str, series: str) -> Dataset:
     """Give patient, study, series, equipment and radiopharmaceutical of an NM object, without frames.
 
-    Parameters
-    ----------
-    header : StudyHeader
-        Identity and identifiers.
-    site : Site
-        Where it was made.
-    kind : str
-        Value 3 of ImageType: TOMO, RECON TOMO, STATIC.
-    series : str
-        What tells its series from others of the study.
+    `kind` is value 3 of ImageType (TOMO, RECON TOMO, STATIC); `series` distinguishes the series of a study.
     """
     person = header.identity
     dataset = Dataset()
@@ -192,12 +163,9 @@ def common_dataset(header: StudyHeader, site: Site, kind: str, series: str) -> D
     dataset.StudyInstanceUID = header.study_uid
     dataset.SeriesInstanceUID = uid("series", series, *header.key)
     dataset.FrameOfReferenceUID = uid("frame", *header.key)
-    dataset.PositionReferenceIndicator = ""
+    dataset.PositionReferenceIndicator = dataset.PatientOrientation = ""
     dataset.StudyID = "1"
-    dataset.SeriesNumber = 1
-    dataset.AcquisitionNumber = 1
-    dataset.InstanceNumber = 1
-    dataset.PatientOrientation = ""
+    dataset.SeriesNumber = dataset.AcquisitionNumber = dataset.InstanceNumber = 1
     dataset.BodyPartExamined = "BRAIN"
     _set_orientation_codes(dataset)
     _set_radiopharmaceutical(dataset)
@@ -222,7 +190,7 @@ def save(dataset: Dataset, path: Path) -> None:
 
 
 def detector_orientation(angle_deg: float) -> list[float]:
-    """Give ImageOrientationPatient of a detector at that angle: row direction (-cos, sin, 0), column (0, 0, -1)."""
+    """Give ImageOrientationPatient of a detector at an angle: row direction (-cos, sin, 0), column (0, 0, -1)."""
     angle = np.radians(angle_deg)
     return [round(float(-np.cos(angle)), 6) + 0.0, round(float(np.sin(angle)), 6) + 0.0, 0.0, 0.0, 0.0, -1.0]
 
@@ -236,68 +204,72 @@ def _frame_order(convention: Convention) -> list[tuple[int, int]]:
 
 
 def _window(convention: Convention, name: str) -> Dataset:
-    limits = Dataset()
-    lower, upper = convention.photopeak_kev if name == "photopeak" else convention.scatter_kev
-    limits.EnergyWindowLowerLimit = round(lower / convention.energy_unit_kev, 2)
-    limits.EnergyWindowUpperLimit = round(upper / convention.energy_unit_kev, 2)
-    item = Dataset()
-    item.EnergyWindowRangeSequence = Sequence([limits])
-    item.EnergyWindowName = "I-123" if name == "photopeak" else "I-123 low"
-    return item
+    limits_kev = convention.photopeak_kev if name == "photopeak" else convention.scatter_kev
+    lower, upper = (round(limit / convention.energy_unit_kev, 2) for limit in limits_kev)
+    limits = _item(EnergyWindowLowerLimit=lower, EnergyWindowUpperLimit=upper)
+    return _item(EnergyWindowRangeSequence=[limits], EnergyWindowName="I-123" if name == "photopeak" else "I-123 low")
 
 
-def _detector(convention: Convention, site: Site, head: int, radius_mm: float) -> Dataset:
-    item = Dataset()
-    item.CollimatorGridName = convention.collimator_name
-    item.CollimatorType = convention.collimator_type
-    item.FieldOfViewShape = "RECTANGLE"
-    camera = site.camera
-    item.FieldOfViewDimensions = [round(camera.field_of_view_mm), round(camera.bins * camera.pixel_size_mm)]
-    item.FocalDistance = 0 if convention.collimator_type == "PARA" else 500
-    item.ZoomFactor = [1.0, 1.0]
-    item.ZoomCenter = [0.0, 0.0]
-    item.CenterOfRotationOffset = 0.0
-    item.GantryDetectorTilt = 0.0
-    if convention.start_per_detector:
-        item.StartAngle = convention.start_angles_deg[head]
-    item.RadialPosition = {"detector": round(radius_mm, 1), "zero": 0.0}.get(convention.radius_in)
+def _detector(site: Site, head: int, radius_mm: float) -> Dataset:
+    camera, convention = site.camera, site.convention
     start = convention.start_angles_deg[head]
-    item.ImageOrientationPatient = detector_orientation(start) if convention.orientation else None
-    item.ImagePositionPatient = None
+    item = _item(
+        CollimatorGridName=convention.collimator_name,
+        CollimatorType=convention.collimator_type,
+        FieldOfViewShape="RECTANGLE",
+        FieldOfViewDimensions=[round(camera.field_of_view_mm), round(camera.bins * camera.pixel_size_mm)],
+        FocalDistance=0 if convention.collimator_type == "PARA" else 500,
+        ZoomFactor=[1.0, 1.0],
+        ZoomCenter=[0.0, 0.0],
+        CenterOfRotationOffset=0.0,
+        GantryDetectorTilt=0.0,
+        RadialPosition={"detector": round(radius_mm, 1), "zero": 0.0}.get(convention.radius_in),
+        ImageOrientationPatient=detector_orientation(start) if convention.orientation else None,
+        ImagePositionPatient=None,
+    )
+    if convention.start_per_detector:
+        item.StartAngle = start
     return item
 
 
 def _rotation(convention: Convention, radius_mm: float) -> Dataset:
-    item = Dataset()
-    item.StartAngle = convention.start_angles_deg[0]
-    item.AngularStep = convention.step_deg
-    item.RotationDirection = convention.direction
-    item.ScanArc = convention.arc_deg
-    item.ActualFrameDuration = FRAME_DURATION_MS
-    item.NumberOfFramesInRotation = convention.views_per_head
+    item = _item(
+        StartAngle=convention.start_angles_deg[0],
+        AngularStep=convention.step_deg,
+        RotationDirection=convention.direction,
+        ScanArc=convention.arc_deg,
+        ActualFrameDuration=FRAME_DURATION_MS,
+        NumberOfFramesInRotation=convention.views_per_head,
+    )
     if convention.radius_in == "rotation":
         item.RadialPosition = [round(radius_mm, 1)] * convention.views_per_head
     return item
 
 
 def _set_orientation_codes(dataset: Dataset) -> None:
-    recumbent = _code("102538003", "SCT", "recumbent")
-    recumbent.PatientOrientationModifierCodeSequence = Sequence([_code("40199007", "SCT", "supine")])
-    dataset.PatientOrientationCodeSequence = Sequence([recumbent])
-    dataset.PatientGantryRelationshipCodeSequence = Sequence([_code("102540008", "SCT", "headfirst")])
+    recumbent = _code("102538003", "recumbent")
+    recumbent.PatientOrientationModifierCodeSequence = [_code("40199007", "supine")]
+    dataset.PatientOrientationCodeSequence = [recumbent]
+    dataset.PatientGantryRelationshipCodeSequence = [_code("102540008", "headfirst")]
 
 
 def _set_radiopharmaceutical(dataset: Dataset) -> None:
+    item = _item(
+        RadionuclideCodeSequence=[_code("21572004", "^123^Iodine")],
+        Radiopharmaceutical="I-123 ioflupane",
+        RadiopharmaceuticalCodeSequence=[_code("429296007", "Ioflupane I^123^")],
+        RadionuclideTotalDose=185.0,
+        RadiopharmaceuticalRoute="IV",
+    )
+    dataset.RadiopharmaceuticalInformationSequence = [item]
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    return _item(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)
+
+
+def _item(**elements: Any) -> Dataset:
     item = Dataset()
-    item.RadionuclideCodeSequence = Sequence([_code("21572004", "SCT", "^123^Iodine")])
-    item.Radiopharmaceutical = "I-123 ioflupane"
-    item.RadiopharmaceuticalCodeSequence = Sequence([_code("429296007", "SCT", "Ioflupane I^123^")])
-    item.RadionuclideTotalDose = 185.0
-    item.RadiopharmaceuticalRoute = "IV"
-    dataset.RadiopharmaceuticalInformationSequence = Sequence([item])
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item

@@ -1,8 +1,8 @@
-"""Anatomy in MNI space: which tissues there are, where, and how much tracer each takes up.
+"""Anatomy in MNI space: the tissues, their places, and the tracer uptake of each.
 
-The striatum's shapes were fitted (least squares on partial volumes) to the CIT168 atlas (Pauli, Nili, Tyszka. Sci Data
-2018;5:180063), thalamus, brain stem, ventricles and cerebellum follow the Allen Human Reference Atlas 3D (Ding et al.
-J Comp Neurol 2016;524:3127); both atlases are CC BY 4.0. Only the fitted numbers are kept here.
+The shapes of the striatum were fitted (least squares on partial volumes) to the CIT168 atlas (Pauli, Nili, Tyszka. Sci
+Data 2018;5:180063). Thalamus, brain stem, ventricles and cerebellum follow the Allen Human Reference Atlas 3D (Ding et
+al. J Comp Neurol 2016;524:3127). Both atlases are CC BY 4.0; only the fitted numbers are used here.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ GLANDS = (
 """Parotid, submandibular and lacrimal glands, and the nasal mucosa."""
 
 ANTERIOR_Y_MM, POSTERIOR_Y_MM = 16.0, -14.0
-"""Putaminal binding runs linearly between its anterior and posterior value over this range."""
+"""Over this range putaminal binding changes linearly from its anterior to its posterior value."""
 POSTERIOR_SHARE: dict[Side, float] = {"left": 0.488, "right": 0.445}
-"""Volume-weighted mean of that ramp over the putamen: mean binding = anterior + share * (posterior - anterior)."""
+"""Volume-weighted mean of this change over the putamen: mean binding = anterior + share * (posterior - anterior)."""
 
 
 @dataclass(frozen=True)
 class StriatalBinding:
-    """Specific over non-displaceable uptake (binding ratio) of each part on one side, before any blur."""
+    """Binding ratio (specific over non-displaceable uptake) of each part on one side, without any blur."""
 
     caudate: float
     putamen_anterior: float
@@ -146,7 +146,7 @@ class StriatalShape:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One person's anatomy and uptake in MNI space; the pose is kept apart."""
+    """One person's anatomy and uptake in MNI space, without the pose."""
 
     binding: dict[Side, StriatalBinding]
     uptake: Uptake = field(default_factory=Uptake)
@@ -155,25 +155,16 @@ class Anatomy:
     ventricle_size: float = 1.0
     """Factor on the radii of the ventricles."""
     scalp_ring: bool = True
-    """Whether the scalp takes up more than the skull under it."""
+    """Whether the scalp takes up more tracer than the skull below it."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxels of the object in study space (RAS mm; x and y zero on the axis of rotation, z zero mid field of view).
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Voxels along x, y, z.
-    first_mm : tuple of float
-        Centre of voxel (0, 0, 0).
-    spacing_mm : float
-        Size of the cubic voxels.
-    """
+    """Cubic voxels of the object in study space, RAS mm; its origin is the middle of the axis of rotation."""
 
     shape: tuple[int, int, int]
     first_mm: tuple[float, float, float]
+    """Centre of voxel (0, 0, 0)."""
     spacing_mm: float
 
     def axis_mm(self, axis: int) -> FloatArray:
@@ -188,43 +179,23 @@ class Grid:
 
 @dataclass(frozen=True)
 class Phantom:
-    """The object that the camera sees.
-
-    Attributes
-    ----------
-    activity : ndarray, shape (x, y, z), float32
-        Tracer concentration relative to the brain's non-displaceable uptake.
-    attenuation_per_mm : ndarray, shape (x, y, z), float32
-        Linear attenuation coefficient at 159 keV.
-    grid : Grid
-        Where the voxels are.
-    """
+    """The object that the camera sees; both arrays have the grid's shape (x, y, z)."""
 
     activity: npt.NDArray[np.float32]
+    """Tracer concentration relative to the brain's non-displaceable uptake."""
     attenuation_per_mm: npt.NDArray[np.float32]
+    """Linear attenuation coefficient at 159 keV."""
     grid: Grid
 
 
 ATTENUATION_PER_MM = 0.0148
-"""Water at 159 keV, 0.148/cm; skull and air are left out."""
+"""Water at 159 keV, 0.148/cm; bone and air are not modelled."""
 
 
 def build_phantom(anatomy: Anatomy, template_to_study: FloatArray, grid: Grid) -> Phantom:
-    """Paint a person's anatomy, at its pose, onto the voxels of the study.
+    """Paint a person's anatomy onto the voxels of the study; a voxel mixes the tissues in it by volume.
 
-    Parameters
-    ----------
-    anatomy : Anatomy
-        In MNI space.
-    template_to_study : ndarray, shape (4, 4), float64
-        MNI mm to study mm, RAS.
-    grid : Grid
-        Voxels of the study.
-
-    Returns
-    -------
-    Phantom
-        Each voxel is a mixture, by volume, of the tissues in it.
+    `template_to_study`, shape (4, 4), leads from MNI mm to study mm, RAS.
     """
     painter = _Painter(grid, template_to_study)
     uptake = anatomy.uptake
@@ -253,7 +224,7 @@ def build_phantom(anatomy: Anatomy, template_to_study: FloatArray, grid: Grid) -
 
 
 def striatum(anatomy: Anatomy, side: Side) -> tuple[Tube, Tube]:
-    """Give a person's putamen and caudate of one side; wide ventricles push the caudate outwards."""
+    """Give a person's putamen and caudate on one side; wide ventricles push the caudate outwards."""
     outwards = (-1.0 if side == "left" else 1.0) * 4.0 * (anatomy.ventricle_size - 1)
     own = anatomy.caudate[side]
     caudate = CAUDATE[side].moved(np.array(own.shift_mm) + np.array([outwards, 0, 0]), own.thickness)
@@ -268,12 +239,12 @@ def ventricles(size: float) -> tuple[Shape, ...]:
 
 
 def putaminal_profile(y_mm: FloatArray) -> FloatArray:
-    """Give the weight of the posterior value at MNI y: 0 in front, 1 behind, linear between."""
+    """Give the weight of the posterior value at MNI y: 0 in front, 1 behind, linear in between."""
     return np.clip((ANTERIOR_Y_MM - y_mm) / (ANTERIOR_Y_MM - POSTERIOR_Y_MM), 0.0, 1.0)
 
 
 class _Painter:
-    """Lays tissues over each other; the later covers the earlier by the share of the voxel that it fills."""
+    """Lays tissues over each other; a later one replaces earlier ones in the share of the voxel that it fills."""
 
     def __init__(self, grid: Grid, template_to_study: FloatArray) -> None:
         self.grid = grid

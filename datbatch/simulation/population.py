@@ -1,4 +1,4 @@
-"""Who has what: people, disease, pose and image statistics, each a function of the seed and the study's number."""
+"""People, disease, pose and image statistics of a study, each a function of the seed and the study's number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from datbatch.simulation.acquisition import Camera
 from datbatch.simulation.identity import Identity, draw_identity
 from datbatch.simulation.phantom import SIDES, Anatomy, Side, StriatalBinding, StriatalShape, Uptake
 from datbatch.simulation.sites import SITES, site_named
@@ -23,48 +22,40 @@ ATYPICAL_SHARE = 10 / 1306
 CUT_SHARE = 0.04
 
 EVIDENCE_THRESHOLD = 0.30
-"""Loss of putaminal binding, on the worse side and against what age and sex predict, that makes a study positive."""
+"""From this loss of putaminal binding on a study is positive: on the worse side, relative to age and sex."""
 
 THICKNESS_SD = 0.045
-"""Between people, of the striatal structures' radii relative to the mean, beyond the size of the head."""
+"""Standard deviation between people of the radii of striatal structures, relative to the mean and the head's size."""
 VOLUME_EXPONENT = 2.15
-"""Volume of the tubes over their thickness, in logarithms."""
+"""Volume of the tubes is proportional to this power of their thickness."""
 PUTAMEN_VOLUME_ASYMMETRY, CAUDATE_VOLUME_ASYMMETRY = 0.045, 0.055
-"""Between people, standard deviation of (left - right) / mean of the two volumes, about the mean shapes' own.
+"""Standard deviation between people of (left - right) / mean of the two volumes, around that of the mean shapes.
 
-In life: 0.043 and 0.057 over the 581 healthy people of the IXI archive; 0.044 and 0.051 over 1,035 people of ABIDE;
-0.053 and 0.065 over 3,929 scans of 1,000 people of 69 years and more (the table of volumes beside Gomez-Ramirez et al.
-2021, "The brain is globally symmetric"), of which 0.037 and 0.038 is scatter between the yearly scans of one person;
-there the volumes of the two sides correlate with 0.86 and 0.88. All by FreeSurfer, deviations from the quartiles.
+Measured: 0.043 and 0.057 in 581 healthy people of the IXI archive; 0.044 and 0.051 in 1,035 people of ABIDE; 0.053 and
+0.065 in 3,929 scans of 1,000 people of 69 years and more (table of volumes of Gomez-Ramirez et al. 2021, "The brain is
+globally symmetric"). In the last, 0.037 and 0.038 of it is scatter between yearly scans of one person, and the volumes
+of the two sides correlate with 0.86 and 0.88. All by FreeSurfer; deviations are taken from the quartiles.
 """
 
 SUBJECT, PERSON, NOISE, READERS = 0, 1, 2, 3
 """Independent streams of random numbers of one study."""
 
 PIVOT_MM = np.array([0.0, -17.0, 0.0])
-"""MNI point about which people differ in size and pose: the middle of the head."""
+"""Middle of the head in MNI space; size and rotation act around this point."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Affine from MNI to study space, p -> R S diag(size) (p - pivot) + centre, in mm RAS.
-
-    Attributes
-    ----------
-    size : tuple of float
-        Scale along x, y, z.
-    shear : tuple of float
-        Upper triangle (xy, xz, yz) of S.
-    rotation_deg : tuple of float
-        Pitch about x, roll about y, yaw about z, applied in this order.
-    centre_mm : tuple of float
-        Where the pivot (0, -17, 0) comes to lie.
-    """
+    """Affine from MNI to study space, p -> R S diag(size) (p - pivot) + centre, in mm RAS."""
 
     size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Scale along x, y, z."""
     shear: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Upper triangle (xy, xz, yz) of S."""
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Pitch about x, roll about y, yaw about z, in this order."""
     centre_mm: tuple[float, float, float] = (0.0, -17.0, 0.0)
+    """Place of the pivot (0, -17, 0) in the study."""
 
     def matrix(self) -> npt.NDArray[np.float64]:
         """Give the (4, 4) matrix from MNI mm to study mm."""
@@ -81,68 +72,40 @@ class Pose:
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything that was drawn for one study; `dataclasses.replace` gives variants.
-
-    Attributes
-    ----------
-    index, seed : int
-        Where the study's random numbers come from.
-    site : str
-        Name of a site.
-    sex : {"F", "M"}
-        Sex.
-    age_years : float
-        Age at the examination.
-    severity : float
-        Nigrostriatal degeneration on the more affected side: 0 none, 1 end stage.
-    asymmetry : float
-        The other side's severity is severity * (1 - asymmetry).
-    side : {"left", "right"}
-        Side that is more affected.
-    atypical : {"none", "caudate", "hemisphere"}
-        Structural damage on `side`: the caudate alone, or the whole striatum; then `severity` is near zero.
-    gain : dict of float
-        Individual factor on each side's binding.
-    caudate_ratio : float
-        Caudate binding over putamen binding in health.
-    pose : Pose
-        Size, shape and position of the head.
-    cut : {"none", "top", "base"}
-        Whether the axial field of view leaves out the vertex or the base of the brain.
-    cut_height_mm : float
-        MNI height at which a cut field of view ends, above (top) or below (base) the striatum.
-    putamen, caudate : dict of StriatalShape
-        Individual shape by side.
-    ventricle_size : float
-        Factor on the ventricles' radii.
-    uptake : Uptake
-        Individual uptake outside the striatum.
-    expected_counts : float
-        Mean of the total of the photopeak projections.
-    radius_mm : float
-        Radius of rotation.
-    """
+    """Everything that was drawn for one study; `dataclasses.replace` gives variants."""
 
     index: int
+    """Number of the study; its random numbers follow from it and from the seed."""
     seed: int
     site: str
     sex: Literal["F", "M"]
     age_years: float
     severity: float
+    """Nigrostriatal degeneration on the more affected side: 0 none, 1 end stage."""
     asymmetry: float
+    """The other side's severity is severity * (1 - asymmetry)."""
     side: Side
+    """Side that is more affected."""
     atypical: Atypical
+    """Structural damage on `side`: of the caudate, or of the whole striatum; then `severity` is near zero."""
     gain: dict[Side, float]
+    """Individual factor on each side's binding."""
     caudate_ratio: float
+    """Caudate binding over putamen binding in health."""
     pose: Pose
     cut: Cut
+    """Whether the axial field of view leaves out the vertex or the base of the brain."""
     cut_height_mm: float
+    """MNI height at which a cut field of view ends, above (top) or below (base) the striatum."""
     putamen: dict[Side, StriatalShape]
     caudate: dict[Side, StriatalShape]
     ventricle_size: float
+    """Factor on the ventricles' radii."""
     uptake: Uptake
     expected_counts: float
+    """Mean total of the photopeak projections."""
     radius_mm: float
+    """Radius of rotation."""
 
 
 def stream(seed: int, index: int, which: int) -> np.random.Generator:
@@ -151,22 +114,10 @@ def stream(seed: int, index: int, which: int) -> np.random.Generator:
 
 
 def draw_subject(index: int, seed: int = 0) -> Subject:
-    """Draw study number `index` of the population.
+    """Draw study number `index`, from 0: a function of `index` and the archive's `seed` alone.
 
-    Class and site follow a low-discrepancy sequence over the index, so that small archives have them all in their
-    right shares; everything else is independent.
-
-    Parameters
-    ----------
-    index : int
-        Number of the study, from 0.
-    seed : int, optional
-        Seed of the archive.
-
-    Returns
-    -------
-    Subject
-        A function of `seed` and `index` alone.
+    Class and site follow a low-discrepancy sequence over the index: so small archives have all of them in the right
+    shares. Everything else is independent.
     """
     rng = stream(seed, index, SUBJECT)
     offset = np.random.default_rng([seed]).random(2)
@@ -179,9 +130,8 @@ def draw_subject(index: int, seed: int = 0) -> Subject:
     age = float(np.clip(rng.normal(67.2, 11.0), 27.0, 92.0))
     atypical = _draw_atypical(rng)
     severity, asymmetry, gain, side = _draw_disease(rng, positive, atypical)
-    cut: Cut = "none"
-    if rng.random() < CUT_SHARE:
-        cut = "top" if rng.random() < 0.6 else "base"
+    is_cut = rng.random() < CUT_SHARE
+    cut: Cut = "none" if not is_cut else "top" if rng.random() < 0.6 else "base"
     return Subject(
         index=index,
         seed=seed,
@@ -212,23 +162,17 @@ def draw_person(subject: Subject) -> Identity:
 
 
 def normal_binding(age_years: float, sex: str) -> float:
-    """Give the mean putaminal binding ratio in health.
-
-    It falls by 5.5 % of its value at 65 for each decade, and is 6 % higher in women.
-    """
+    """Give the mean putaminal binding ratio in health: 5.5 % (of that at 65) less per decade, 6 % more in women."""
     return NORMAL_PUTAMEN_BINDING * (1 - 0.0055 * (age_years - 65)) * (1.03 if sex == "F" else 0.97)
 
 
 NORMAL_PUTAMEN_BINDING = 6.6
-"""True ratio at 65 years.
-
-Blur, scatter and attenuation leave less than a third of it in an image without corrections; methods that recover the
-whole striatal signal find about 7 in the healthy of this age.
-"""
+"""True ratio at 65 years. An image without corrections of blur, scatter and attenuation shows less than a third of it;
+methods that recover the whole striatal signal find about 7 in healthy people of this age."""
 
 
 def striatal_binding(subject: Subject) -> dict[Side, StriatalBinding]:
-    """Give the true binding ratios of each side: the posterior putamen is lost first, the caudate last."""
+    """Give the true binding ratios of each side; the posterior putamen loses binding first, the caudate last."""
     binding: dict[Side, StriatalBinding] = {}
     for side in SIDES:
         worse = side == subject.side
@@ -252,30 +196,29 @@ def evidence(subject: Subject) -> float:
 
 
 def true_label(subject: Subject) -> str:
-    """Give "atypical", or "positive" from `EVIDENCE_THRESHOLD` on, else "negative"."""
+    """Give "atypical", "positive" (from `EVIDENCE_THRESHOLD` on), or "negative"."""
     if subject.atypical != "none":
         return "atypical"
     return "positive" if evidence(subject) >= EVIDENCE_THRESHOLD else "negative"
 
 
-def template_to_study(subject: Subject, camera: Camera | None = None) -> npt.NDArray[np.float64]:
+def template_to_study(subject: Subject) -> npt.NDArray[np.float64]:
     """Give the (4, 4) affine from MNI mm to study mm (RAS); a cut field of view moves the head along the axis."""
-    camera = camera if camera is not None else site_named(subject.site).camera
     matrix = subject.pose.matrix()
     if subject.cut != "none":
         end = matrix @ np.array([0.0, -10.0, subject.cut_height_mm, 1.0])
-        edge = camera.field_of_view_mm / 2 * (1 if subject.cut == "top" else -1)
+        edge = site_named(subject.site).camera.field_of_view_mm / 2 * (1 if subject.cut == "top" else -1)
         matrix[2, 3] += edge - end[2]
     return matrix
 
 
 def anatomy(subject: Subject) -> Anatomy:
-    """Give the subject's anatomy with its uptake, in MNI space."""
+    """Give the subject's anatomy and uptake in MNI space."""
     return Anatomy(striatal_binding(subject), subject.uptake, subject.putamen, subject.caudate, subject.ventricle_size)
 
 
 def _remaining(severity: float) -> tuple[float, float, float]:
-    """Give the shares of binding that are left in caudate, anterior and posterior putamen."""
+    """Give the remaining shares of binding in caudate, anterior and posterior putamen."""
     posterior = 0.90 * (1 - np.exp(-4.0 * severity)) / (1 - np.exp(-4.0))
     anterior = 0.82 * severity**1.1
     caudate = 0.68 * severity**1.6
@@ -285,7 +228,7 @@ def _remaining(severity: float) -> tuple[float, float, float]:
 def _draw_disease(
     rng: np.random.Generator, positive: bool, atypical: Atypical
 ) -> tuple[float, float, dict[Side, float], Side]:
-    """Draw severity, asymmetry, gains and side until the evidence lies on the wanted side of the threshold."""
+    """Draw severity, asymmetry, gains and side until the loss of binding lies on the right side of the threshold."""
     side: Side = "left" if rng.random() < 0.5 else "right"
     while True:
         common = float(np.clip(rng.normal(1.0, 0.10), 0.75, 1.3))
@@ -320,10 +263,10 @@ def _draw_pose(rng: np.random.Generator, sex: str) -> Pose:
 
 
 def _draw_shapes(rng: np.random.Generator, volume_asymmetry: float) -> dict[Side, StriatalShape]:
-    """Draw a structure's shape on both sides: positions apart, thicknesses mostly in common.
+    """Draw a structure's shape on both sides: independent positions, correlated thicknesses.
 
-    Each side's thickness varies between people by `THICKNESS_SD`; the sides of one person differ by no more than the
-    asymmetry of volumes asks for, so one and the same pair of numbers is turned into what they share and what not.
+    Each side's thickness varies between people by `THICKNESS_SD`; the difference between the sides of one person
+    follows from the asymmetry of volumes. So sum and difference of two random numbers are weighted differently.
     """
     drawn = {side: (np.clip(rng.normal(0, 0.8, 3), -2, 2), rng.normal()) for side in SIDES}
     left, right = (drawn[side][1] for side in SIDES)

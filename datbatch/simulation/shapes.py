@@ -1,4 +1,4 @@
-"""Soft-edged bodies of which the phantom is made, and how much of each voxel they fill."""
+"""The bodies of the phantom, and the share of each voxel that they fill."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Shape(Protocol):
-    """A body: anything that knows its signed distance and the sphere that holds it."""
+    """A body: anything that knows its signed distance and its enclosing sphere."""
 
     def distance_mm(self, points_mm: FloatArray) -> FloatArray:
-        """Give the signed distance to the surface (negative inside), exact near the surface only."""
+        """Give the signed distance to the surface (negative inside); it is exact only near the surface."""
         ...
 
     @property
@@ -31,25 +31,17 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Superellipsoid sum_i |x_i / a_i|^p = 1 along its own axes, optionally cut by a half-space.
-
-    Attributes
-    ----------
-    centre, semi_axes_mm : tuple of float
-        Centre and half lengths, in mm.
-    exponent : float
-        2 is an ellipsoid; more is boxier.
-    yaw_deg : float
-        Rotation about z, counter-clockwise seen from above.
-    floor : tuple of float or None
-        Plane below which nothing is left: (height at y = 0, rise per mm of y), in mm.
-    """
+    """Superellipsoid sum_i |x_i / a_i|^p = 1 along its own axes, optionally cut by a plane."""
 
     centre: tuple[float, float, float]
+    """In mm."""
     semi_axes_mm: tuple[float, float, float]
     exponent: float = 2.0
+    """2 for an ellipsoid; a greater one is more like a box."""
     yaw_deg: float = 0.0
+    """Rotation about z, counter-clockwise seen from above."""
     floor: tuple[float, float] | None = None
+    """Lower end of the body: a plane with (height at y = 0, rise per mm of y), in mm."""
 
     @property
     def centre_mm(self) -> FloatArray:
@@ -89,32 +81,22 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Tube:
-    """A polyline of balls with radii that change linearly between its nodes, flattened along one direction.
-
-    Attributes
-    ----------
-    nodes : tuple of (x, y, z, radius)
-        In mm.
-    flatness : float
-        Factor by which the cross-section is thinner along `azimuth_rad`, `elevation_rad`.
-    azimuth_rad, elevation_rad : float
-        Direction of the flattening: from x towards y, and up.
-    """
+    """A tube along a line of nodes; the radius changes linearly between nodes, one direction is flattened."""
 
     nodes: tuple[tuple[float, float, float, float], ...]
+    """(x, y, z, radius) in mm."""
     flatness: float = 1.0
+    """Thickness along `azimuth_rad` and `elevation_rad` over that across."""
     azimuth_rad: float = 0.0
+    """Direction of the flattening, from x towards y."""
     elevation_rad: float = 0.0
+    """Direction of the flattening, upwards."""
     _stretch: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        axis = np.array(
-            [
-                np.cos(self.elevation_rad) * np.cos(self.azimuth_rad),
-                np.cos(self.elevation_rad) * np.sin(self.azimuth_rad),
-                np.sin(self.elevation_rad),
-            ]
-        )
+        azimuth, elevation = self.azimuth_rad, self.elevation_rad
+        level = np.cos(elevation)
+        axis = np.array([level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)])
         object.__setattr__(self, "_stretch", np.eye(3) + (1 / self.flatness - 1) * np.outer(axis, axis))
 
     @property
@@ -145,28 +127,10 @@ class Tube:
 
     def moved(self, shift_mm: FloatArray, thickness: float = 1.0) -> Tube:
         """Give the same tube elsewhere, with its radii multiplied by `thickness`."""
-        nodes = tuple(
-            (x + float(shift_mm[0]), y + float(shift_mm[1]), z + float(shift_mm[2]), r * thickness)
-            for x, y, z, r in self.nodes
-        )
-        return replace(self, nodes=nodes)
+        right, front, up = map(float, shift_mm)
+        return replace(self, nodes=tuple((x + right, y + front, z + up, r * thickness) for x, y, z, r in self.nodes))
 
 
 def filled(shape: Shape, points_mm: FloatArray, edge_mm: float) -> FloatArray:
-    """Give the share of a small cell around each point that lies inside the body.
-
-    Parameters
-    ----------
-    shape : Shape
-        The body.
-    points_mm : ndarray, shape (..., 3), float64
-        Centres of the cells.
-    edge_mm : float
-        Width of a cell: over this distance the share falls from 1 to 0.
-
-    Returns
-    -------
-    ndarray, shape (...), float64
-        Between 0 and 1.
-    """
+    """Give the share of a cell of width `edge_mm` around each point (..., 3) that lies inside the body, shape (...)."""
     return np.clip(0.5 - shape.distance_mm(points_mm) / edge_mm, 0.0, 1.0)

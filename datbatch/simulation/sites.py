@@ -1,6 +1,6 @@
 """The simulated sites: four cameras whose headers say the same things in different ways.
 
-Vendors, models and hospitals are invented; the habits are those met in real nuclear medicine headers.
+Vendors, models and hospitals are invented; the differences are those of real nuclear medicine headers.
 """
 
 from __future__ import annotations
@@ -18,50 +18,34 @@ Window = Literal["photopeak", "scatter"]
 
 @dataclass(frozen=True)
 class Convention:
-    """How a site's acquisition station writes its headers.
-
-    Attributes
-    ----------
-    direction : {"CC", "CW"}
-        Whether the angle of successive views grows or falls.
-    start_angles_deg : tuple of float
-        Angle of each head's first view.
-    views_per_head : int
-        Views of each head.
-    arc_deg : float
-        Arc that each head covers.
-    start_per_detector : bool
-        Whether each detector item carries its start angle. The rotation item always has that of the first head.
-    interleaved : bool
-        Whether frames alternate between the heads, or come head after head.
-    windows : tuple of Window
-        Energy windows in the order of their numbers.
-    energy_unit_kev : float
-        What 1 in the window limits means.
-    radius_in : {"detector", "rotation", "zero"}
-        Where the radius of rotation stands: one value per detector, a list with one value per view in the
-        rotation item, or 0 (not stated).
-    orientation : bool
-        Whether detector items carry ImageOrientationPatient.
-    collimator_type : str
-        DICOM's defined term.
-    """
+    """How a site's acquisition station writes its headers."""
 
     manufacturer: str
     model: str
     direction: Literal["CC", "CW"] = "CC"
+    """Whether the angle of successive views grows (CC) or falls (CW)."""
     start_angles_deg: tuple[float, ...] = (0.0, 180.0)
+    """Angle of each head's first view."""
     views_per_head: int = 60
     arc_deg: float = 180.0
+    """Arc that each head covers."""
     start_per_detector: bool = True
+    """Whether each detector item has its start angle. The rotation item always has that of the first head."""
     interleaved: bool = False
+    """Whether frames alternate between the heads; otherwise they come head after head."""
     windows: tuple[Window, ...] = ("photopeak",)
+    """Energy windows in the order of their numbers."""
     photopeak_kev: tuple[float, float] = (143.1, 174.9)
     scatter_kev: tuple[float, float] = (110.0, 134.0)
     energy_unit_kev: float = 1.0
+    """Unit of the window limits."""
     radius_in: Literal["detector", "rotation", "zero"] = "detector"
+    """Place of the radius of rotation: each detector item, a list with a value per view in the rotation item, or
+    nowhere (0)."""
     orientation: bool = False
+    """Whether detector items have ImageOrientationPatient."""
     collimator_type: str = "PARA"
+    """DICOM's defined term."""
     collimator_name: str = "LEHR"
 
     @property
@@ -76,7 +60,7 @@ class Convention:
 
 
 def view_angles(convention: Convention) -> npt.NDArray[np.float64]:
-    """Give the DICOM angle of each view in degrees [0, 360), head after head: shape (heads * views_per_head,)."""
+    """Give the DICOM angle of each view in degrees [0, 360), head after head, shape (heads * views_per_head,)."""
     sign = 1.0 if convention.direction == "CC" else -1.0
     turn = sign * convention.step_deg * np.arange(convention.views_per_head)
     starts = np.array(convention.start_angles_deg)
@@ -111,10 +95,7 @@ SITES = (
         "Hospital Santa Ysolde",
         Camera(128, 128, 2.46, 2.46, 3.6, 1.5, 0.038, 0.36),
         Convention(
-            "Orbitron Medical",
-            "Gemina",
-            "CW",
-            (180.0, 0.0),
+            *("Orbitron Medical", "Gemina", "CW", (180.0, 0.0)),
             interleaved=True,
             windows=("scatter", "photopeak"),
             radius_in="rotation",
@@ -142,14 +123,7 @@ SITES = (
         "D",
         "Centre Belvigne",
         Camera(128, 128, 3.90, 3.90, 3.8, 1.6, 0.044, 0.45),
-        Convention(
-            "Lumenor",
-            "Axis 16",
-            "CW",
-            (44.93, 224.93),
-            windows=("photopeak", "scatter"),
-            orientation=True,
-        ),
+        Convention("Lumenor", "Axis 16", "CW", (44.93, 224.93), windows=("photopeak", "scatter"), orientation=True),
         0.9,
         0.16,
     ),
@@ -157,11 +131,5 @@ SITES = (
 
 
 def site_named(name: str) -> Site:
-    """Give the site of that name.
-
-    Raises
-    ------
-    KeyError
-        When there is none.
-    """
+    """Give the site of that name, or raise KeyError."""
     return {site.name: site for site in SITES}[name]

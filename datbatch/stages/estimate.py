@@ -35,7 +35,7 @@ from datbatch.stages.imaging_task import ImagingTask, image_granule
 from datbatch.stages.planning import ImagingPlan, PlannedGranule, granule_keys
 from datbatch.study.space import configured_space, recorded, write_space
 from datbatch.workers import driver
-from datbatch.workers.cluster_file import IMAGING, Pool, read_cluster_file
+from datbatch.workers.cluster_file import IMAGER, Pool, read_cluster_file
 
 SAMPLE = 4
 """Studies that each worker images for the estimate, after one that is not counted."""
@@ -165,7 +165,7 @@ def _pools(cluster: str | None) -> list[Pool]:
     if cluster is None or Path(cluster).suffix != ".toml":
         return []
     described = read_cluster_file(Path(cluster))
-    return described.serving(IMAGING) if described.pool else []
+    return described.serving(IMAGER) if described.pool else []
 
 
 def _warnings(pools: Sequence[Pool], memory_mb: float, granule_s: float, granules: int) -> list[str]:

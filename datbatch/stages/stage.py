@@ -19,7 +19,7 @@ from datbatch.cohort.shadow import refresh
 from datbatch.config import Config
 from datbatch.progress import Progress
 from datbatch.workers import driver
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER
 
 Task = TypeVar("Task")
 Record = TypeVar("Record")
@@ -179,7 +179,7 @@ def _run_tasks(
         records.append(ended)
         stage.note(ended, progress)
 
-    resource = ACCELERATOR if stage.on_accelerator else IMAGING
+    resource = ACCELERATOR if stage.on_accelerator else IMAGER
     with driver.connect(where.cluster, workers=where.workers, resource=resource) as client:
         driver.run_tasks(
             client,

@@ -17,46 +17,40 @@ import dask
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from datbatch.errors import (
-    MAKE_ROOM,
-    ClusterError,
-    NoAcceleratorError,
-    StoreError,
-    Terminated,
-)
+from datbatch.errors import MAKE_ROOM, ClusterError, NoAcceleratorError, StoreError, Terminated
 from datbatch.location import failure_of_storage
 from datbatch.progress import Progress
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, read_cluster_file
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER, ClusterFile, read_cluster_file
 from datbatch.workers.pools import SETTINGS, connect_running, started
 
 TASKS_PER_WORKER = 2
 WORKERS_PER_DEVICE = 4
-"""On one graphics processor: reading, statistics and compression of a map take a core longer than it takes the map."""
+"""On one graphics processor: a core needs longer for reading, statistics and compression than the GPU for the map."""
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 2.0
 DRAIN_SECONDS = 20.0
-"""How long tasks under way may still take after SIGTERM; batch systems send SIGKILL 30 s after it."""
+"""Time for running tasks to end after SIGTERM; batch systems send SIGKILL 30 s after it."""
 PATIENCE_SECONDS = 600.0
-"""How long a running cluster of others may be without any worker that could do the task."""
+"""How long a cluster that others run may have no worker for the task."""
 
 Task = TypeVar("Task")
 Record = TypeVar("Record")
 
 
 @contextmanager
-def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGING) -> Iterator[Client]:
-    """Give a client of a running cluster, or of one made for the time being: on this machine, or of pools of jobs.
+def connect(place: str | None = None, *, workers: int | None = None, resource: str = IMAGER) -> Iterator[Client]:
+    """Give a client of a running cluster, or start a temporary one: on this machine, or of pools of jobs.
 
     Parameters
     ----------
     place : str, optional
         A cluster file (`.toml`); or the address of a running scheduler, such as `tls://10.0.0.1:8786`, or its
-        scheduler file. Without one a local cluster is started that listens on the loopback interface only.
+        scheduler file. By default a local cluster is started that listens on the loopback interface only.
     workers : int, optional
-        Worker processes of the local cluster; by default one per core, or four per graphics processor where the
-        accelerator is wanted and this machine has any.
+        Worker processes of the local cluster; by default one per core, or four per graphics processor where this
+        machine has any and the accelerator is needed.
     resource : str
-        What the workers are wanted for, `imaging` or `accelerator`: of a cluster file the pools that serve it.
+        Tasks of the workers, `imaging` or `accelerator`; only the pools of a cluster file that serve it are started.
 
     Raises
     ------
@@ -65,7 +59,7 @@ def connect(place: str | None = None, *, workers: int | None = None, resource: s
     ClusterError
         When no worker comes.
     """
-    # Messages of the libraries may show arguments, and arguments hold paths; outcomes are reported by our own words.
+    # Messages of the libraries may show arguments, and arguments hold paths.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     described = None if place is None else _described(place)
     with dask.config.set(SETTINGS):
@@ -87,8 +81,8 @@ def _local(workers: int | None, resource: str) -> Iterator[Client]:
     cores = os.cpu_count() or 1
     count = workers or (min(cores, WORKERS_PER_DEVICE * len(devices)) if devices else cores)
     with (
-        # Silence of a worker is measured by the wall clock, which jumps when it is set or a laptop wakes up: all
-        # workers would be given up at once. Those of this machine are watched as its processes.
+        # The time since a worker's last message is measured by the wall clock. When the clock is set or a laptop wakes
+        # up, all workers would be lost at once. Workers of this machine are watched as its processes instead.
         dask.config.set({"distributed.scheduler.worker-ttl": None}),
         LocalCluster(
             n_workers=count,
@@ -108,10 +102,10 @@ def _local(workers: int | None, resource: str) -> Iterator[Client]:
 
 
 class _OwnDevice(WorkerPlugin):
-    """Shares the graphics processors of this machine out among its workers, in turn.
+    """Divides the graphics processors of this machine among its workers.
 
-    A worker sees nothing but its own, which is so the first one to all code; as many workers as devices that train
-    together have one each, as NCCL wants it.
+    A worker sees only its own processor, and all code uses it as the first one. As many workers as processors have one
+    each, as NCCL needs it.
     """
 
     def __init__(self, devices: list[str]) -> None:
@@ -122,7 +116,7 @@ class _OwnDevice(WorkerPlugin):
 
 
 def _accelerators() -> list[str]:
-    """List the graphics processors that this process may use, as CUDA names them."""
+    """List the graphics processors that this process may use, by their names in CUDA."""
     import torch
 
     count, given = torch.cuda.device_count(), os.environ.get(VISIBLE_DEVICES)
@@ -142,14 +136,8 @@ def worker_count(client: Client) -> int:
 
 
 def require_accelerator(client: Client) -> None:
-    """Fail at once where no worker offers the accelerator resource: such a task would wait for ever, silently.
-
-    Raises
-    ------
-    NoAcceleratorError
-        With what to start.
-    """
-    if not _is_own(client) and not _offering(client, ACCELERATOR):
+    """Raise NoAcceleratorError where no worker offers the accelerator: a task would wait for ever without a word."""
+    if not _is_own(client) and not offering(client, ACCELERATOR):
         raise NoAcceleratorError("no worker of the cluster offers the accelerator resource")
 
 
@@ -163,32 +151,32 @@ def run_tasks(
     on_accelerator: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Run a function on every task, a bounded window at a time.
+    """Run a function on every task, a limited number of tasks at a time.
 
-    Neither tasks nor results pile up on driver and scheduler: a future is dropped as soon as its small record is here.
+    Driver and scheduler hold few tasks and results: a future is released as soon as its small record has arrived.
 
     Parameters
     ----------
     client : Client
         Of the cluster.
     function : callable
-        Runs on a worker; returns a small record and raises nothing that belongs to a study.
+        Runs on a worker; returns a small record. Errors of a study are in the record and are not raised.
     tasks : iterable
-        What to run it on, in order.
+        Its arguments, in order.
     on_record : callable
-        Is given each record.
+        Called with each record.
     on_lost : callable
-        Is given a task that ended its worker again and again; returns the tasks to run in its place.
+        Called with a task that ended its worker several times; returns the tasks to run in its place.
     on_accelerator : bool
-        Whether the tasks need a worker with the accelerator resource; else they go to those that offer `imaging`,
-        where there are any, else to all.
+        Whether the tasks need a worker with the accelerator resource. Other tasks go to the workers that offer
+        `imaging`, or to all where none does.
     progress : Progress, optional
-        Is told which worker did what, and shown again every now and then while nothing ends.
+        Gets worker and time of each task, and is updated while no task ends.
 
     Raises
     ------
     Terminated
-        When SIGTERM came; what ended within `DRAIN_SECONDS` was recorded.
+        After SIGTERM; the tasks that ended within `DRAIN_SECONDS` were recorded.
     ClusterError
         When the scheduler or all workers are lost.
     """
@@ -210,13 +198,13 @@ def run_tasks(
         nonlocal waiting
         future = ended.get(timeout=seconds)
         _, task = running.pop(future.key)
-        # Read once: what was lost may be there again a moment later.
+        # Read once: a lost result may be there again a moment later.
         status = future.status
         error = future.exception() if status == "error" else None
         if status == "cancelled":
             raise failure_of(client) or ClusterError("the scheduler was lost")
         if status == "lost":
-            # Its worker died before the record was fetched: done again, it writes the same.
+            # Its worker died before the record was fetched. The task is done again and writes the same.
             waiting = itertools.chain([task], waiting)
         elif error is None:
             ended_task: _Ended[Record] = future.result()
@@ -247,7 +235,7 @@ def run_tasks(
 
 @dataclass(frozen=True)
 class _Ended(Generic[Record]):
-    """A record, and where and how fast it was made."""
+    """A record, its worker, and the time that the task took."""
 
     record: Record
     worker: str
@@ -260,7 +248,7 @@ def _timed(function: Callable[[Task], Record], task: Task) -> _Ended[Record]:
 
 
 def survives(client: Client, function: Callable[[Task], Any], task: Task) -> bool:
-    """Tell whether an imaging task ends without taking its worker along."""
+    """Tell whether a worker survives an imaging task."""
     future = client.submit(function, task, resources=_asked(_imaging(client)), pure=False)
     try:
         return not isinstance(future.exception(), KilledWorker)
@@ -269,13 +257,10 @@ def survives(client: Client, function: Callable[[Task], Any], task: Task) -> boo
 
 
 def named(error: BaseException) -> BaseException:
-    """Name what a worker could not do to the store; its own message may hold a path."""
+    """Give the named error of a worker that could not use the store; its own message may hold a path."""
     if not isinstance(error, OSError):
         return failure_of_storage(error) or error
-    return StoreError(
-        f"a worker could not write to the store: {error.strerror or type(error).__name__}",
-        MAKE_ROOM,
-    )
+    return StoreError(f"a worker could not write to the store: {error.strerror or type(error).__name__}", MAKE_ROOM)
 
 
 def _asked(resource: str) -> dict[str, int] | None:
@@ -283,47 +268,33 @@ def _asked(resource: str) -> dict[str, int] | None:
 
 
 def _imaging(client: Client) -> str:
-    """Give the resource that imaging tasks ask for: none where no worker offers it."""
-    return IMAGING if _offering(client, IMAGING) else ""
+    """Give the resource of imaging tasks: none where no worker offers it."""
+    return IMAGER if offering(client, IMAGER) else ""
 
 
-def _offering(client: Client, resource: str) -> int:
-    """Count the workers that offer a resource; all, for none."""
-    workers = workers_of(client).values()
-    return sum(not resource or worker.get("resources", {}).get(resource, 0) >= 1 for worker in workers)
+def offering(client: Client, resource: str) -> list[str]:
+    """Give the addresses of the workers that offer a resource; of all workers for an empty resource."""
+    workers = workers_of(client).items()
+    return [at for at, one in workers if not resource or one.get("resources", {}).get(resource, 0) >= 1]
 
 
 class _Watch:
-    """Looks every now and then for the workers that offer a resource: those of a queue come and go.
-
-    Parameters
-    ----------
-    client : Client
-        Of the cluster.
-    resource : str
-        What the workers must offer.
-    """
+    """Counts every `POLL_SECONDS` the workers that offer a resource: workers of a queue come and go."""
 
     def __init__(self, client: Client, resource: str) -> None:
         self._client, self._resource = client, resource
         self._looked = self._seen = time.monotonic()
-        self._count = _offering(client, resource)
+        self._count = len(offering(client, resource))
 
     def count(self) -> int:
-        """Give how many there were at the last look.
-
-        Raises
-        ------
-        ClusterError
-            When the pools failed, or nobody has replaced the last worker of a running cluster for long.
-        """
+        """Give the last count; refuse pools that failed, and a cluster that has had no worker for too long."""
         now = time.monotonic()
         if now - self._looked >= POLL_SECONDS:
             failure = failure_of(self._client)
             if failure is not None:
                 raise failure
-            self._looked, self._count = now, _offering(self._client, self._resource)
-        # Workers of our own are replaced, however long the queue is.
+            self._looked, self._count = now, len(offering(self._client, self._resource))
+        # Our own workers are replaced, however long the queue is.
         if self._count or _is_own(self._client):
             self._seen = now
         if now - self._seen > PATIENCE_SECONDS:
@@ -336,13 +307,13 @@ def _is_own(client: Client) -> bool:
 
 
 def failure_of(client: Client) -> ClusterError | None:
-    """Give why the pools of jobs behind a client failed; None as long as they did not, or there are none."""
+    """Give the error of the pools of jobs behind a client; None without an error, or without pools."""
     failure: ClusterError | None = getattr(client.cluster, "failure", None)
     return failure
 
 
 def workers_of(client: Client) -> dict[str, Any]:
-    """Give what the scheduler knows of each connected worker, by address."""
+    """Give the scheduler's record of each connected worker, by address."""
     try:
         found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One long task on several workers at the same time: all start together, and all start again when one is lost."""
+"""One long task on several workers at the same time: they start together, and start again when one is lost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from distributed.scheduler import KilledWorker
 
 from datbatch.errors import DatbatchError, NoAcceleratorError, WorkerLostError
 from datbatch.workers.cluster_file import ACCELERATOR
-from datbatch.workers.driver import failure_of, named, workers_of
+from datbatch.workers.driver import failure_of, named, offering, workers_of
 
 POLL_SECONDS = 0.5
 ATTEMPTS = 3
 REPLACEMENT_SECONDS = 60.0
-"""Time in which a lost worker must be replaced, where several must run together."""
+"""Time for the replacement of a lost worker, where several must run together."""
 QUEUE_SECONDS = 3600.0
 """Time for jobs of a queue to start."""
 
@@ -36,27 +36,22 @@ class Member:
     size: int
     """Tasks in all."""
     host: str
-    """Address by which the other workers reach this one."""
+    """Address at which the other workers reach this one."""
     neighbours: int
-    """Tasks on the same host, this one included."""
+    """Tasks on the same host, including this one."""
     meeting: str
-    """Name of the place where they meet, new at each start."""
+    """Name of the group, new at each start."""
     memory_bytes: int
     """Memory limit of the worker; 0 for none."""
 
 
 def run_group(
-    client: Client,
-    function: Callable[[Task, Member], Record],
-    task: Task,
-    *,
-    size: int,
-    poll: Callable[[], None],
+    client: Client, function: Callable[[Task, Member], Record], task: Task, *, size: int, poll: Callable[[], None]
 ) -> Record:
-    """Run one long task on several workers with the accelerator at the same time, and give what the first returned.
+    """Run one long task on several workers with the accelerator at the same time, and give the first one's result.
 
-    All of them start together. When a worker is lost the others, which wait for it, end too, and all are started again
-    on the workers that there are then: the function goes on from what it saved.
+    When a worker is lost, the others wait for it and end, too. Then all are started again on the workers of that
+    moment, and the function continues from what it saved.
 
     Raises
     ------
@@ -82,7 +77,7 @@ def run_group(
                 return result
         finally:
             client.cancel(futures, force=True)
-        # What one meets makes the others fail for want of it: a named error is the reason, then a lost worker.
+        # The error of one worker makes the others fail, too. The cause is a named error, or else a lost worker.
         for error in errors:
             if isinstance(error, DatbatchError) and not isinstance(error, WorkerLostError):
                 raise error
@@ -95,7 +90,7 @@ def run_group(
 def _wait_for_group(
     client: Client, futures: list[Any], processes: list[tuple[str, str]], poll: Callable[[], None]
 ) -> list[BaseException]:
-    """Wait until every task has ended, or its worker has; give the errors."""
+    """Wait until every task, or its worker, has ended; give the errors."""
     pending = dict(zip(futures, processes, strict=True))
     errors: list[BaseException] = []
     while pending:
@@ -114,23 +109,19 @@ def _wait_for_group(
 
 
 def _process(client: Client, address: str) -> tuple[str, str]:
-    """Tell the process at an address from one that took its place."""
+    """Identify the process at an address: another one may take its place."""
     return address, str(workers_of(client).get(address, {}).get("id", ""))
 
 
 def _accelerators(client: Client, size: int, *, wait: bool) -> list[str]:
-    """Give the addresses of workers with the accelerator; replacing a lost one takes a while, and a queue its time."""
+    """Give the addresses of workers with the accelerator; wait for a queue, and for the replacement of a lost one."""
     patience = QUEUE_SECONDS if hasattr(client.cluster, "failure") else REPLACEMENT_SECONDS if wait else 0.0
     limit = time.monotonic() + patience
     while True:
         failure = failure_of(client)
         if failure is not None:
             raise failure
-        found = [
-            address
-            for address, worker in workers_of(client).items()
-            if worker.get("resources", {}).get(ACCELERATOR, 0) >= 1
-        ]
+        found = offering(client, ACCELERATOR)
         if len(found) >= size:
             return sorted(found)[:size]
         if time.monotonic() >= limit:

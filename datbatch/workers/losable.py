@@ -1,7 +1,7 @@
-"""Functions that read what strangers wrote run in a process that can be lost: crash, memory and time end it alone.
+"""A process for functions that read foreign files: a crash, too much memory or too much time ends only this process.
 
-A worker of Dask holds one such process and hands it one study after the other; so does a scan. What ends the process
-is named as what happened to the study, and the next one gets a new process.
+A Dask worker has one such process and gives it one study after the other; a scan has several. What ends the process
+becomes the error of the study, and the next study gets a new process.
 """
 
 from __future__ import annotations
@@ -39,33 +39,28 @@ from datbatch.errors import (
 )
 
 DEATHS = 3
-"""Times in a row that an item may end its process before it is given up: others kill processes, too."""
+"""How many times an item may end its process before it fails: something else may have killed the process."""
 START_SECONDS = 600.0
-"""How long the libraries may take to load; on a cold network file system that is minutes."""
+"""Time for the libraries to load: minutes on a slow network file system."""
 GRACE_SECONDS = 5.0
-"""How long the process outlives its time before it ends by itself."""
+"""Time after which a process that is out of time ends itself."""
 LOST = (WorkerLostError, TimeExceededError, MemoryExceededError)
-"""What can become of an item that was too much for its process."""
+"""Errors of an item that was too much for its process."""
 _SIZE = struct.Struct("<Q")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of the allocator's parameters in glibc's malloc.h."""
 KEPT_BYTES = 1 << 30
 LARGEST_KEPT_BYTES = 1 << 25
-"""The most that glibc takes for blocks that it does not return at once."""
+"""The greatest value that glibc accepts for blocks that it does not return at once."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 class LosableProcess:
-    """A process that calls functions on one item at a time.
+    """A process that calls functions on one item at a time, each call within `limits`.
 
-    Parameters
-    ----------
-    module : str
-        Loaded before the first call, so that loading counts against no study's time.
-    limits : LimitsConfig
-        Of each call.
+    It loads `module` before the first call, so that loading is no part of a study's time.
     """
 
     def __init__(self, module: str, limits: LimitsConfig) -> None:
@@ -74,16 +69,14 @@ class LosableProcess:
         self._channel: Channel | None = None
 
     def call(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
-        """Call a function of a module's top level on an item; what it prints is dropped.
+        """Call a function of a module's top level on an item; nothing that it prints is shown.
 
         Raises
         ------
         WorkerLostError
-            When the item ended the process again and again.
-        TimeExceededError
-            When it took too long.
-        MemoryExceededError
-            When it wanted too much memory.
+            When the item ended the process `DEATHS` times.
+        TimeExceededError, MemoryExceededError
+            When it needed too much time or memory.
         ClusterError
             When no process can be started here.
         DatbatchError, OSError
@@ -118,7 +111,7 @@ class LosableProcess:
             with theirs:
                 number = theirs.fileno()
                 limits = [repr(self._limits.study_seconds), repr(self._limits.study_gb)]
-                # Libraries may print an argument, and arguments hold paths. -P: nothing is loaded from this folder.
+                # Libraries may print arguments, and arguments hold paths. -P: nothing is loaded from this folder.
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", __name__, str(number), self._module, *limits],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[number],
@@ -130,9 +123,9 @@ class LosableProcess:
         raise ClusterError(f"a process for the studies could not be started; it ended by {_name(self._end())}")
 
     def _end(self, patience_seconds: float = 1.0) -> int:
-        """End the process, if it has not ended, and give its exit status."""
+        """End the process, if it is still running, and give its exit status."""
         if self._channel is not None:
-            # Its end tells an idle process to end.
+            # An idle process ends when its channel is closed.
             self._channel.close()
             self._channel = None
         if self._process is None:
@@ -153,7 +146,7 @@ _own = threading.local()
 
 
 def call_losable(function: Callable[[_Item], _Result], item: _Item, limits: LimitsConfig) -> _Result:
-    """Call a function in the process that this thread keeps; see `LosableProcess.call`."""
+    """Call a function in this thread's own process; see `LosableProcess.call`."""
     held: tuple[str, LimitsConfig, LosableProcess] | None = getattr(_own, "held", None)
     if held is None or held[:2] != (function.__module__, limits):
         if held is not None:
@@ -164,18 +157,9 @@ def call_losable(function: Callable[[_Item], _Result], item: _Item, limits: Limi
 
 
 class LosableMap:
-    """Like `map`, in processes that can be lost: results in order, few items ahead.
+    """Like `map`, in several `LosableProcess` at a time: results in order, few items ahead.
 
-    Parameters
-    ----------
-    module : str
-        See `LosableProcess`.
-    limits : LimitsConfig
-        Of each call.
-    processes : int
-        How many at a time.
-    on_lost : callable
-        Gives the result of an item that ended its process, or took too long, from the function and the error.
+    `on_lost` gives the result of an item that ended its process, or took too long, from the function and the error.
     """
 
     def __init__(
@@ -219,28 +203,17 @@ class LosableMap:
 
 
 class Channel:
-    """One end of a socket between two processes of one machine, which trust each other: what comes is unpickled.
+    """One end of a socket between two processes of one machine that trust each other: what arrives is unpickled.
 
-    An array's bytes go straight into the receiver's memory. `multiprocessing.connection` copies them four times on the
-    way, which took 2.5 ms of the 150 that a study takes (`benchmarks/throughput.py`).
-
-    Parameters
-    ----------
-    end : socket
-        Connected to the other end; the channel owns it.
+    The bytes of an array go directly into the receiver's memory. `multiprocessing.connection` copies them four times,
+    which took 2.5 ms of the 150 ms of a study (`benchmarks/throughput.py`).
     """
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
 
     def send(self, value: Any) -> None:
-        """Send an object.
-
-        Raises
-        ------
-        ConnectionError
-            When the other end is closed.
-        """
+        """Send an object, or raise ConnectionError when the other end is closed."""
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
         parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
@@ -250,12 +223,12 @@ class Channel:
             self._socket.sendall(part)
 
     def receive(self, patience_seconds: float | None = None) -> Any:
-        """Wait for an object and give it; its arrays are writable and its own.
+        """Wait for an object and give it; its arrays are writable.
 
         Raises
         ------
         TimeoutError
-            When nothing came for so long; the rest of what was on its way makes the channel useless.
+            When nothing came in this time; the channel cannot be used any more, because the rest may still come.
         EOFError, ConnectionError
             When the other end is closed.
         """
@@ -266,7 +239,7 @@ class Channel:
         return pickle.loads(pickled, buffers=buffers)
 
     def close(self) -> None:
-        """Close this end; the other one sees it."""
+        """Close this end; the other end notices it."""
         self._socket.close()
 
     def _take(self, size: int) -> memoryview:
@@ -281,14 +254,14 @@ class Channel:
 
 
 def _serve(channel: Channel, seconds: float) -> None:
-    """Answer until nobody asks any more."""
+    """Answer calls until the other end is closed."""
     while True:
         try:
             function, item = channel.receive()
         except (EOFError, ConnectionError):
             return
         if seconds:
-            # Whoever waits ends this process; the alarm is for the day on which nobody is left to wait.
+            # Usually the caller ends this process; the alarm ends it where the caller is gone.
             signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
         result: Any = None
         error: Exception | None = None
@@ -309,10 +282,10 @@ def _serve(channel: Channel, seconds: float) -> None:
 
 @cache
 def keep_memory() -> None:
-    """Tell the allocator of this process to keep what is freed, where it is glibc's; elsewhere nothing is changed.
+    """Let the allocator of this process keep freed memory, where it is glibc's; others are not changed.
 
-    Dask tells its workers, and so their children, to give all of it back at once. Fetching it anew, page by page, took
-    as long as the imaging itself, and as long as writing in the worker (`benchmarks/throughput.py`).
+    Dask lets its workers and their children return freed memory at once. To get it back, page by page, took as long as
+    the imaging itself, and as long as writing in the worker (`benchmarks/throughput.py`).
     """
     with contextlib.suppress(OSError, AttributeError):
         tell = ctypes.CDLL(None).mallopt
@@ -321,16 +294,16 @@ def keep_memory() -> None:
 
 
 def return_memory() -> None:
-    """Give back what is free, where the allocator is glibc's: between small blocks in use it would be kept.
+    """Return free memory between small used blocks to the system, where the allocator is glibc's.
 
-    The driver calls it between phases that need much for a moment, so that their needs do not add up.
+    The driver calls it after phases that need much memory for a moment, so that these do not add up.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _be_modest(gigabytes: float) -> None:
-    """Take no more memory than agreed, be the first that a machine without memory ends, leave no image of memory."""
+    """Limit the memory, let a machine without memory end this process first, and write no core dump."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
@@ -343,7 +316,7 @@ def _be_modest(gigabytes: float) -> None:
 
 def main(descriptor: str, module: str, seconds: str, gigabytes: str) -> None:
     """Be the process that can be lost."""
-    # An operator's Ctrl-C is for the command, which ends this process.
+    # A user's Ctrl-C is meant for the command; the command then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
     importlib.import_module(module)

@@ -1,8 +1,8 @@
-"""Workers that are jobs elsewhere: pools that are started and kept, or a scheduler that others run.
+"""Workers that are jobs elsewhere: pools that are started and kept running, or a scheduler that others run.
 
-Jobs are held by distributed's `SpecCluster`, the base of dask-jobqueue's own clusters, whose jobs of SLURM and PBS are
-used as they are. Those clusters have no second pool on the same scheduler; `scale` never replaces a job, and `adapt`
-none that ended before its worker came: a run whose jobs all fail would wait for ever.
+Jobs are held by distributed's `SpecCluster`, the base of dask-jobqueue's clusters; the jobs of SLURM and PBS are those
+of dask-jobqueue. Its own clusters are not used: they have no second pool on the same scheduler, `scale` never replaces
+a job, and `adapt` replaces no job that ended before its worker came. A run whose jobs all fail would wait for ever.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from datbatch.workers.cluster_file import ClusterFile, Pool
 
 TEND_SECONDS = 2.0
 STARTS = 3
-"""Jobs of a pool that may end one after the other without any worker having come, before the run ends with an error."""
+"""Jobs of a pool in a row that may end without a worker before the run ends with an error."""
 DEATH_TIMEOUT_SECONDS = 60
-"""A worker ends itself when it finds no scheduler for so long: nothing is left over after the driver was killed."""
+"""A worker without a scheduler ends itself after this time: nothing is left when the driver was killed."""
 ANSWER_SECONDS = 10.0
 FIRST_WORKER_SECONDS = 60.0
 _SAY_AFTER_SECONDS = 30.0
@@ -45,32 +45,32 @@ _END_SECONDS = 10.0
 _LIST_SECONDS = 60.0
 _INSTALL = "Install what starts it: pip install 'datbatch[hpc]'."
 _LISTS = {"slurm": ["squeue", "--noheader", "--format=%A", "-u"], "pbs": ["qselect", "-u"]}
-"""Commands that name every job of a user that runs or waits, and no other."""
+"""Commands that list the running and waiting jobs of a user, and no others."""
 
 WORKER_SETTINGS: dict[str, Any] = {
-    # Nothing is served over HTTP: no dashboard, and nothing else that could show arguments.
+    # Nothing is served over HTTP: neither a dashboard nor anything else that could show arguments.
     "distributed.worker.http.routes": [],
-    # What only a dashboard shows is not measured: it took a tenth of the processor time (benchmarks/throughput.py).
+    # Nothing is measured only for a dashboard: it took a tenth of the processor time (benchmarks/throughput.py).
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.log-length": 100,
     "distributed.admin.low-level-log-length": 100,
 }
-"""What Dask is told in this process, and on the workers that jobs start elsewhere."""
+"""Settings of Dask in this process, and on the workers that jobs start elsewhere."""
 SETTINGS: dict[str, Any] = WORKER_SETTINGS | {
     "distributed.scheduler.http.routes": [],
     "distributed.scheduler.allowed-failures": 3,
     "distributed.scheduler.work-stealing": False,
-    # Dask would look for its graphics processors by the numbers of the parent, and end where it finds others.
+    # Dask would look for graphics processors by the parent's numbers, and stop where it finds others.
     "distributed.diagnostics.nvml": False,
-    # A worker that starts again in its job may load its libraries for minutes; only then is the job given up.
+    # A worker that starts again in its job may load its libraries for minutes.
     "distributed.deploy.lost-worker-timeout": "10 minutes",
 }
 
 
 def worker_environment() -> list[str]:
-    """Give the lines of a shell that tell a worker its settings."""
+    """Give shell commands that set the settings of a worker."""
     names = {key: key.upper().replace(".", "__").replace("-", "_") for key in WORKER_SETTINGS}
     return [f"export DASK_{names[key]}='{value}'" for key, value in WORKER_SETTINGS.items()]
 
@@ -85,12 +85,12 @@ class Process(ProcessInterface):  # type: ignore[misc]
         command += ["--nworkers", str(pool.workers), "--memory-limit", share]
         command += ["--death-timeout", str(DEATH_TIMEOUT_SECONDS), *more]
         shell = "\n".join([*worker_environment(), *pool.prologue, "exec " + " ".join(command)])
-        # A worker that ssh started hears of its end through the scheduler; the terminal makes a lost ssh end it too.
+        # The scheduler tells a worker of ssh to end; with a terminal (-tt) the worker also ends when ssh is lost.
         self._line = ["ssh", "-tt", "-o", "BatchMode=yes", host, shell] if host else ["sh", "-c", shell]
         self._log = folder / f"{name}.log"
 
     async def start(self) -> None:
-        """Start the workers of a place."""
+        """Start the workers."""
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 self._line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -98,7 +98,7 @@ class Process(ProcessInterface):  # type: ignore[misc]
         await super().start()
 
     async def close(self) -> None:
-        """End the workers; they take leave of the scheduler, which must go on meanwhile."""
+        """End the workers; the scheduler must keep running, because they tell it that they end."""
         self.process.terminate()
         try:
             await asyncio.to_thread(self.process.wait, _END_SECONDS)
@@ -120,7 +120,7 @@ def _batch_job(kind: str) -> Any:
 
 
 def job_specs(described: ClusterFile, pool: Pool, folder: Path, network: list[str]) -> list[dict[str, Any]]:
-    """Describe a pool's jobs as `SpecCluster` wants them: a class and its arguments, but for scheduler and name."""
+    """Describe a pool's jobs for `SpecCluster`: a class and its arguments without scheduler and name."""
     lifetime_s, stagger_s = pool.lifetime_s
     resources = " ".join(f"{resource}=1" for resource in pool.resources)
     more = ["--resources", shlex.quote(resources), "--no-dashboard", "--dashboard-address", "127.0.0.1:0", *network]
@@ -149,7 +149,7 @@ def job_specs(described: ClusterFile, pool: Pool, folder: Path, network: list[st
 
 
 class PoolCluster(SpecCluster):  # type: ignore[misc]
-    """The scheduler, in this process, and jobs elsewhere: each is replaced when it ends."""
+    """The scheduler in this process, and jobs elsewhere; a job that ends is replaced."""
 
     failure: ClusterError | None = None
     """Why no more workers will come."""
@@ -169,12 +169,9 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
         super().__init__(scheduler={"cls": Scheduler, "options": options}, security=security)
 
     def begin(self) -> None:
-        """Start the jobs, and wait until a worker has come, however long the queue is.
+        """Start the jobs and wait for the first worker, however long the queue is.
 
-        Raises
-        ------
-        ClusterError
-            When a job is not taken, or jobs end without a worker.
+        A job that is refused, and jobs that end without a worker, raise ClusterError.
         """
         self.sync(self._add, self._first)
         self.loop.add_callback(self._keep)
@@ -199,7 +196,7 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
             pools = ", ".join(sorted({pool for pool, _ in jobs}))
             raise ClusterError(f"a job of pool {pools} was not taken: {said}") from None
         finally:
-            # At its end the cluster insists that all jobs it remembers are closed; those of dask-jobqueue never say so.
+            # At its end the cluster requires that all jobs in this list are closed; dask-jobqueue's never say so.
             self._created.clear()
 
     async def _keep(self) -> None:
@@ -212,7 +209,7 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
                 return
 
     async def _replace(self) -> None:
-        """Replace the jobs that are gone: cancelled, drained before their walltime, or lost with their node."""
+        """Replace the jobs that have ended: cancelled, ended before their walltime, or lost with their node."""
         self._came |= {str(worker.name) for worker in self.scheduler.workers.values()}
         standing = await self._standing()
         if standing is None or self.status != Status.running:
@@ -220,7 +217,7 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
         gone = [name for name in self.worker_spec if name not in standing]
         for name in gone:
             pool = name.partition(".")[0]
-            # With several workers a job, dask appends their number to the name.
+            # Where a job has several workers, Dask appends their numbers to the name.
             came = any(worker == name or worker.startswith(f"{name}-") for worker in self._came)
             self._vain[pool] = 0 if came else self._vain[pool] + 1
             if self._vain[pool] >= STARTS:
@@ -231,7 +228,7 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
         await self._add([(name.partition(".")[0], self.worker_spec.pop(name)) for name in gone])
 
     async def _standing(self) -> set[str] | None:
-        """Name the jobs that run or wait; None while the batch system does not answer."""
+        """Give the names of the jobs that run or wait; None while the batch system does not answer."""
         jobs = dict(self.workers)
         if self._list is None:
             return {name for name, job in jobs.items() if job.process.poll() is None}
@@ -248,10 +245,10 @@ class PoolCluster(SpecCluster):  # type: ignore[misc]
 
 @contextmanager
 def started(described: ClusterFile, resource: str) -> Iterator[PoolCluster]:
-    """Start the pools that offer a resource, with a scheduler in this process, and end them when the work is done.
+    """Start the pools that offer a resource, with a scheduler in this process, and end them after the work.
 
-    Other pools are not started: a GPU node does not wait while studies are imaged. Between machines everything is
-    encrypted and both sides prove who they are, with keys that are made for this run alone.
+    Other pools are not started: no GPU node waits while studies are imaged. Between machines everything is encrypted,
+    and both sides authenticate themselves with keys of this run alone.
 
     Raises
     ------
@@ -271,7 +268,7 @@ def started(described: ClusterFile, resource: str) -> Iterator[PoolCluster]:
             cluster.begin()
             yield cluster
     finally:
-        # The logs of workers that never came are all there is to learn from; keys are not kept.
+        # After a failure the logs are kept, because only they show the cause; the keys never are.
         for key in folder.glob("*.pem"):
             key.unlink()
         if cluster is None or cluster.failure is None:
@@ -279,7 +276,7 @@ def started(described: ClusterFile, resource: str) -> Iterator[PoolCluster]:
 
 
 def _run_credentials(folder: Path) -> tuple[Security, list[str]]:
-    """Make a key and certificate for one run, and give what tells workers where they lie: files of mode 0600."""
+    """Make a key and a certificate for one run in files of mode 0600; give them and the options of the workers."""
     try:
         made = Security.temporary()
     except ImportError:
@@ -292,15 +289,7 @@ def _run_credentials(folder: Path) -> tuple[Security, list[str]]:
 
 
 def connect_running(described: ClusterFile) -> Client:
-    """Connect to a scheduler that others started.
-
-    Raises
-    ------
-    ConfigurationError
-        When none answers, or it is on a network without TLS.
-    ClusterError
-        When no worker comes within a minute.
-    """
+    """Connect to a scheduler that others started; it must have TLS on a network, and a worker within a minute."""
     address = described.address or _address_in(Path(described.scheduler_file).expanduser())
     if not (described.insecure or _is_protected(address)):
         raise ConfigurationError(
@@ -309,9 +298,8 @@ def connect_running(described: ClusterFile) -> Client:
         )
     security = None
     if described.key_file:
-        ca, cert, key = (
-            str(Path(one).expanduser()) for one in (described.ca_file, described.cert_file, described.key_file)
-        )
+        named = described.ca_file, described.cert_file, described.key_file
+        ca, cert, key = (str(Path(one).expanduser()) for one in named)
         security = Security(require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key)
     try:
         client = Client(address, timeout=ANSWER_SECONDS, security=security)
@@ -340,7 +328,7 @@ def _address_in(scheduler_file: Path) -> str:
 
 
 def _is_protected(address: str) -> bool:
-    """Tell whether only this machine, or only holders of a certificate, can talk to a scheduler."""
+    """Tell whether only this machine, or only holders of a certificate, can reach a scheduler."""
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 
 from datbatch.archive.dicom.elements import TAGS, Elements, Layout, Walk
 from datbatch.archive.dicom.header import parse
 from datbatch.errors import NotDicomError, TruncatedError, UnreadableDicomError
 from tests.archive.writer import SYNTAXES, UNCOMPRESSED, Style, write
-
-
-def test_tags_and_representations_are_the_dictionarys() -> None:
-    assert {name: (tag_for_keyword(name), dictionary_VR(name)) for name in TAGS} == TAGS
 
 
 def test_no_element_that_names_a_person_or_place_is_decoded() -> None:

@@ -15,8 +15,8 @@ from datbatch.errors import BodyContourError, ConfigurationError
 from datbatch.imaging import Volume, reconstruct
 from datbatch.imaging.reconstruction.attenuation import DIRECTIONS, area_mm2, body_contour, chang_factors, corners
 from datbatch.simulation import acquire, draw_subject
+from datbatch.simulation.examination import subject_phantom
 from datbatch.simulation.phantom import ATTENUATION_PER_MM
-from datbatch.simulation.study import subject_phantom
 from tests.reference.cylinder import cylinder_projections
 
 BINS, PIXEL_MM = 64, 4.0

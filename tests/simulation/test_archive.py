@@ -12,7 +12,7 @@ import pytest
 from datbatch.errors import ArchiveError
 from datbatch.schema import READS
 from datbatch.simulation import identity_canaries, read_truth, simulate_archive, truth_path
-from datbatch.simulation.archive import plan_study, write_planned
+from datbatch.simulation.archive import draw_study, write_drawn
 from datbatch.simulation.defects import BLOCK, DEFECTS, defect_of
 from datbatch.simulation.readers import consensus
 
@@ -54,15 +54,15 @@ def test_a_study_is_the_same_in_archives_of_any_size_made_by_any_number_of_worke
 def test_studies_that_are_there_are_not_made_again_and_half_written_ones_are(small, tmp_path):
     archive = tmp_path / "archive"
     simulate_archive(archive, 2, seed=7)
-    marked = archive / plan_study(0, seed=7).path / "NM_TOMO.dcm"
+    marked = archive / draw_study(0, seed=7).path / "NM_TOMO.dcm"
     marked.write_bytes(b"marked")
-    gone = archive / plan_study(1, seed=7).path
+    gone = archive / draw_study(1, seed=7).path
     half = gone.with_name(f".{gone.name}.partial")
     gone.rename(half)
     (half / "NM_TOMO.dcm").write_bytes(b"half")
     simulate_archive(archive, 2, seed=7)
     assert marked.read_bytes() == b"marked"
-    assert (gone / "NM_TOMO.dcm").read_bytes() == _files(small)[f"{plan_study(1, seed=7).path}/NM_TOMO.dcm"]
+    assert (gone / "NM_TOMO.dcm").read_bytes() == _files(small)[f"{draw_study(1, seed=7).path}/NM_TOMO.dcm"]
     assert not half.exists()
 
 
@@ -106,7 +106,7 @@ def test_tables_have_a_row_for_each_study_with_reads_and_facts(small):
         assert row["indication"] == "CUPS"
         assert consensus({name: row[name] for name in READS}) == true["consensus"]
         matrix = np.array([[float(true[f"template_to_study_{i}{j}"]) for j in range(4)] for i in range(4)])
-        np.testing.assert_allclose(matrix, plan_study(index, seed=7).subject.pose.matrix(), atol=1e-6)
+        np.testing.assert_allclose(matrix, draw_study(index, seed=7).subject.pose.matrix(), atol=1e-6)
 
 
 def test_identity_canaries_are_in_the_archive_to_be_found(small):
@@ -121,13 +121,13 @@ def test_each_block_of_64_has_each_defect_once():
         found = Counter(defect.name for k in range(BLOCK) if (defect := defect_of(block * BLOCK + k)))
         assert found == Counter({defect.name: 1 for defect in DEFECTS})
     assert sum(defect_of(index) is not None for index in range(8)) == 1
-    assert all(plan_study(index, defects=False).defect is None for index in range(BLOCK))
+    assert all(draw_study(index, defects=False).defect is None for index in range(BLOCK))
 
 
 def _dataset(tmp_path, name, **options):
     """Make the study of the first block that has the defect and read its file."""
-    plan = plan_study(next(defect.place for defect in DEFECTS if defect.name == name))
-    write_planned(tmp_path, plan)
+    plan = draw_study(next(defect.place for defect in DEFECTS if defect.name == name))
+    write_drawn(tmp_path, plan)
     return pydicom.dcmread(tmp_path / plan.path / "NM_TOMO.dcm", **options), plan
 
 
@@ -191,8 +191,8 @@ def test_defect_counts_zero(tmp_path):
 
 def test_defect_duplicate_has_the_pixels_of_the_study_before(tmp_path):
     dataset, plan = _dataset(tmp_path, "duplicate")
-    original = plan_study(plan.index - 1)
-    write_planned(tmp_path, original)
+    original = draw_study(plan.index - 1)
+    write_drawn(tmp_path, original)
     before = pydicom.dcmread(tmp_path / original.path / "NM_TOMO.dcm")
     assert dataset.PixelData == before.PixelData
     assert dataset.StudyInstanceUID != before.StudyInstanceUID
@@ -207,7 +207,7 @@ def test_defect_one_head(tmp_path):
 
 
 def test_defects_of_the_table(monkeypatch, tmp_path):
-    monkeypatch.setattr("datbatch.simulation.archive.write_planned", lambda archive, plan: None)
+    monkeypatch.setattr("datbatch.simulation.archive.write_drawn", lambda archive, plan: None)
     archive = tmp_path / "archive"
     simulate_archive(archive, BLOCK)
     rows = dict(zip((row["defect"] for row in read_truth(archive)), _participants(archive), strict=True))

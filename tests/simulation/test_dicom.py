@@ -19,7 +19,7 @@ from datbatch.simulation import (
     view_angles,
     write_study,
 )
-from datbatch.simulation.archive import plan_study, write_planned
+from datbatch.simulation.archive import draw_study, write_drawn
 from datbatch.simulation.nuclear_medicine import detector_orientation
 from datbatch.simulation.population import Pose
 
@@ -48,8 +48,8 @@ def test_the_validator_finds_no_error(written):
 
 @pytest.mark.parametrize("index", [9, 34, 50, 57])
 def test_objects_that_are_wrong_in_kind_are_valid_of_their_kind(index, tmp_path):
-    plan = plan_study(index)
-    write_planned(tmp_path, plan)
+    plan = draw_study(index)
+    write_drawn(tmp_path, plan)
     (path,) = (tmp_path / plan.path).iterdir()
     assert _validator_errors(path) == []
 

@@ -25,7 +25,7 @@ from datbatch.config import Config
 from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
 from datbatch.export.nifti import write_image
 from datbatch.imaging import Volume, reconstruct
-from datbatch.simulation.study import acquire, canonical_subject
+from datbatch.simulation.examination import acquire, canonical_subject
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import repair
 from datbatch.study.imaging import ImagedStudy, image_study

@@ -26,7 +26,7 @@ from datbatch.stages import trust as trust_run
 from datbatch.stages.repair import repair_cohort, verify_cohort
 from datbatch.stages.trust import choose_studies, compare_repeats, try_maps
 from datbatch.workers import driver
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER
 from tests.stages.trust_figures import ALONE, CHANCE, figures
 
 SMALL = TrustConfig(studies=2, flipping_steps=2, random_orders=1, noise_draws=1)
@@ -128,7 +128,7 @@ def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path
 def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(tried.parent, tmp_path / "own")
 
-    def connect(place: str | None, *, workers: int | None, resource: str = IMAGING) -> Any:
+    def connect(place: str | None, *, workers: int | None, resource: str = IMAGER) -> Any:
         raise LookupError(resource)
 
     monkeypatch.setattr(driver, "connect", connect)

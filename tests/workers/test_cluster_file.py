@@ -9,7 +9,7 @@ import pytest
 
 from datbatch.errors import ConfigurationError, ExposedFileError
 from datbatch.workers import driver
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING, ClusterFile, Pool, read_cluster_file
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER, ClusterFile, Pool, read_cluster_file
 from datbatch.workers.pools import job_specs
 
 CONFIGURATIONS = sorted((Path(__file__).parents[2] / "cluster").glob("*/*.toml"))
@@ -34,26 +34,26 @@ def test_every_configuration_that_is_shipped_can_be_read_and_serves_all_commands
     text = re.sub(r'key_file = ".*"', f'key_file = "{key}"', path.read_text())
     described = read_cluster_file(write(tmp_path, text))
     if described.kind != "running":
-        assert described.serving(IMAGING)
+        assert described.serving(IMAGER)
         assert described.serving(ACCELERATOR)
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "kind: missing"),
+        ("", r"cluster\.kind is missing"),
         ('kind = "moab"', "kind: one of"),
         ('kind = "slurm"', "pool"),
         ('kind = "slurm"\npool = 3', "pool"),
         ('kind = "running"', "address"),
         ('kind = "running"\naddress = "tcp://a:1"\nscheduler_file = "b"', "address"),
         ('kind = "running"\naddress = "tls://a:1"\nca_file = "a"', "all or none"),
-        (POOLS + "insecure = true", "insecure: unknown"),
+        (POOLS + "insecure = true", r"unknown key pool\.insecure"),
         ("insecure = true\n" + POOLS, "insecure"),
-        (POOLS + 'colour = "red"', "colour: unknown"),
+        (POOLS + 'colour = "red"', r"unknown key pool\.colour"),
         (POOLS + "jobs = 0", "at least 1"),
-        (POOLS + "jobs = true", "jobs: of another type"),
-        (POOLS + 'jobs = "2"', "jobs: of another type"),
+        (POOLS + "jobs = true", r"pool\.jobs is True; it must be a whole number"),
+        (POOLS + 'jobs = "2"', r"pool\.jobs is '2'; it must be a whole number"),
         (POOLS + "workers = 2", "not more than cores"),
         (POOLS + 'memory = "4"', "memory"),
         (POOLS + 'resources = ["gpu"]', "resources"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER
 from datbatch.workers.pools import worker_environment
 
 MANIFESTS = Path(__file__).parents[2] / "cluster" / "kubernetes"
@@ -42,7 +42,7 @@ def test_every_manifest_is_valid_in_the_strict_sense() -> None:
 
 def test_pools_are_told_apart_and_all_that_is_said_between_them_is_encrypted() -> None:
     workers = [d["spec"]["worker"]["spec"]["containers"][0] for d in documents() if "worker" in d.get("spec", {})]
-    assert [w["args"][-1] for w in workers] == [f"{IMAGING}=1", f"{ACCELERATOR}=1"]
+    assert [w["args"][-1] for w in workers] == [f"{IMAGER}=1", f"{ACCELERATOR}=1"]
     for container in workers:
         assert {"name": "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "value": "true"} in container["env"]
     told = next(d["data"]["cluster.toml"] for d in documents() if d["kind"] == "ConfigMap")

@@ -17,7 +17,7 @@ from distributed.utils import get_ip
 
 from datbatch.errors import ClusterError
 from datbatch.workers import driver, pools
-from datbatch.workers.cluster_file import ACCELERATOR, IMAGING
+from datbatch.workers.cluster_file import ACCELERATOR, IMAGER
 from datbatch.workers.pools import SETTINGS, WORKER_SETTINGS, worker_environment
 from tests.pipeline import wait_until
 from tests.workers.test_driver import listening
@@ -134,8 +134,8 @@ def test_imaging_and_accelerated_tasks_of_one_cluster_go_to_workers_of_their_own
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
         Client(cluster) as client,
     ):
-        added = [cluster.sync(add, f"for-{resource}", resource) for resource in (IMAGING, ACCELERATOR)]
-        for on_accelerator, wanted in ((False, f"for-{IMAGING}"), (True, f"for-{ACCELERATOR}")):
+        added = [cluster.sync(add, f"for-{resource}", resource) for resource in (IMAGER, ACCELERATOR)]
+        for on_accelerator, wanted in ((False, f"for-{IMAGER}"), (True, f"for-{ACCELERATOR}")):
             assert run(client, 6, on_accelerator=on_accelerator) == [wanted] * 6
         for nanny in added:
             cluster.sync(nanny.close)

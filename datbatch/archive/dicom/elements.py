@@ -1,15 +1,18 @@
 """A bounded walk over the elements of a DICOM data set.
 
-General readers allocate what a length field declares, recurse as deep as a file asks, and let a cut or corrupt
-stream pass as a nearly empty data set. This walk only ever looks at bytes that are there, checks each length
-against what encloses it, and keeps the values of the elements in `TAGS` alone: a patient's name is never decoded.
+General readers allocate as much memory as a length field declares, recurse as deep as a file asks, and accept a cut or
+corrupt stream as a nearly empty data set. This walk reads only bytes that exist and checks each length against the
+length of what encloses it. It keeps only the elements of `TAGS`: a patient's name is never decoded.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Container
 from dataclasses import dataclass, field
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from datbatch.errors import DatbatchError, TruncatedError, UnreadableDicomError
 
@@ -26,87 +29,25 @@ _SHORT = frozenset(
     | {b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 )
 
+_KEYWORDS = """TransferSyntaxUID MediaStorageSOPClassUID ImageType SOPClassUID SOPInstanceUID StudyDate AcquisitionDate
+    AcquisitionTime AccessionNumber Modality Manufacturer CodeValue CodeMeaning ManufacturerModelName PatientID
+    PatientBirthDate PatientSex PatientAge SpacingBetweenSlices RadiopharmaceuticalStartTime
+    RadionuclideTotalDose RadiopharmaceuticalStartDateTime GantryDetectorTilt RotationDirection RadialPosition
+    ScanArc AngularStep CollimatorGridName CollimatorType FocalDistance ActualFrameDuration PatientPosition
+    StudyInstanceUID SeriesInstanceUID PatientOrientation ImagePositionPatient ImageOrientationPatient
+    SamplesPerPixel PhotometricInterpretation NumberOfFrames FrameIncrementPointer Rows Columns PixelSpacing
+    BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope LossyImageCompression
+    EnergyWindowVector NumberOfEnergyWindows EnergyWindowInformationSequence EnergyWindowRangeSequence
+    EnergyWindowLowerLimit EnergyWindowUpperLimit RadiopharmaceuticalInformationSequence DetectorVector
+    NumberOfDetectors DetectorInformationSequence PhaseVector RotationVector NumberOfRotations
+    RotationInformationSequence NumberOfFramesInRotation SliceVector RRIntervalVector TimeSlotVector
+    TimeSliceVector AngularViewVector StartAngle TypeOfDetectorMotion ViewCodeSequence
+    PatientOrientationCodeSequence PatientOrientationModifierCodeSequence PatientGantryRelationshipCodeSequence
+    ExtendedOffsetTable"""
 TAGS: dict[str, tuple[int, str]] = {
-    "TransferSyntaxUID": (0x00020010, "UI"),
-    "MediaStorageSOPClassUID": (0x00020002, "UI"),
-    "ImageType": (0x00080008, "CS"),
-    "SOPClassUID": (0x00080016, "UI"),
-    "SOPInstanceUID": (0x00080018, "UI"),
-    "StudyDate": (0x00080020, "DA"),
-    "AcquisitionDate": (0x00080022, "DA"),
-    "AcquisitionTime": (0x00080032, "TM"),
-    "AccessionNumber": (0x00080050, "SH"),
-    "Modality": (0x00080060, "CS"),
-    "Manufacturer": (0x00080070, "LO"),
-    "CodeValue": (0x00080100, "SH"),
-    "CodeMeaning": (0x00080104, "LO"),
-    "ManufacturerModelName": (0x00081090, "LO"),
-    "PatientID": (0x00100020, "LO"),
-    "PatientBirthDate": (0x00100030, "DA"),
-    "PatientSex": (0x00100040, "CS"),
-    "PatientAge": (0x00101010, "AS"),
-    "SpacingBetweenSlices": (0x00180088, "DS"),
-    "RadiopharmaceuticalStartTime": (0x00181072, "TM"),
-    "RadionuclideTotalDose": (0x00181074, "DS"),
-    "RadiopharmaceuticalStartDateTime": (0x00181078, "DT"),
-    "GantryDetectorTilt": (0x00181120, "DS"),
-    "RotationDirection": (0x00181140, "CS"),
-    "RadialPosition": (0x00181142, "DS"),
-    "ScanArc": (0x00181143, "DS"),
-    "AngularStep": (0x00181144, "DS"),
-    "CollimatorGridName": (0x00181180, "SH"),
-    "CollimatorType": (0x00181181, "CS"),
-    "FocalDistance": (0x00181182, "IS"),
-    "ActualFrameDuration": (0x00181242, "IS"),
-    "PatientPosition": (0x00185100, "CS"),
-    "StudyInstanceUID": (0x0020000D, "UI"),
-    "SeriesInstanceUID": (0x0020000E, "UI"),
-    "PatientOrientation": (0x00200020, "CS"),
-    "ImagePositionPatient": (0x00200032, "DS"),
-    "ImageOrientationPatient": (0x00200037, "DS"),
-    "SamplesPerPixel": (0x00280002, "US"),
-    "PhotometricInterpretation": (0x00280004, "CS"),
-    "NumberOfFrames": (0x00280008, "IS"),
-    "FrameIncrementPointer": (0x00280009, "AT"),
-    "Rows": (0x00280010, "US"),
-    "Columns": (0x00280011, "US"),
-    "PixelSpacing": (0x00280030, "DS"),
-    "BitsAllocated": (0x00280100, "US"),
-    "BitsStored": (0x00280101, "US"),
-    "HighBit": (0x00280102, "US"),
-    "PixelRepresentation": (0x00280103, "US"),
-    "RescaleIntercept": (0x00281052, "DS"),
-    "RescaleSlope": (0x00281053, "DS"),
-    "LossyImageCompression": (0x00282110, "CS"),
-    "EnergyWindowVector": (0x00540010, "US"),
-    "NumberOfEnergyWindows": (0x00540011, "US"),
-    "EnergyWindowInformationSequence": (0x00540012, "SQ"),
-    "EnergyWindowRangeSequence": (0x00540013, "SQ"),
-    "EnergyWindowLowerLimit": (0x00540014, "DS"),
-    "EnergyWindowUpperLimit": (0x00540015, "DS"),
-    "RadiopharmaceuticalInformationSequence": (0x00540016, "SQ"),
-    "DetectorVector": (0x00540020, "US"),
-    "NumberOfDetectors": (0x00540021, "US"),
-    "DetectorInformationSequence": (0x00540022, "SQ"),
-    "PhaseVector": (0x00540030, "US"),
-    "RotationVector": (0x00540050, "US"),
-    "NumberOfRotations": (0x00540051, "US"),
-    "RotationInformationSequence": (0x00540052, "SQ"),
-    "NumberOfFramesInRotation": (0x00540053, "US"),
-    "SliceVector": (0x00540080, "US"),
-    "RRIntervalVector": (0x00540060, "US"),
-    "TimeSlotVector": (0x00540070, "US"),
-    "TimeSliceVector": (0x00540100, "US"),
-    "AngularViewVector": (0x00540090, "US"),
-    "StartAngle": (0x00540200, "DS"),
-    "TypeOfDetectorMotion": (0x00540202, "CS"),
-    "ViewCodeSequence": (0x00540220, "SQ"),
-    "PatientOrientationCodeSequence": (0x00540410, "SQ"),
-    "PatientOrientationModifierCodeSequence": (0x00540412, "SQ"),
-    "PatientGantryRelationshipCodeSequence": (0x00540414, "SQ"),
-    "ExtendedOffsetTable": (0x7FE00001, "OV"),
+    keyword: (int(tag_for_keyword(keyword)), dictionary_VR(keyword)) for keyword in _KEYWORDS.split()
 }
-"""Keyword to tag and value representation of every element that is ever decoded."""
+"""Tag and value representation of every element that is decoded, by keyword."""
 
 _KINDS = dict(TAGS.values())
 _NAMES = {tag: name for name, (tag, _) in TAGS.items()}
@@ -114,7 +55,7 @@ _NAMES = {tag: name for name, (tag, _) in TAGS.items()}
 
 @dataclass(frozen=True)
 class Layout:
-    """How elements are written: with or without value representation, in which byte order."""
+    """How elements are written: with or without a value representation, and in which byte order."""
 
     explicit: bool
     little: bool
@@ -131,23 +72,23 @@ class PixelSpan:
 
     start: int
     length: int
-    """Bytes of the value, all of them present."""
+    """Bytes of the value; all of them are in the file."""
     words: bool = False
-    """Whether they are written as words (value representation OW, or implicit)."""
+    """Whether the pixels are written as words (value representation OW, or implicit)."""
     fragments: tuple[tuple[int, int], ...] | None = None
-    """Start and length of each fragment where the pixels are encapsulated (the first is the offset table)."""
+    """Start and length of each fragment of encapsulated pixels; the first fragment is the offset table."""
 
 
 @dataclass
 class Elements:
-    """Decoded on demand: the wanted elements of one data set or sequence item."""
+    """The elements of `TAGS` in one data set or sequence item; values are decoded when they are asked for."""
 
     layout: Layout
     raw: dict[int, bytes] = field(default_factory=dict, repr=False)
     sequences: dict[int, list[Elements]] = field(default_factory=dict, repr=False)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """Give the values of a text element, stripped of padding; nothing where it is absent or empty."""
+        """Give the values of a text element without padding; none where it is absent or empty."""
         value = self.raw.get(TAGS[keyword][0], b"")
         try:
             text = value.decode("utf-8")
@@ -168,12 +109,8 @@ class Elements:
         UnreadableDicomError
             When a value is not a finite number.
         """
-        tag, kind = TAGS[keyword]
-        if kind == "US":
-            value = self.raw.get(tag, b"")
-            if len(value) % 2:
-                raise UnreadableDicomError(f"{keyword} has an odd length")
-            return struct.unpack(f"{self.layout.order}{len(value) // 2}H", value)
+        if TAGS[keyword][1] == "US":
+            return self._words(keyword, "H")
         try:
             found = tuple(float(text) for text in self.texts(keyword) if text)
         except ValueError:
@@ -187,31 +124,28 @@ class Elements:
         return next(iter(self.numbers(keyword)), None)
 
     def integers(self, keyword: str) -> tuple[int, ...]:
-        """Give the values of an element of whole numbers."""
+        """Give the values of an element of whole numbers; others are refused as in `numbers`."""
         found = self.numbers(keyword)
         if any(value != int(value) for value in found):
             raise UnreadableDicomError(f"{keyword} is not a whole number")
-        return tuple(int(value) for value in found)
+        return tuple(map(int, found))
 
     def integer(self, keyword: str) -> int | None:
         """Give the first value of an element of whole numbers, or None."""
         return next(iter(self.integers(keyword)), None)
 
     def wide_integers(self, keyword: str) -> tuple[int, ...]:
-        """Give the values of an element of 64-bit words.
+        """Give the values of an element of 64-bit words; a broken last word is refused."""
+        return self._words(keyword, "Q")
 
-        Raises
-        ------
-        UnreadableDicomError
-            When its length is none of whole words.
-        """
-        value = self.raw.get(TAGS[keyword][0], b"")
-        if len(value) % 8:
+    def _words(self, keyword: str, code: str) -> tuple[int, ...]:
+        value, size = self.raw.get(TAGS[keyword][0], b""), struct.calcsize(f"={code}")
+        if len(value) % size:
             raise UnreadableDicomError(f"{keyword} has an odd length")
-        return struct.unpack(f"{self.layout.order}{len(value) // 8}Q", value)
+        return struct.unpack(f"{self.layout.order}{len(value) // size}{code}", value)
 
     def pointers(self, keyword: str) -> tuple[str, ...]:
-        """Give the keywords of the tags that an element of tags names (an empty string for tags not in `TAGS`)."""
+        """Give the keyword of each tag in an element of tags; empty for a tag that is not in `TAGS`."""
         value = self.raw.get(TAGS[keyword][0], b"")
         halves = struct.unpack(f"{self.layout.order}{len(value) // 4 * 2}H", value[: len(value) // 4 * 4])
         return tuple(_NAMES.get(high << 16 | low, "") for high, low in zip(halves[::2], halves[1::2], strict=True))
@@ -222,17 +156,7 @@ class Elements:
 
 
 class Walk:
-    """One walk over a data set; what was found before a fault stays readable.
-
-    Parameters
-    ----------
-    data : bytes
-        The data set, or its beginning.
-    layout : Layout
-        How it is written.
-    size : int
-        Bytes of the whole data set, of which `data` may hold the beginning only.
-    """
+    """One walk over a data set of `size` bytes; `data` may be its beginning. What was found before a fault is kept."""
 
     def __init__(self, data: bytes, layout: Layout, size: int) -> None:
         self.data, self.size = data, size
@@ -242,7 +166,7 @@ class Walk:
         self._count = 0
 
     def run(self, start: int) -> Walk:
-        """Walk from byte `start` to the end; a fault is kept in `problem`."""
+        """Walk from byte `start` to the end; keep a fault in `problem`."""
         try:
             if start >= self.size:
                 raise TruncatedError("the file ends before its data set")
@@ -252,7 +176,7 @@ class Walk:
         return self
 
     def file_meta(self, at: int) -> int:
-        """Walk the file meta group from byte `at`, whatever length it declares, and give its end."""
+        """Walk the file meta group from byte `at` and give its end, whatever length the group declares."""
         while self.data[at : at + 2] == b"\x02\x00":
             self._need(at, 8, self.size)
             at = self._element(self.found, self._tag(at, self.found.layout), at, self.size, 0)
@@ -269,7 +193,7 @@ class Walk:
         if end - at < count:
             raise TruncatedError("the data set ends inside an element")
         if at + count > len(self.data):
-            raise UnreadableDicomError("the header lies beyond the part of a large file that is read")
+            raise UnreadableDicomError("the file is too large: its header lies beyond the part that is read")
 
     def _elements(self, into: Elements, at: int, end: int, depth: int, *, open_end: bool) -> int:
         if depth > MAX_DEPTH:
@@ -302,42 +226,36 @@ class Walk:
         return True
 
     def _element(self, into: Elements, tag: int, at: int, end: int, depth: int) -> int:
-        layout = into.layout
+        layout, kind = into.layout, _KINDS.get(tag)
         at, length, vr = self._length(at, end, layout)
-        kind = _KINDS.get(tag)
-        is_sequence = vr == b"SQ" or (kind == "SQ" and vr in (b"", b"UN"))
         if tag == _PIXEL_DATA and depth == 0:
             if self.pixels is not None:
                 raise UnreadableDicomError("PixelData occurs twice")
             return self._pixel_data(at, length, end, words=vr in (b"OW", b""))
-        if length == _UNDEFINED:
-            if vr not in (b"SQ", b"UN", b""):
-                raise UnreadableDicomError("an element that is no sequence has no length")
-            inner = Layout(explicit=False, little=True) if vr == b"UN" else layout
-            items, at = self._items(at, end, inner, depth, open_end=True)
-            self._keep_sequence(into, tag, items)
-            return at
-        if length > end - at:
+        holds_items, open_end = vr in (b"SQ", b"UN", b""), length == _UNDEFINED
+        if open_end and not holds_items:
+            raise UnreadableDicomError("an element that is no sequence has no length")
+        if not open_end and length > end - at:
             raise TruncatedError("an element is longer than what encloses it")
-        if is_sequence and kind == "SQ":
+        if open_end or (holds_items and kind == "SQ"):
             inner = Layout(explicit=False, little=True) if vr == b"UN" else layout
-            items, _ = self._items(at, at + length, inner, depth, open_end=False)
-            self._keep_sequence(into, tag, items)
-        elif kind is not None and kind != "SQ":
+            items, at = self._items(at, end if open_end else at + length, inner, depth, open_end=open_end)
+            if kind == "SQ":
+                self._refuse_second(tag, into.sequences)
+                into.sequences[tag] = items
+            return at
+        if kind is not None and kind != "SQ":
             if length > MAX_VALUE_BYTES:
                 raise UnreadableDicomError(f"{_NAMES[tag]} has {length} bytes")
             self._need(at, length, end)
-            if tag in into.raw:
-                raise UnreadableDicomError(f"{_NAMES[tag]} occurs twice")
+            self._refuse_second(tag, into.raw)
             into.raw[tag] = self.data[at : at + length]
         return at + length
 
     @staticmethod
-    def _keep_sequence(into: Elements, tag: int, items: list[Elements]) -> None:
-        if _KINDS.get(tag) == "SQ":
-            if tag in into.sequences:
-                raise UnreadableDicomError(f"{_NAMES[tag]} occurs twice")
-            into.sequences[tag] = items
+    def _refuse_second(tag: int, found: Container[int]) -> None:
+        if tag in found:
+            raise UnreadableDicomError(f"{_NAMES[tag]} occurs twice")
 
     def _length(self, at: int, end: int, layout: Layout) -> tuple[int, int, bytes]:
         if not layout.explicit:

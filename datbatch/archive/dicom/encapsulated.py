@@ -1,4 +1,4 @@
-"""Frames of encapsulated pixels: which fragments belong to each, and how each is decoded."""
+"""Encapsulated pixels: which fragments belong to each frame, and how a frame is decoded."""
 
 from __future__ import annotations
 
@@ -19,38 +19,16 @@ JPEG_2000 = "1.2.840.10008.1.2.4.90"
 LOSSLESS = (RUN_LENGTH, *JPEG_LOSSLESS, JPEG_LS, JPEG_2000)
 """Encapsulated transfer syntaxes that keep every bit."""
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-"""How the streams of JPEG, JPEG-LS and JPEG 2000 begin; a fragment of a frame begins so only if it is the first."""
+"""How the streams of JPEG, JPEG-LS and JPEG 2000 begin. Only the first fragment of a frame begins like this."""
 
 Span = tuple[int, int]
 
 
 def frame_fragments(span: PixelSpan, elements: Elements, frames: int, data: bytes) -> tuple[tuple[Span, ...], ...]:
-    """Give the fragments of each frame (PS3.5 A.4).
+    """Give start and length of each fragment in `data`, frame by frame (PS3.5 A.4).
 
-    A fragment for each frame needs no table. Frames of several fragments are told apart by the basic offset table, or
-    else by how a stream begins.
-
-    Parameters
-    ----------
-    span : PixelSpan
-        Encapsulated pixels; their first item is the basic offset table.
-    elements : Elements
-        The header, which may hold an extended offset table.
-    frames : int
-        Frames that are declared.
-    data : bytes
-        The bytes that `span` points into.
-
-    Returns
-    -------
-    tuple, one entry for each frame, of (start, length)
-
-    Raises
-    ------
-    TruncatedError
-        When there are fewer fragments than frames.
-    UnreadableDicomError
-        When a table contradicts the fragments, or they cannot be told apart.
+    The offset table says where a frame begins. Without a table each frame has one fragment, or its stream shows where
+    it begins. Too few fragments, and fragments that contradict the table, are refused.
     """
     table, *fragments = span.fragments or ((0, 0),)
     if len(fragments) < frames:
@@ -81,7 +59,7 @@ def _offsets(table: Span, elements: Elements, data: bytes) -> tuple[int, ...]:
 
 
 def _first_fragments(offsets: tuple[int, ...], places: dict[int, int], frames: int) -> list[int] | None:
-    """Give the first fragment of each frame, None without a table."""
+    """Give the number of each frame's first fragment; None without an offset table."""
     if not offsets:
         return None
     firsts = [places.get(offset, -1) for offset in offsets]
@@ -102,9 +80,9 @@ def decode_frame(
     transfer_syntax : str
         UID.
     rows, columns : int
-        Declared size.
+        Size that the DICOM header declares.
     dtype : dtype
-        Declared type of the stored values.
+        Type of the stored values that the DICOM header declares.
 
     Returns
     -------
@@ -113,9 +91,11 @@ def decode_frame(
     Raises
     ------
     UnsupportedPixelsError
-        When the transfer syntax or its combination with the type is not read.
-    UnreadableDicomError, TruncatedError, LossyCompressionError
-        When the stream is damaged, cut, or lost information.
+        When the transfer syntax, its combination with the type, or an option of the stream is not read.
+    UnreadableDicomError, TruncatedError
+        When the stream is damaged, cut, or of another size.
+    LossyCompressionError
+        When the compression lost information.
     """
     if transfer_syntax == RUN_LENGTH:
         from datbatch.archive.dicom.run_length import decode_run_length
@@ -144,5 +124,5 @@ def decode_frame(
         return decoded.astype(dtype)
     if decoded.max(initial=0) >= 1 << 8 * dtype.itemsize:
         raise UnreadableDicomError(f"a compressed frame holds values of more than {8 * dtype.itemsize} bits")
-    # JPEG knows no signs: the bits are those of the stored value.
+    # JPEG has no signs: these are the bits of the stored value.
     return decoded.astype(f"=u{dtype.itemsize}").view(dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from functools import partial
 
 from datbatch.archive.dicom.elements import Elements
 from datbatch.errors import UnreadableDicomError
@@ -24,7 +23,7 @@ _TYPE = re.compile(r"[A-Za-z]{0,3}-?\d{1,4}[A-Za-z]{0,3}")
 
 
 def scanner_name(elements: Elements) -> str:
-    """Give manufacturer and model in known words and short type numbers; free text never passes."""
+    """Give manufacturer and model as known words and short type numbers, without any free text."""
     words: list[str] = []
     for keyword in ("Manufacturer", "ManufacturerModelName"):
         for word in re.split(r"[^A-Za-z0-9.-]+", elements.text(keyword)[:64]):
@@ -35,7 +34,7 @@ def scanner_name(elements: Elements) -> str:
 
 
 def sex(elements: Elements) -> str:
-    """Give DICOM's F, M or O; empty when not given."""
+    """Give DICOM's F, M or O; empty where the header gives none."""
     stated = elements.text("PatientSex").upper()
     return stated if stated in ("F", "M", "O") else ""
 
@@ -61,36 +60,33 @@ def _date(text: str) -> datetime.date | None:
         return None
 
 
-_ACTIVITY_MBQ = (10.0, 2000.0)
-"""Activities outside are place holders or of another unit."""
+_INJECTIONS = "RadiopharmaceuticalInformationSequence"
+_LEAST_MBQ, _MOST_MBQ = 10.0, 2000.0
+"""An activity outside this range is a placeholder or has another unit."""
 _LONGEST_DELAY_MIN = 720.0
-"""Ioflupane is imaged 3 to 6 hours after its injection: more than twice that is a wrong clock or date."""
+"""Ioflupane is imaged 3 to 6 hours after injection; more than twice that means a wrong clock or date."""
 
 
 def dose_facts(headers: Sequence[Elements]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Give what the headers say about the injection and the frames.
-
-    Parameters
-    ----------
-    headers : sequence of Elements
-        Of a study's files, in any order.
+    """Give what a study's headers say about the injection and the frames.
 
     Returns
     -------
     facts : dict
-        `injected_mbq`; `delay_min` from the injection to the first acquisition, over midnight too;
-        `frame_duration_ms`. What is not stated, or makes no sense, is left out.
+        `injected_mbq`; `delay_min` from injection to first acquisition, also over midnight; `frame_duration_ms`. A
+        value that is not stated, or that makes no sense, is left out.
     flags : tuple of str
-        `injected-activity-implausible`, `delay-implausible`, `frame-duration-differs`: stated and left out.
+        `injected-activity-implausible`, `delay-implausible`, `frame-duration-differs`: a stated value was left out.
     """
     found: dict[str, float] = {}
     flags = []
-    activities = {value for header in headers for value in map(_activity_mbq, _injections(header)) if value is not None}
+    items = [item for header in headers for item in header.items(_INJECTIONS)]
+    activities = {activity for activity in map(_activity_mbq, items) if activity is not None}
     if len(activities) == 1 and 0.0 not in activities:
         found["injected_mbq"] = activities.pop()
     elif activities:
         flags.append("injected-activity-implausible")
-    delays = [delay for header in headers for delay in map(partial(_delay_min, header), _injections(header)[:1])]
+    delays = [_delay_min(header, item) for header in headers for item in header.items(_INJECTIONS)[:1]]
     stated = [delay for delay in delays if delay is not None]
     if stated and 0.0 < min(stated) <= _LONGEST_DELAY_MIN:
         found["delay_min"] = round(min(stated), 1)
@@ -104,34 +100,25 @@ def dose_facts(headers: Sequence[Elements]) -> tuple[dict[str, float], tuple[str
     return found, tuple(flags)
 
 
-def _injections(elements: Elements) -> tuple[Elements, ...]:
-    return elements.items("RadiopharmaceuticalInformationSequence")
-
-
 def _activity_mbq(item: Elements) -> float | None:
-    """Give the activity; 0 where it makes no sense, None where the header has none or the zero of an empty field."""
+    """Give the activity; 0 where it makes no sense, None where the header states none, or 0."""
     try:
-        activity = item.number("RadionuclideTotalDose") or None
+        activity = item.number("RadionuclideTotalDose")
     except UnreadableDicomError:
         return 0.0
-    # The standard's unit here is MBq; becquerel of PET objects give themselves away.
-    possible = [value for value in (activity, activity / 1e6) if _within(value, _ACTIVITY_MBQ)] if activity else []
-    return possible[0] if possible else None if activity is None else 0.0
-
-
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
+    if not activity:
+        return None
+    # The standard's unit here is MBq; a value of a PET object is in Bq, and its size shows it.
+    return next((value for value in (activity, activity / 1e6) if _LEAST_MBQ <= value <= _MOST_MBQ), 0.0)
 
 
 def _delay_min(elements: Elements, item: Elements) -> float | None:
     """Give the time from injection to acquisition; -1 where date and time of the injection contradict each other."""
     injected, acquired = _minutes(item.text("RadiopharmaceuticalStartTime")), _minutes(elements.text("AcquisitionTime"))
-    dated = item.text("RadiopharmaceuticalStartDateTime")
     if acquired is None:
         return None
-    by_date = None
-    day, today = _date(dated[:8]), _date(elements.text("AcquisitionDate"))
-    clock = _minutes(dated[8:])
+    dated, by_date = item.text("RadiopharmaceuticalStartDateTime"), None
+    day, today, clock = _date(dated[:8]), _date(elements.text("AcquisitionDate")), _minutes(dated[8:])
     if day is not None and today is not None and clock is not None:
         by_date = (today - day).days * 1440.0 + acquired - clock
     by_time = None if injected is None else (acquired - injected) % 1440.0

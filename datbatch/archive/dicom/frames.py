@@ -1,8 +1,8 @@
-"""Which energy window, detector, rotation and angular view each frame belongs to."""
+"""The energy window, detector, rotation and angular view of each frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from datbatch.errors import (
 )
 
 MAX_FRAMES = 20_000
+_VECTORS = ("EnergyWindowVector", "DetectorVector", "RotationVector", "AngularViewVector")
 _GATED = {"RRIntervalVector", "TimeSlotVector", "PhaseVector", "TimeSliceVector"}
 
 Integers = npt.NDArray[np.int64]
@@ -24,26 +25,18 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """Numbers of each frame, all counted from 1 and of shape (frame,)."""
+    """Numbers of each frame, from 1; each array has shape (frame,)."""
 
     window: Integers
     detector: Integers
     rotation: Integers
     view: Integers
     view_from_order: bool = False
-    """Whether the angular view is the frame's place in the file, for want of a vector."""
+    """Whether the angular view follows from the order of frames, because the header has no vector of views."""
 
 
 def frame_count(elements: Elements) -> int:
-    """Give the number of frames.
-
-    Raises
-    ------
-    MissingViewsError
-        When it is not positive.
-    NotProjectionsError
-        When it is absurd.
-    """
+    """Give the number of frames; refuse one that is not positive, or too large for projections."""
     stated = elements.integer("NumberOfFrames")
     if stated is None:
         return 1
@@ -55,7 +48,7 @@ def frame_count(elements: Elements) -> int:
 
 
 def read_frame_index(elements: Elements) -> FrameIndex:
-    """Read the vectors that say what each frame is; the order of frames is what they say, not what is usual.
+    """Read the vectors that say what each frame is; no usual order of frames is assumed.
 
     Raises
     ------
@@ -64,21 +57,15 @@ def read_frame_index(elements: Elements) -> FrameIndex:
     ContradictoryGeometryError
         When they name fewer, count from 0, or name a frame twice.
     MissingAnglesError
-        When the angular view is missing and the order of frames does not give it away.
+        When the angular view is missing and the order of frames does not determine it.
+    NoPhotopeakError
+        When the header declares several energy windows and does not say which frames belong to which.
     """
     count = frame_count(elements)
-    window = _vector(elements, "EnergyWindowVector", count)
-    detector = _vector(elements, "DetectorVector", count)
-    rotation = _vector(elements, "RotationVector", count)
-    view = _vector(elements, "AngularViewVector", count)
-    one = np.ones(count, dtype=np.int64)
-    index = FrameIndex(
-        window=one if window is None else window,
-        detector=one if detector is None else detector,
-        rotation=one if rotation is None else rotation,
-        view=one if view is None else view,
-    )
-    if window is None and _declared(elements, "NumberOfEnergyWindows", "EnergyWindowInformationSequence") > 1:
+    vectors = [_vector(elements, keyword, count) for keyword in _VECTORS]
+    window, detector, rotation, view = (np.ones(count, dtype=np.int64) if one is None else one for one in vectors)
+    index = FrameIndex(window, detector, rotation, view)
+    if vectors[0] is None and _declared(elements, "NumberOfEnergyWindows", "EnergyWindowInformationSequence") > 1:
         raise NoPhotopeakError("EnergyWindowVector is missing: which frames are of which window is not known")
     groups = np.stack([index.window, index.detector, index.rotation])
     if count > 1 and (index.view == index.view[0]).all() and np.unique(groups, axis=1).shape[1] < count:
@@ -112,31 +99,25 @@ def declared_detectors(elements: Elements) -> int:
 
 
 def _view_from_order(elements: Elements, index: FrameIndex) -> FrameIndex:
-    """Take the order of frames for the views of each head, where nothing but the view itself is left open."""
-    windows = _declared(elements, "NumberOfEnergyWindows", "EnergyWindowInformationSequence")
-    for name, vector, declared in (
-        ("EnergyWindowVector", index.window, windows),
-        ("DetectorVector", index.detector, declared_detectors(elements)),
-        ("RotationVector", index.rotation, _declared(elements, "NumberOfRotations", "RotationInformationSequence")),
-    ):
-        if np.unique(vector).size < declared:
-            raise MissingAnglesError(f"AngularViewVector is missing, and {name} does not name all {declared}")
+    """Take the order of frames as the order of each head's views; all other vectors must be complete."""
+    declared = (
+        _declared(elements, "NumberOfEnergyWindows", "EnergyWindowInformationSequence"),
+        declared_detectors(elements),
+        _declared(elements, "NumberOfRotations", "RotationInformationSequence"),
+    )
+    groups = np.stack([index.window, index.detector, index.rotation])
+    for name, vector, count in zip(_VECTORS, groups, declared, strict=False):
+        if np.unique(vector).size < count:
+            raise MissingAnglesError(f"AngularViewVector is missing, and {name} does not name all {count}")
     view = np.zeros_like(index.view)
-    groups = np.unique(np.stack([index.window, index.detector, index.rotation]), axis=1)
-    for window, detector, rotation in groups.T:
-        mine = (index.window == window) & (index.detector == detector) & (index.rotation == rotation)
+    for group in np.unique(groups, axis=1).T:
+        mine = (groups == group[:, None]).all(axis=0)
         view[mine] = np.arange(1, mine.sum() + 1)
-    return FrameIndex(index.window, index.detector, index.rotation, view, view_from_order=True)
+    return replace(index, view=view, view_from_order=True)
 
 
 def refuse_gated(elements: Elements) -> None:
-    """Refuse frames that depend on more than window, detector, rotation and view.
-
-    Raises
-    ------
-    NotProjectionsError
-        When FrameIncrementPointer names time or gate vectors.
-    """
+    """Refuse frames that also depend on time or on a gate (FrameIncrementPointer)."""
     other = _GATED & set(elements.pointers("FrameIncrementPointer"))
     if other:
         raise NotProjectionsError(f"frames also depend on {', '.join(sorted(other))}")

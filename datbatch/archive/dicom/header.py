@@ -1,4 +1,4 @@
-"""Open one DICOM Part 10 file within bounds of time and memory."""
+"""Open one DICOM Part 10 file within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from datbatch.errors import DatbatchError, NotDicomError, TruncatedError, Unread
 from datbatch.location import Location, S3Location, read
 
 MAX_FILE_BYTES = 1 << 29
-"""Of a longer file only the beginning is looked at; its pixels are never read."""
+"""Of a longer file only the beginning is read, never the pixels."""
 MAX_INFLATED_BYTES = 1 << 27
-"""A deflated data set may grow to this and no further."""
+"""The greatest size of a data set after inflation."""
 _LARGE_FILE_BEGINNING = 1 << 24
 _META = Layout(explicit=True, little=True)
 
@@ -28,15 +28,15 @@ _ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.\d{1,3}|5)", re.ASCII)
 
 @dataclass(frozen=True)
 class Header:
-    """What one file's header says, and where its pixels lie; `repr` shows nothing of the content."""
+    """What one file's header says, and where its pixels lie; `repr` shows none of the content."""
 
     elements: Elements = field(repr=False)
     transfer_syntax: str
     pixels: PixelSpan | None = field(repr=False)
     data: bytes = field(repr=False)
-    """The bytes that `pixels` points into: the file, or the inflated data set."""
+    """The bytes in which `pixels` lie: the file, or the inflated data set."""
     problem: DatbatchError | None = None
-    """The fault at which reading stopped; what was found before it is in `elements`."""
+    """The fault at which reading stopped; `elements` holds what was found before it."""
 
     @property
     def layout(self) -> Layout:
@@ -50,26 +50,21 @@ class Header:
 
 
 def read_bytes(path: Location) -> tuple[bytes, int]:
-    """Read a regular file, of a very long one the beginning only.
-
-    Returns
-    -------
-    data : bytes
-    size : int
-        Bytes of the whole file.
+    """Read a regular file, or the beginning of a very long one; give its bytes, and the size of the whole file.
 
     Raises
     ------
     UnreadableDicomError
         When the operating system refuses.
     NotDicomError
-        When it isn't a regular file.
+        When it is not a regular file.
     StorageError
-        When S3 doesn't give it.
+        When S3 does not give it.
     """
-    if isinstance(path, S3Location):
-        return _read_object(path)
     try:
+        if isinstance(path, S3Location):
+            data, size = read(path, limit=MAX_FILE_BYTES)
+            return data if size <= MAX_FILE_BYTES else data[:_LARGE_FILE_BEGINNING], size
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -80,28 +75,13 @@ def read_bytes(path: Location) -> tuple[bytes, int]:
         raise UnreadableDicomError(f"the file cannot be read ({type(error).__name__})") from None
 
 
-def _read_object(place: S3Location) -> tuple[bytes, int]:
-    try:
-        data, size = read(place, limit=MAX_FILE_BYTES)
-    except FileNotFoundError as error:
-        raise UnreadableDicomError(f"the file cannot be read ({type(error).__name__})") from None
-    return data if size <= MAX_FILE_BYTES else data[:_LARGE_FILE_BEGINNING], size
-
-
 def has_mark(data: bytes) -> bool:
     """Tell whether the bytes begin as a DICOM Part 10 file does."""
     return data[128:132] == b"DICM"
 
 
 def parse(data: bytes, size: int | None = None) -> Header:
-    """Walk a file's bytes; faults behind the DICM mark are kept in the header's `problem`.
-
-    Parameters
-    ----------
-    data : bytes
-        The file, or the beginning of a very long one.
-    size : int, optional
-        Bytes of the whole file.
+    """Walk the bytes of a file of `size` bytes; keep a fault after the DICM mark in the header's `problem`.
 
     Raises
     ------
@@ -131,7 +111,7 @@ def parse(data: bytes, size: int | None = None) -> Header:
 
 
 def read_header(path: Location) -> Header:
-    """Open a file; see `read_bytes` and `parse` for what is refused and what is kept in `problem`."""
+    """Open a file; see `read_bytes` and `parse` for what they refuse and what they keep in `problem`."""
     return parse(*read_bytes(path))
 
 
@@ -148,7 +128,7 @@ def _layout(syntax: str) -> Layout:
 
 
 def _inflate(packed: bytes) -> tuple[bytes, DatbatchError | None]:
-    """Inflate up to the bound; what came out before a fault is given too."""
+    """Inflate up to the limit; give also what came out before a fault."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         data = stream.decompress(packed, MAX_INFLATED_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Decode JPEG 2000 without loss (ITU-T T.800) by OpenJPEG, after the stream's own size and transform were checked."""
+"""Decode JPEG 2000 without loss (ITU-T T.800) with OpenJPEG, after a check of the stream's own size and transform."""
 
 from __future__ import annotations
 
@@ -18,26 +18,7 @@ _MAX_TILES = 4096
 
 
 def decode_jpeg_2000(stream: bytes, rows: int, columns: int) -> npt.NDArray[Any]:
-    """Decode one frame.
-
-    Parameters
-    ----------
-    stream : bytes
-        The code stream; a byte may fill it to an even length.
-    rows, columns : int
-        Size that the DICOM header declares.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), int8, int16, uint8 or uint16
-
-    Raises
-    ------
-    UnreadableDicomError, TruncatedError
-        When the stream is damaged or of another size.
-    LossyCompressionError
-        When its wavelet transform is not the reversible one.
-    """
+    """Decode one frame to int8, int16, uint8 or uint16; one byte may pad the stream to an even length."""
     dtype, at = _sample_type(stream, rows, columns)
     _check_reversible(stream, at)
     if _END not in (stream[-2:], stream[-3:-1]):
@@ -47,7 +28,7 @@ def decode_jpeg_2000(stream: bytes, rows: int, columns: int) -> npt.NDArray[Any]
     try:
         samples = decode(stream, 0, reshape=False)
     except Exception as error:
-        # The library raises whatever it likes at corrupt streams; all of it means the same to the operator.
+        # At corrupt streams the library raises errors of many types; for the user they all mean the same.
         raise UnreadableDicomError(f"a compressed frame is corrupt ({type(error).__name__})") from None
     if samples.size != rows * columns * dtype.itemsize:
         raise UnreadableDicomError("a compressed frame is not of the declared size")
@@ -55,7 +36,7 @@ def decode_jpeg_2000(stream: bytes, rows: int, columns: int) -> npt.NDArray[Any]
 
 
 def _sample_type(stream: bytes, rows: int, columns: int) -> tuple[np.dtype[Any], int]:
-    """Check the size segment (T.800 A.5.1) and give the type of samples and the end of the segment."""
+    """Check the size segment (T.800 A.5.1); give the type of the samples and the end of the segment."""
     if stream[:4] != _START:
         raise UnreadableDicomError("a compressed frame does not begin as JPEG 2000 does")
     if len(stream) < 45:
@@ -77,7 +58,7 @@ def _sample_type(stream: bytes, rows: int, columns: int) -> tuple[np.dtype[Any],
 
 
 def _check_reversible(stream: bytes, at: int) -> None:
-    """Walk the main header's segments: the coding style says which transform was used (T.800 A.6.1, A.6.2)."""
+    """Refuse a lossy wavelet transform: the coding style in the main header names it (T.800 A.6.1, A.6.2)."""
     stated = False
     while True:
         if len(stream) < at + 4:

@@ -1,7 +1,7 @@
 """Decode JPEG lossless, process 14: Huffman-coded differences from a predictor (ITU-T T.81 annex H).
 
-Decoders in C end the whole process, or allocate what a frame header declares, at damaged streams; this one only ever
-fills the frame that the DICOM header was checked for.
+At damaged streams decoders in C end the whole process or allocate as much memory as the stream declares. This decoder
+fills only the frame whose size was checked in the DICOM header.
 """
 
 from __future__ import annotations
@@ -34,38 +34,15 @@ class _Scan:
 
     size: FrameSize
     lookup: npt.NDArray[np.int16]
-    """Length * 32 + category of the code that 16 bits begin with, -1 where there is none."""
+    """For each pattern of 16 bits: length * 32 + category of the code at its start, or -1 for no code."""
     predictor: int
     restart_rows: int
-    """Rows between restart markers, 0 without."""
+    """Rows between restart markers; 0 without markers."""
     start: int
 
 
 def decode_jpeg_lossless(stream: bytes, rows: int, columns: int) -> npt.NDArray[np.uint16]:
-    """Decode one frame.
-
-    Each sample is its prediction Px plus a Huffman-coded difference, modulo 2^16; Px is one of seven combinations of
-    the neighbours left (Ra), above (Rb) and above left (Rc): Ra, Rb, Rc, Ra + Rb - Rc, Ra + (Rb - Rc)/2,
-    Rb + (Ra - Rc)/2, (Ra + Rb)/2 (T.81 table H.1).
-
-    Parameters
-    ----------
-    stream : bytes
-        From the start of the image to its end.
-    rows, columns : int
-        Size that the DICOM header declares.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), uint16
-
-    Raises
-    ------
-    UnreadableDicomError, TruncatedError
-        When the stream is damaged or of another size.
-    LossyCompressionError
-        When it dropped bits (point transform).
-    """
+    """Decode one frame: each sample is its prediction plus a Huffman-coded difference, modulo 2^16."""
     scan = _read_scan(stream, rows, columns)
     out = np.zeros((rows, columns), dtype=np.uint16)
     data = np.frombuffer(stream, dtype=np.uint8)
@@ -105,7 +82,7 @@ def _read_scan(stream: bytes, rows: int, columns: int) -> _Scan:
 
 
 def _huffman_tables(content: bytes) -> dict[int, npt.NDArray[np.int16]]:
-    """Give a lookup table for each Huffman table of a segment (T.81 annex C)."""
+    """Give the lookup table of each Huffman table in a segment (T.81 annex C)."""
     found: dict[int, npt.NDArray[np.int16]] = {}
     while content:
         counts, total = content[1:17], sum(content[1:17])
@@ -138,7 +115,7 @@ def _decode(
     precision: int,
     restart_rows: int,
 ) -> tuple[int, int]:
-    """Fill `out` and give a fault (0: none) and the place behind the scan."""
+    """Fill `out`; give a fault (0 for none) and the position after the scan."""
     rows, columns = out.shape
     buffer, bits, padding, restarts = np.int64(0), 0, 0, 0
     first_row = 0
@@ -184,25 +161,14 @@ def _decode(
                 left = np.int64(out[row, column - 1])
                 above = np.int64(out[row - 1, column])
                 corner = np.int64(out[row - 1, column - 1])
-                if predictor == 1:
-                    predicted = left
-                elif predictor == 2:
-                    predicted = above
-                elif predictor == 3:
-                    predicted = corner
-                elif predictor == 4:
-                    predicted = left + above - corner
-                elif predictor == 5:
-                    predicted = left + ((above - corner) >> 1)
-                elif predictor == 6:
-                    predicted = above + ((left - corner) >> 1)
-                else:
-                    predicted = (left + above) >> 1
+                halves = left + ((above - corner) >> 1), above + ((left - corner) >> 1), (left + above) >> 1
+                # The seven predictors of T.81 table H.1, in their order.
+                predicted = (left, above, corner, left + above - corner, *halves)[predictor - 1]
             value = (predicted + difference) & 0xFFFF
             if value >> precision:
                 return _OUT_OF_RANGE, at
             out[row, column] = value
-    # Fewer than 8 bits fill the last byte; more would be samples that the frame has no place for.
+    # Fewer than 8 bits pad the last byte; more bits would be samples beyond the end of the frame.
     if bits - padding > 7:
         return _OUT_OF_RANGE, at
     return 0, at

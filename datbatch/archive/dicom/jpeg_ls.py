@@ -1,4 +1,4 @@
-"""Decode JPEG-LS without loss (ITU-T T.87) by CharLS, after the header and the end of the stream were checked."""
+"""Decode JPEG-LS without loss (ITU-T T.87) with CharLS, after a check of the stream's header and its end."""
 
 from __future__ import annotations
 
@@ -12,34 +12,13 @@ from datbatch.errors import LossyCompressionError, UnreadableDicomError, Unsuppo
 
 _FRAME, _PRESET, _RESTART = 0xF7, 0xF8, 0xDD
 _MARKER = re.compile(rb"\xff[\x80-\xff]")
-"""What ends a scan; its own bytes of ones are followed by a bit of zero."""
+"""End of a scan: inside a scan a zero bit follows each byte of ones."""
 
 
 def decode_jpeg_ls(stream: bytes, rows: int, columns: int) -> npt.NDArray[np.uint16]:
-    """Decode one frame.
-
-    Parameters
-    ----------
-    stream : bytes
-        From the start of the image to its end.
-    rows, columns : int
-        Size that the DICOM header declares.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), uint16
-
-    Raises
-    ------
-    UnreadableDicomError, TruncatedError
-        When the stream is damaged or of another size.
-    LossyCompressionError
-        When it is near-lossless.
-    UnsupportedPixelsError
-        When it uses restart markers, mapping tables or a largest sample of its own.
-    """
+    """Decode one frame; restart markers, mapping tables and an own largest sample are not read."""
     precision, start = _read_header(stream, rows, columns)
-    # CharLS does not ask for the end of the image.
+    # CharLS does not check for the end of the image.
     end = _MARKER.search(stream, start)
     check_end(stream, end.start() if end else len(stream))
     from jpeg_ls import decode_from_buffer
@@ -52,7 +31,7 @@ def decode_jpeg_ls(stream: bytes, rows: int, columns: int) -> npt.NDArray[np.uin
 
 
 def _read_header(stream: bytes, rows: int, columns: int) -> tuple[int, int]:
-    """Check what stands before the scan; give the bits of a sample and where the scan begins."""
+    """Check the segments before the scan; give the bits of a sample and the start of the scan."""
     precision = largest = 0
     for marker, content, end in segments(stream):
         if marker == _FRAME and not precision:
@@ -66,7 +45,7 @@ def _read_header(stream: bytes, rows: int, columns: int) -> tuple[int, int]:
                 raise UnreadableDicomError("the scan of a compressed frame does not have one component")
             if content[2]:
                 raise UnsupportedPixelsError("the JPEG-LS stream has a mapping table")
-            # CharLS decodes any other largest sample as its own encoder writes it, not as the standard says.
+            # With any other largest sample CharLS follows its own encoder, not the standard.
             if largest not in (0, (1 << precision) - 1):
                 raise UnsupportedPixelsError(f"the JPEG-LS stream states a largest sample of {largest}")
             if content[3] or content[5]:

@@ -1,4 +1,4 @@
-"""The marker segments that stand before the scan of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87 annex C)."""
+"""The marker segments before the scan of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87 annex C)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datbatch.errors import TruncatedError, UnreadableDicomError
 START_OF_SCAN = 0xDA
 END_OF_IMAGE = b"\xff\xd9"
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})
-"""Markers without a length; none of them may stand before the scan."""
+"""Markers without a length; they are not allowed before the scan."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,14 @@ class FrameSize:
 
 
 def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Give marker, content and end of each segment up to the start of the scan, which is the last.
-
-    Raises
-    ------
-    UnreadableDicomError
-        When the stream does not begin as one, or something else than a segment stands before the scan.
-    TruncatedError
-        When it ends before the scan.
-    """
+    """Give marker, content and end of each segment up to the start of the scan, which is the last."""
     if stream[:2] != b"\xff\xd8":
         raise UnreadableDicomError("a compressed frame does not begin as JPEG does")
     at = 2
     while at + 4 <= len(stream):
         if stream[at] != 0xFF or stream[at + 1] in _ALONE:
             raise UnreadableDicomError("a compressed frame holds something else than segments before its scan")
-        if stream[at + 1] == 0xFF:  # a filling byte
+        if stream[at + 1] == 0xFF:  # a padding byte
             at += 1
             continue
         length = int.from_bytes(stream[at + 2 : at + 4], "big")
@@ -54,13 +46,7 @@ def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def frame_size(content: bytes, rows: int, columns: int) -> FrameSize:
-    """Read a frame header of one component.
-
-    Raises
-    ------
-    UnreadableDicomError
-        When it is not of the size that the DICOM header declares, or has several components.
-    """
+    """Read a frame header; refuse another size than `rows` and `columns`, and several components."""
     if len(content) != 9 or content[5] != 1:
         raise UnreadableDicomError("a compressed frame does not have one component")
     size = FrameSize(content[0], int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big"))
@@ -74,18 +60,10 @@ def frame_size(content: bytes, rows: int, columns: int) -> FrameSize:
 
 
 def check_end(stream: bytes, at: int) -> None:
-    """Refuse a stream that does not end after its scan.
-
-    Raises
-    ------
-    TruncatedError
-        When the end of image is missing.
-    UnreadableDicomError
-        When something else follows the scan.
-    """
+    """Refuse a stream that does not end after its scan, at position `at`."""
     while stream[at : at + 2] == b"\xff\xff":
         at += 1
     if len(stream) < at + 2:
         raise TruncatedError("a compressed frame has no end")
     if stream[at : at + 2] != END_OF_IMAGE:
-        raise UnreadableDicomError("a compressed frame goes on behind its samples")
+        raise UnreadableDicomError("a compressed frame continues after its samples")

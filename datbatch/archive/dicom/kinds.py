@@ -1,4 +1,4 @@
-"""What kind of object a header describes, decided before any pixel is touched."""
+"""The kind of object that a header describes, decided before any pixel is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLANAR = {
 def refusal(header: Header) -> DatbatchError | None:
     """Give the error that refuses an object as projections, or None where its kind is right.
 
-    A cut file is called cut whatever it holds; other damage only matters to nuclear medicine objects.
+    The error of a cut file is always that it is cut; other damage counts only in objects of nuclear medicine.
     """
     if isinstance(header.problem, TruncatedError):
         return header.problem
@@ -78,7 +78,7 @@ def _wrong_kind(elements: Elements) -> DatbatchError | None:
 
 
 def lossy(header: Header) -> DatbatchError | None:
-    """Give the error that refuses pixels which lost information, or None."""
+    """Give the error that refuses pixels of a lossy compression, or None."""
     compressed = header.transfer_syntax.startswith("1.2.840.10008.1.2.4.")
     if compressed and header.transfer_syntax not in LOSSLESS:
         return LossyCompressionError("the transfer syntax allows loss")

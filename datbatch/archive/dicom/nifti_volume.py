@@ -1,7 +1,7 @@
-"""Read a NIfTI file as a tomogram: its numbers and its place in space, never its texts.
+"""Read the values of a NIfTI file and their place in space.
 
-The free texts of the header (`descrip`, `aux_file`, `db_name`, `intent_name`) and its extensions, where names and
-paths of patients stand, are not decoded.
+The free texts of the header (`descrip`, `aux_file`, `db_name`, `intent_name`) and its extensions are never decoded:
+they may hold names of patients, and paths.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from datbatch.errors import (
 _GZIP = b"\x1f\x8b"
 _MAX_BYTES = 8 * MAX_VOXELS + (1 << 20)
 _MARKS = {348: (344, b"n+1\0"), 540: (4, b"n+2\0")}
-"""Length of the header (NIfTI-1, NIfTI-2) to place and value of the mark of a file that holds header and image."""
+"""By the length of the header (NIfTI-1, NIfTI-2): place and value of the mark of a file with header and image."""
 _PAIR_MARKS = (b"ni1\0", b"ni2\0")
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""Unit of lengths (`xyzt_units`) to millimetres; unknown ones are millimetres, as all readers take them."""
+"""Millimetres by unit of length (`xyzt_units`); an unknown unit counts as millimetres, as in all readers."""
 _SAME_SPACE_DEG, _OTHER_SPACE_DEG = 2.0, 30.0
-"""How far axes by sform and by qform may be apart: both in one space, or one of them in that of a template."""
+"""Greatest angle between the axes of sform and qform: both in one space, or one of them in a template's space."""
 _SAME_SIZE = 1.25
-"""How far sizes of a voxel by the matrix and by `pixdim` may differ: a matrix into a template's space stretches."""
+"""Greatest ratio between a voxel's sizes in the matrix and in `pixdim`; a matrix into a template's space stretches."""
 _AS_FLOATS = "Write the image as whole numbers or floats of at most 64 bits."
 
 _Array = npt.NDArray[np.float64]
@@ -59,15 +59,15 @@ class NiftiVolume:
         ContradictoryGeometryError
             When they contradict each other, or the size of a voxel.
         UnreadableNiftiError
-            When they are no numbers.
+            When they are not finite.
         """
-        # Absurd numbers become infinite, and are refused as such.
+        # Numbers that are too large become infinite and are refused for that.
         with np.errstate(all="ignore"):
             return _affine(self.header)
 
 
 def is_nifti(data: bytes) -> bool:
-    """Tell whether bytes begin as a NIfTI file of any kind does, compressed or not."""
+    """Tell whether bytes begin like a NIfTI file of any kind, compressed or not."""
     if data[:2] == _GZIP:
         try:
             data = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data[: 1 << 16], 1024)
@@ -77,21 +77,14 @@ def is_nifti(data: bytes) -> bool:
 
 
 def read_volume(data: bytes, size: int) -> NiftiVolume:
-    """Read the bytes of a file `.nii` or `.nii.gz`.
-
-    Parameters
-    ----------
-    data : bytes
-        What was read of it.
-    size : int
-        Bytes of the file: where it has more, it was too large to be read.
+    """Read the bytes of a file `.nii` or `.nii.gz` of `size` bytes; it is too large where `data` has fewer.
 
     Raises
     ------
     TruncatedError
         When there are fewer bytes than the header declares.
     UnreadableNiftiError
-        When it is no NIfTI of one file, or damaged.
+        When it is damaged, or not a NIfTI file with header and image.
     InvalidTomogramError
         When the image is not three-dimensional, or too large.
     UnsupportedPixelsError
@@ -114,8 +107,7 @@ def read_volume(data: bytes, size: int) -> NiftiVolume:
     header = kind(data[:length], endianness=order, check=False)
     shape = _shape([int(size) for size in header["dim"]])
     dtype = _dtype(header)
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    start = float(header["vox_offset"])
+    slope, intercept, start = (float(header[name]) for name in ("scl_slope", "scl_inter", "vox_offset"))
     if not (length <= start <= _MAX_BYTES and start == int(start)):
         raise UnreadableNiftiError(f"vox_offset is {start:g}")
     count = int(np.prod(shape))
@@ -123,7 +115,7 @@ def read_volume(data: bytes, size: int) -> NiftiVolume:
         raise TruncatedError(f"the image needs {count * dtype.itemsize} bytes, {len(data) - int(start)} are there")
     stored = np.frombuffer(data, dtype, count, int(start)).reshape(shape, order="F")
     if slope == 0.0 or not np.isfinite(slope):
-        # By the standard such a slope means none.
+        # In the standard such a slope means that values are not scaled.
         slope, intercept = 1.0, 0.0
     if not np.isfinite(intercept):
         raise UnreadableNiftiError("scl_inter is not finite")
@@ -152,7 +144,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _order(data: bytes) -> str:
-    """Give the byte order that makes sense of the header's length; empty where none does."""
+    """Give the byte order in which the header's length is possible; empty where none is."""
     return next((order for order in "<>" if data[:4] in {struct.pack(f"{order}i", n) for n in _MARKS}), "")
 
 
@@ -188,14 +180,14 @@ def _dtype(header: Any) -> np.dtype[Any]:
     except Exception:
         raise UnsupportedPixelsError(f"the type of values (datatype {code}) is not known", _AS_FLOATS) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise UnsupportedPixelsError(f"values are no single real numbers (datatype {code})", _AS_FLOATS)
+        raise UnsupportedPixelsError(f"values are not real numbers (datatype {code})", _AS_FLOATS)
     return dtype
 
 
 def _affine(header: Any) -> _Array:
     units = int(header["xyzt_units"]) & 7
     if units not in _UNITS_MM:
-        raise UnreadableNiftiError(f"the unit of lengths is {units}")
+        raise UnreadableNiftiError(f"the unit of lengths ({units}) is not known")
     s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
     if s_code <= 0 and q_code <= 0:
         raise MissingOrientationError("the header has neither sform nor qform")
@@ -241,10 +233,10 @@ def _check_sizes(affine: _Array, pixdim: _Array) -> None:
 
 
 def _compare(s_form: _Array, q_form: _Array, limit_deg: float) -> None:
-    """Refuse an sform and a qform of which one mirrors the image of the other, or turns it away."""
+    """Refuse an sform and a qform that mirror each other's image, or turn it by more than the limit."""
     one, other = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (s_form, q_form))
     if np.linalg.det(one) * np.linalg.det(other) < 0.0:
-        raise ContradictoryGeometryError("the sform mirrors what the qform does not: left and right contradict")
+        raise ContradictoryGeometryError("sform and qform contradict each other about left and right")
     apart = np.degrees(np.arccos(np.clip((one * other).sum(axis=0), -1.0, 1.0))).max()
     if apart > limit_deg:
         raise ContradictoryGeometryError(f"sform and qform turn the image by {apart:.0f} degrees against each other")

@@ -1,7 +1,8 @@
-"""Pixels, after their declared size was compared with the bytes that are there."""
+"""Read pixels, after their declared size was compared with the bytes of the file."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,11 @@ MAX_SIDE = 2048
 _SIZE_MM = (0.5, 30.0)
 _MAX_GROWTH = 500
 _ANY_GROWTH_BYTES = 1 << 23
-"""Compressed counts grow by less, beyond a size that does no harm: memory must not follow what a header declares."""
+"""Above this size, compressed counts may grow by `_MAX_GROWTH` at most: a header must not decide how much memory is
+taken."""
 _SLOPE = (1e-6, 1e6)
 _MAX_COUNTS = 1e9
-"""Of a pixel: a camera cannot count so many."""
+"""Of a pixel; no camera can count so many."""
 
 
 @dataclass(frozen=True)
@@ -46,37 +48,37 @@ class PixelFormat:
     slope: float
     intercept: float
     swapped_bytes: bool = False
-    """Whether 8-bit pixels stand in big-endian words of two (PS3.5 8.2: value representation OW)."""
+    """Whether pairs of 8-bit pixels are big-endian words (PS3.5 8.2: value representation OW)."""
 
     @property
     def rescaled(self) -> bool:
-        """Whether stored values are not counts yet."""
+        """Whether slope and intercept turn stored values into counts."""
         return (self.slope, self.intercept) != (1.0, 0.0)
 
 
 def pixel_format(header: Header) -> PixelFormat:
-    """Read how pixels are stored and check it against the bytes that are there.
+    """Read how pixels are stored, and compare it with the bytes of the file.
 
     Raises
     ------
     TruncatedError
-        When there are fewer bytes or fragments than the header declares, or none.
+        When there are fewer bytes or fragments than the header declares.
     UnreadableDicomError
         When there are more, or the declaration makes no sense.
     NotProjectionsError
-        When there are more pixels than projections can have, or none are declared.
+        When no pixels are declared, or more than projections can have.
     UnsupportedPixelsError
         When pixels are not single grey values of 8, 16 or 32 bits.
     UnsupportedGeometryError
-        When the size of a pixel is missing or absurd.
+        When the size of a pixel is missing or impossible.
     """
     elements = header.elements
     if header.pixels is None:
-        raise TruncatedError("the object ends before its PixelData, or was stripped of it")
+        raise TruncatedError("the object has no PixelData, or ends before it")
     frames = frame_count(elements)
     rows, columns = elements.integer("Rows") or 0, elements.integer("Columns") or 0
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE) or frames * rows * columns > MAX_PIXELS:
-        raise NotProjectionsError(f"{frames} frames of {rows} rows and {columns} columns are no projections")
+        raise NotProjectionsError(f"{frames} frames of {rows} rows and {columns} columns cannot be projections")
     allocated, stored = elements.integer("BitsAllocated"), elements.integer("BitsStored")
     sign = elements.integer("PixelRepresentation") or 0
     if (elements.integer("SamplesPerPixel") or 1) != 1 or elements.text("PhotometricInterpretation") != "MONOCHROME2":
@@ -94,7 +96,9 @@ def pixel_format(header: Header) -> PixelFormat:
         raise UnsupportedPixelsError(f"RescaleIntercept is {intercept:g}")
     spacing = elements.numbers("PixelSpacing")
     if len(spacing) != 2 or not all(_SIZE_MM[0] <= size <= _SIZE_MM[1] for size in spacing):
-        raise UnsupportedGeometryError("PixelSpacing is missing or absurd", "Export the study with its pixel spacing.")
+        raise UnsupportedGeometryError(
+            "PixelSpacing is missing or impossible", "Export the study with its pixel spacing."
+        )
     if (header.pixels.fragments is not None) != header.is_encapsulated:
         raise UnreadableDicomError("the transfer syntax and the encapsulation of PixelData contradict each other")
     _check_length(header.pixels, frames, frames * rows * columns * dtype.itemsize)
@@ -119,24 +123,23 @@ def _check_length(span: PixelSpan, frames: int, expected: int) -> None:
         if expected > max(_ANY_GROWTH_BYTES, _MAX_GROWTH * span.length):
             raise UnreadableDicomError(f"{span.length} compressed bytes cannot hold {expected} bytes of counts")
         return
-    present = span.length
-    if present < expected:
-        raise TruncatedError(f"the frames need {expected} bytes, PixelData has {present}")
-    if present > expected + expected % 2:
-        raise UnreadableDicomError(f"PixelData has {present} bytes, the frames need {expected}")
+    if span.length < expected:
+        raise TruncatedError(f"the frames need {expected} bytes, PixelData has {span.length}")
+    if span.length > expected + expected % 2:
+        raise UnreadableDicomError(f"PixelData has {span.length} bytes, the frames need {expected}")
 
 
 def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDArray[Any]:
-    """Read some frames of a file as they are stored.
+    """Read the counts of some frames of a file.
 
     Parameters
     ----------
     header : Header
-        Checked by `pixel_format`.
+        Of the file.
     form : PixelFormat
-        How the pixels are stored.
+        What `pixel_format` gave for it.
     frames : ndarray, shape (n,), int64
-        Numbers from 0.
+        Numbers of the frames, from 0.
 
     Returns
     -------
@@ -146,23 +149,23 @@ def read_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDAr
     Raises
     ------
     UnsupportedPixelsError
-        When no decoder reads them, values are negative, absurd, or exceed the declared bits.
+        When no decoder reads them, or values are negative, too large, or exceed the declared bits.
     UnreadableDicomError, TruncatedError, LossyCompressionError
         When compressed pixels are corrupt, cut, or lost information.
     """
     chosen = stored_frames(header, form, frames)
-    if form.dtype.kind == "i" and chosen.min(initial=0) < 0 and not form.rescaled:
-        raise UnsupportedPixelsError("pixels are negative: not counts")
     if not form.rescaled:
+        if chosen.min(initial=0) < 0:
+            raise UnsupportedPixelsError("pixels are negative: not counts")
         return chosen.astype(chosen.dtype.str.replace("i", "u"))
     counts = chosen * form.slope + form.intercept
     if counts.min(initial=0.0) < 0.0 or counts.max(initial=0.0) > _MAX_COUNTS:
-        raise UnsupportedPixelsError("rescaled pixels are negative or absurdly large: not counts")
+        raise UnsupportedPixelsError("rescaled pixels are negative or too large: not counts")
     return counts.astype(np.float32)
 
 
 def stored_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.NDArray[Any]:
-    """Read some frames of a file as they are stored, whole numbers of either sign; see `read_frames`."""
+    """Read the stored values of some frames, signed or unsigned; see `read_frames`."""
     span = header.pixels
     if span is None:
         raise TruncatedError("the object has no PixelData")
@@ -178,17 +181,14 @@ def stored_frames(header: Header, form: PixelFormat, frames: Integers) -> npt.ND
 
 def _stored(data: bytes, span: PixelSpan, form: PixelFormat) -> npt.NDArray[Any]:
     """Give all uncompressed frames of a file."""
-    count = form.frames * form.rows * form.columns
+    start, shape = span.start, (form.frames, form.rows, form.columns)
     if form.swapped_bytes:
-        pairs = np.frombuffer(data, ">u2", span.length // 2, span.start)
-        data, start = pairs.astype("<u2").tobytes(), 0
-    else:
-        start = span.start
-    return np.frombuffer(data, form.dtype, count, start).reshape(form.frames, form.rows, form.columns)
+        data, start = np.frombuffer(data, ">u2", span.length // 2, start).astype("<u2").tobytes(), 0
+    return np.frombuffer(data, form.dtype, math.prod(shape), start).reshape(shape)
 
 
 def _decoded(header: Header, span: PixelSpan, form: PixelFormat, frames: Integers) -> npt.NDArray[Any]:
-    """Decode the wanted frames of a file, no others."""
+    """Decode some compressed frames of a file."""
     fragments = frame_fragments(span, header.elements, form.frames, header.data)
     dtype = form.dtype.newbyteorder("=")
     chosen = np.zeros((len(frames), form.rows, form.columns), dtype=dtype)

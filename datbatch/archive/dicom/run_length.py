@@ -1,4 +1,4 @@
-"""Decode DICOM's run length encoding (PS3.5 annex G) into a frame of known size, whatever the stream would grow to."""
+"""Decode DICOM's run length encoding (PS3.5 annex G); a frame never grows beyond the size that the header declares."""
 
 from __future__ import annotations
 
@@ -14,26 +14,7 @@ _HEADER = 64
 
 
 def decode_run_length(stream: bytes, rows: int, columns: int, sample_bytes: int) -> npt.NDArray[np.unsignedinteger]:
-    """Decode one frame: a segment for each byte of a sample, the most significant first, each packed by itself.
-
-    Parameters
-    ----------
-    stream : bytes
-        Header and segments.
-    rows, columns : int
-        Size that the DICOM header declares.
-    sample_bytes : int
-        1, 2 or 4.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), unsigned integers of `sample_bytes`
-
-    Raises
-    ------
-    UnreadableDicomError, TruncatedError
-        When the stream is damaged or of another size.
-    """
+    """Decode one frame; each byte of a sample has its own segment, the most significant byte first."""
     if len(stream) < _HEADER:
         raise TruncatedError("a compressed frame is shorter than its header")
     count, *offsets = struct.unpack_from(f"<{sample_bytes + 1}I", stream)
@@ -56,7 +37,7 @@ def decode_run_length(stream: bytes, rows: int, columns: int, sample_bytes: int)
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _unpack(packed: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> int:
-    """Unpack bytes (PS3.5 G.3.2) and give how many of `out` were filled; -1 where they are more."""
+    """Unpack bytes into `out` (PS3.5 G.3.2) and give their number; -1 where `out` is too small."""
     at, filled = 0, 0
     while at < packed.size and filled < out.size:
         code = int(packed[at])
@@ -78,5 +59,5 @@ def _unpack(packed: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> int:
         else:
             length = 0
         filled += length
-    # One byte may fill the segment to an even length.
+    # One more byte may pad the segment to an even length.
     return filled if packed.size - at <= 1 else -1

@@ -1,4 +1,4 @@
-"""Turn a reconstructed volume's axes to right, anterior, superior, and refuse what cannot be an image of a head."""
+"""Turn the axes of a reconstructed volume to right, anterior, superior; refuse what cannot be an image of a head."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from datbatch.errors import EmptyVolumeError, InvalidTomogramError
 
 MAX_VOXELS = 1 << 26
 VOXEL_MM = (0.5, 10.0)
-"""Finer is a wrong unit; coarser shows no striatum."""
+"""Smaller voxels mean a wrong unit; larger ones show no striatum."""
 EXTENT_MM = ((100.0, 800.0), (100.0, 800.0), (50.0, 800.0))
 """Least and greatest extent along right, anterior and superior: from a cut-out brain to a whole gantry."""
 MAX_OBLIQUE_DEG = 30.0
-"""Beyond, which axis is which would soon be a guess; normalisation finds heads turned by twice as much."""
+"""Beyond this angle the axes could be confused; normalisation corrects heads turned by up to twice as much."""
 _PERPENDICULAR = 0.02
 """Greatest cosine between two axes."""
 _FARTHEST_MM = 10_000.0
@@ -70,26 +70,23 @@ def to_anatomical(
 
 
 def values_digest(values: npt.NDArray[np.float32]) -> str:
-    """Give a SHA-256 of a volume's values whatever the order of axes and their directions.
-
-    Copies of one image are known by it, however they are stored, and one whose orientation was corrected, too.
-    """
+    """Give a SHA-256 of a volume's values; it is the same for every copy, whatever the order of axes and directions."""
     content = hashlib.sha256(repr(sorted(values.shape)).encode())
     content.update(np.sort(values, axis=None).astype("<f4").tobytes())
     return content.hexdigest()
 
 
 def placed_digest(data: npt.NDArray[np.float32], affine: _Array) -> str:
-    """Give a SHA-256 of a volume and its place in space, of what `to_anatomical` gave."""
+    """Give a SHA-256 of a volume and its place in space, as `to_anatomical` gave them."""
     content = hashlib.sha256(repr((data.shape, (np.round(affine, 2) + 0.0).tolist())).encode())
     content.update(data.astype("<f4").tobytes())
     return content.hexdigest()
 
 
 def _axes(affine: _Array) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Give the file's axis that runs along right, anterior and superior, and its sign."""
+    """Give for right, anterior and superior the axis of the file along it, and the axis's sign."""
     if not (np.isfinite(affine).all() and np.abs(affine).max() <= _FARTHEST_MM):
-        raise InvalidTomogramError("the image lies nowhere near a scanner")
+        raise InvalidTomogramError("the image lies far outside of any scanner")
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if sizes.min() <= 0.0:
         raise InvalidTomogramError("the size of a voxel is missing")

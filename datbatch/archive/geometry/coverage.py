@@ -13,28 +13,20 @@ MIN_VIEWS = 16
 _SAME = 0.1
 """Angles closer than this share of the usual step are one direction."""
 _GAP = 1.5
-"""Gaps wider than this many steps are gaps."""
+"""A distance of more than this many steps is a gap."""
 
 Angles = npt.NDArray[np.float64]
 
 
 def gaps_deg(angles_deg: Angles) -> Angles:
-    """Give the distance from each of the sorted angles to the next, round the circle."""
+    """Give the distance from each of the sorted angles to the next one on the circle."""
     return np.diff(angles_deg, append=angles_deg[0] + 360.0)
 
 
 def directions(angles_deg: Angles) -> npt.NDArray[np.int64]:
-    """Tell which views share a direction; directions are numbered in growing order of angle.
+    """Give the number of each view's direction, from 0 in growing order of angle: shape (view,), int64.
 
-    Parameters
-    ----------
-    angles_deg : ndarray, shape (view,), float64
-        In any order.
-
-    Returns
-    -------
-    ndarray, shape (view,), int64
-        Number of each view's direction, from 0; views of equal angle (within a tenth of a step) share one.
+    Views of equal angle (within a tenth of a step) share a direction; `angles_deg` may have any order.
     """
     wrapped = np.mod(angles_deg, 360.0)
     order = np.argsort(wrapped, kind="stable")
@@ -52,7 +44,7 @@ def directions(angles_deg: Angles) -> npt.NDArray[np.int64]:
 
 
 def is_even(angles_deg: Angles) -> bool:
-    """Tell whether each direction is met equally often and they cover the circle, or one arc of 180 degrees or more."""
+    """Tell whether all directions have equally many views and cover the circle, or one arc of 180 degrees or more."""
     number = directions(angles_deg)
     counts = np.bincount(number)
     distinct = np.sort([np.mod(angles_deg, 360.0)[number == k].min() for k in range(counts.size)])
@@ -63,28 +55,10 @@ def is_even(angles_deg: Angles) -> bool:
 
 
 def check_coverage(angles_deg: Angles, declared_arcs_deg: Sequence[float], *, head_missing: bool) -> tuple[str, ...]:
-    """Refuse sets of directions with gaps.
+    """Refuse sorted directions with gaps; give the flag `arc-partial` where they do not cover the circle.
 
-    Parameters
-    ----------
-    angles_deg : ndarray, shape (direction,), float64
-        Different directions, sorted.
-    declared_arcs_deg : sequence of float
-        Arcs that the header declares.
-    head_missing : bool
-        Whether a declared head has no views.
-
-    Returns
-    -------
-    tuple of str
-        `arc-partial` when less than the circle is covered.
-
-    Raises
-    ------
-    MissingViewsError
-        When there are gaps, or an arc that the header does not declare.
-    UnsupportedGeometryError
-        When less than half of the circle is covered.
+    Less than half of the circle is refused, and an arc that the header does not declare. With `head_missing` (a
+    declared head has no views) the directions must cover the circle.
     """
     if angles_deg.size < MIN_VIEWS:
         raise MissingViewsError(f"{angles_deg.size} views are too few to reconstruct")
@@ -98,7 +72,7 @@ def check_coverage(angles_deg: Angles, declared_arcs_deg: Sequence[float], *, he
         raise MissingViewsError(f"{wide.sum()} gaps between the views, up to {gaps.max():g} degrees wide")
     if arc < 180.0 - 0.5 * step:
         raise UnsupportedGeometryError(f"the views cover {arc:g} degrees, less than half of the circle")
-    # Some declare the arc from the first view to the last, some the arc that the views stand for.
+    # Some cameras declare the arc from the first view to the last, others one step more.
     if not any(abs(arc - less - declared) <= 0.5 * step for declared in declared_arcs_deg for less in (0.0, step)):
         raise MissingViewsError(f"the views cover {arc:g} degrees, which the header does not declare")
     return ("arc-partial",)

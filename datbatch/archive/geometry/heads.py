@@ -1,26 +1,31 @@
-"""Where each head starts and how it turns, from the detector and rotation items of one header."""
+"""Where each head starts and how it turns: the detector and rotation items of one header."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from datbatch.archive.dicom.elements import Elements
 from datbatch.archive.geometry.orientation import MAX_TILT_DEG, check_view_names, image_is_turned
 from datbatch.errors import ContradictoryGeometryError, MissingAnglesError, UnsupportedGeometryError
 
 SAME_ANGLE_DEG = 0.5
-"""Stated angles closer than this are the same (270.000009, 179.99)."""
+"""Stated angles closer than this are equal (270.000009, 179.99)."""
 _NO_PARALLEL = ("FANB", "CONE", "PINH", "SLNT", "DIVG", "CVGB", "ASTG", "NONE")
 _NO_PARALLEL_NAMES = re.compile(r"FAN|CONE|PINH|SLANT|CONVERG|DIVERG", re.ASCII)
 _UNKNOWN_START_DEG = -1.0
-"""What some stations write for the start angle of their only head, and the true one into the rotation item."""
+"""Some stations write this as the start angle of their only head, and the true angle into the rotation item."""
+
+Angle = TypeVar("Angle", float, npt.NDArray[np.float64])
 
 
-def apart_deg(one: float, other: float) -> float:
+def apart_deg(one: Angle, other: float) -> Angle:
     """Give the distance of two angles on the circle, 0 to 180."""
     return abs((one - other + 180.0) % 360.0 - 180.0)
 
@@ -41,7 +46,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Rotation:
-    """One item of RotationInformationSequence; zeros that only fill a field are None."""
+    """One item of RotationInformationSequence; a zero that only fills a field is None."""
 
     start_deg: float | None
     sense: int | None
@@ -53,7 +58,7 @@ class Rotation:
 
 
 def read_detectors(elements: Elements) -> tuple[Detector, ...]:
-    """Read the detector items; a position at the top level counts where there is one detector."""
+    """Read the detector items; an orientation outside of them counts only where there is one detector."""
     found = tuple(
         Detector(
             item.number("StartAngle"),
@@ -81,13 +86,7 @@ def read_detectors(elements: Elements) -> tuple[Detector, ...]:
 
 
 def refuse_oblique(detectors: tuple[Detector, ...]) -> None:
-    """Refuse detectors whose rays are not parallel in planes across the axis: a fan beam is 1.5 times too large.
-
-    Raises
-    ------
-    UnsupportedGeometryError
-        When a detector item names such a collimator, or a tilt.
-    """
+    """Refuse a tilted detector, and a collimator whose holes are not parallel: a fan beam enlarges 1.5 times."""
     for detector in detectors:
         if abs(detector.tilt_deg) > MAX_TILT_DEG:
             raise UnsupportedGeometryError(
@@ -102,15 +101,7 @@ def refuse_oblique(detectors: tuple[Detector, ...]) -> None:
 
 
 def read_rotations(elements: Elements) -> tuple[Rotation, ...]:
-    """Read the rotation items.
-
-    Raises
-    ------
-    MissingAnglesError
-        When there is none.
-    ContradictoryGeometryError
-        When step or arc is negative: the sense belongs into RotationDirection.
-    """
+    """Read the rotation items; refuse a header without any, and a negative step or arc beside RotationDirection."""
     found = []
     for item in elements.items("RotationInformationSequence"):
         step, arc, views = item.number("AngularStep"), item.number("ScanArc"), item.integer("NumberOfFramesInRotation")
@@ -131,9 +122,9 @@ class Starts:
 
     angles_deg: dict[int, float]
     turned: dict[int, bool]
-    """Whether the detector's image stands feet up."""
+    """Whether the feet are at the top of the detector's image."""
     stated_deg: tuple[float, ...] = ()
-    """Start angles that detector items state; empty where the rotation item's had to serve."""
+    """Start angles that detector items state; empty where only the rotation item states one."""
     oriented: bool = False
     """Whether each detector's ImageOrientationPatient confirms its angle."""
 
@@ -147,25 +138,25 @@ def head_starts(
 ) -> Starts:
     """Find where each detector that has frames starts.
 
-    A detector's own StartAngle goes before the rotation item's. Where no detector has one (or a single head has -1,
-    which some stations write for "unknown"), the first stands at the rotation item's, and the second of two opposite;
-    whether the pixels agree is checked when they are read.
+    A detector's own StartAngle has priority over the rotation item's. Where no detector has one (or a single head has
+    -1, which means "unknown" at some stations), the first detector starts at the angle of the rotation item and the
+    second of two opposite to it; `check_second_head` compares that with the pixels.
 
     Parameters
     ----------
     detectors, rotations : tuple
         Items of the header.
     present : tuple of int
-        Detector numbers that have frames.
+        Numbers of the detectors that have frames.
     declared : int
-        Detectors that the header declares, 0 if it does not.
+        Detectors that the header declares, 0 where it declares none.
     views : tuple of Elements, optional
         The detector items themselves, which may name the projection.
 
     Raises
     ------
     MissingAnglesError, ContradictoryGeometryError
-        When no angle, or two different ones, can be told.
+        When a detector has no angle, or two different ones.
     """
     if max(present) > max(declared, 1) and declared:
         raise ContradictoryGeometryError(f"DetectorVector names detector {max(present)} of {declared}")
@@ -179,7 +170,7 @@ def head_starts(
     stated: tuple[float, ...] = ()
     if own:
         _refuse_same_place(own)
-        # All views may be numbered through under one head: then it matters which head the first view is of.
+        # The views of all heads may be numbered as views of detector 1: then the start of that detector matters.
         through = present == (1,) and declared > 1
         if through and rotation_start is not None and apart_deg(own[1], rotation_start) >= SAME_ANGLE_DEG:
             raise ContradictoryGeometryError(
@@ -191,7 +182,9 @@ def head_starts(
     turned = {n: image_is_turned(own[n], item.orientation) for n, item in items.items() if item.orientation}
     oriented = len(turned) == len(items)
     if not oriented and any(turned.values()):
-        raise ContradictoryGeometryError("ImageOrientationPatient says feet up for one detector, nothing for another")
+        raise ContradictoryGeometryError(
+            "ImageOrientationPatient turns one detector's image and is missing for another"
+        )
     for n in items:
         if n <= len(views):
             check_view_names(views[n - 1], own[n])
@@ -199,35 +192,18 @@ def head_starts(
 
 
 def _refuse_same_place(own: dict[int, float]) -> None:
-    for first in own:
-        for second in own:
-            if first < second and apart_deg(own[first], own[second]) < SAME_ANGLE_DEG:
-                raise ContradictoryGeometryError(
-                    f"detectors {first} and {second} state the same StartAngle ({own[first]:g})"
-                )
+    for first, second in itertools.combinations(own, 2):
+        if apart_deg(own[first], own[second]) < SAME_ANGLE_DEG:
+            raise ContradictoryGeometryError(
+                f"detectors {first} and {second} state the same StartAngle ({own[first]:g})"
+            )
 
 
 def rotation_start_is_ignored(start_deg: float | None, stated_deg: Sequence[float], rotations: int) -> bool:
-    """Compare the rotation item's start angle with those of all detector items of a study.
+    """Tell whether the rotation item's start angle is a zero that only fills this required field.
 
-    Parameters
-    ----------
-    start_deg : float or None
-        Of the rotation item.
-    stated_deg : sequence of float
-        Of the detector items, which go before it.
-    rotations : int
-        Number of rotations.
-
-    Returns
-    -------
-    bool
-        True when it is the zero that fills this required field in headers whose detector items hold the angles.
-
-    Raises
-    ------
-    ContradictoryGeometryError
-        When it is another angle, at which no detector starts.
+    So it is in some headers whose detector items state their angles (`stated_deg`). Any other angle at which no
+    detector starts is a contradiction and is refused.
     """
     if start_deg is None or not stated_deg or any(apart_deg(start_deg, a) < SAME_ANGLE_DEG for a in stated_deg):
         return False
@@ -250,13 +226,7 @@ def _starts_from_rotation(start: float | None, present: tuple[int, ...], heads: 
 
 
 def rotation_offset_deg(rotations: tuple[Rotation, ...], number: int) -> float:
-    """Give how far the start of a later rotation is from that of the first.
-
-    Raises
-    ------
-    MissingAnglesError
-        When a rotation item or its start angle is missing.
-    """
+    """Give the start angle of a rotation less that of the first; a missing item or angle is refused."""
     if number > len(rotations):
         raise MissingAnglesError(f"RotationVector names rotation {number} of {len(rotations)}")
     if number == 1:

@@ -1,7 +1,7 @@
-"""Where a detector stands and which way its image lies, checked against each other.
+"""Compare the place of a detector with the orientation of its image.
 
-In DICOM's patient coordinates (LPS) a detector at angle a stands at n = (sin a, cos a, 0); with the head's rows first,
-its image's right is (-cos a, sin a, 0) and its image's down is (0, 0, -1) (DICOM PS3.3 C.8.4, Start Angle (0054,0200)).
+In DICOM's patient coordinates (LPS) a detector at angle a stands at n = (sin a, cos a, 0). With the head at the top of
+its image, the image's right is (-cos a, sin a, 0) and down is (0, 0, -1) (PS3.3 C.8.4, Start Angle (0054,0200)).
 """
 
 from __future__ import annotations
@@ -16,53 +16,35 @@ from datbatch.archive.dicom.elements import Elements
 from datbatch.errors import ContradictoryGeometryError, UnsupportedGeometryError
 
 AGREEMENT_DEG = 2.0
-"""How far StartAngle and ImageOrientationPatient may be apart."""
+"""Greatest angle between StartAngle and ImageOrientationPatient."""
 MAX_TILT_DEG = 5.0
-"""Beyond this a detector does not see planes across the axis of rotation."""
+"""With more tilt a detector does not see planes across the axis of rotation."""
 _LEAST_AGREEMENT = 0.25
-"""Cosine of the angle between two statements in plain words about one direction."""
+"""Least cosine of the angle between two statements in words about one direction."""
 
+# By meaning: the SNOMED RT and CT codes of DICOM's context groups 19, 20 and 21, and words of free texts.
 _CODES = {
-    # SNOMED RT and CT codes of DICOM's context groups 19, 20 and 21
-    "F-10470": "head first",
-    "102540001": "head first",
-    "102540008": "head first",
-    "F-10480": "feet first",
-    "102541002": "feet first",
-    "F-10340": "supine",
-    "40199007": "supine",
-    "F-10310": "prone",
-    "1240000": "prone",
-    "F-10317": "decubitus",
-    "F-10318": "decubitus",
-    "F-10319": "decubitus",
-    "102535000": "decubitus",
-    "102536004": "decubitus",
-    "F-10450": "recumbent",
-    "102538003": "recumbent",
-    "F-10440": "erect",
-    "10904000": "erect",
-    "F-10320": "erect",
+    "head first": ("F-10470", "102540001", "102540008"),
+    "feet first": ("F-10480", "102541002"),
+    "supine": ("F-10340", "40199007"),
+    "prone": ("F-10310", "1240000"),
+    "decubitus": ("F-10317", "F-10318", "F-10319", "102535000", "102536004"),
+    "recumbent": ("F-10450", "102538003"),
+    "erect": ("F-10440", "10904000", "F-10320"),
 }
 _WORDS = {
-    "headfirst": "head first",
-    "headin": "head first",
-    "feetfirst": "feet first",
-    "footfirst": "feet first",
-    "feetin": "feet first",
-    "supine": "supine",
-    "prone": "prone",
-    "decubitus": "decubitus",
-    "recumbent": "recumbent",
-    "erect": "erect",
-    "standing": "erect",
+    "head first": ("headfirst", "headin"),
+    "feet first": ("feetfirst", "footfirst", "feetin"),
+    **{word: (word,) for word in ("supine", "prone", "decubitus", "recumbent")},
+    "erect": ("erect", "standing"),
 }
 _EXCLUSIVE = (("head first", "feet first"), ("supine", "prone", "decubitus"), ("recumbent", "erect"))
+_MODIFIER, _GANTRY = "PatientOrientationModifierCodeSequence", "PatientGantryRelationshipCodeSequence"
 _UNKNOWN = "in a position that is not known"
 _POSITION = re.compile(r"(HF|FF)(S|P|DR|DL)")
 _LETTERS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 _VIEWS_DEG = {"posterior": 0.0, "left lateral": 90.0, "anterior": 180.0, "right lateral": 270.0}
-"""Angle of a detector that sees the patient from there."""
+"""Angle of a detector by the side from which it sees the patient."""
 
 
 def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
@@ -78,8 +60,8 @@ def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
     Returns
     -------
     bool
-        False when the image stands head up as usual; True when it is turned by half a circle (feet up, right and left
-        of the image exchanged), which both fields then agree about.
+        False when the head is at the top of the image, as usual; True when the image is turned by half a circle (feet
+        at the top, right and left of the image exchanged).
 
     Raises
     ------
@@ -103,22 +85,7 @@ def image_is_turned(start_deg: float, orientation: tuple[float, ...]) -> bool:
 
 
 def check_row_and_column(letters: tuple[str, ...], angle_deg: float, turned: bool) -> None:
-    """Compare PatientOrientation, where it is stated, with the detector of the first frame.
-
-    Parameters
-    ----------
-    letters : tuple of str
-        Directions of the rows and of the columns, such as R and F; anything else is no statement.
-    angle_deg : float
-        Angle of the detector.
-    turned : bool
-        Whether its image stands feet up.
-
-    Raises
-    ------
-    ContradictoryGeometryError
-        When the image would be mirrored or turned by it.
-    """
+    """Compare PatientOrientation (`letters`) with the first frame's detector angle and orientation (`turned`)."""
     angle, sign = math.radians(angle_deg), -1.0 if turned else 1.0
     right, down = (-sign * math.cos(angle), sign * math.sin(angle), 0.0), (0.0, 0.0, -sign)
     other = "ImageOrientationPatient" if turned else f"StartAngle ({angle_deg % 360:g})"
@@ -128,12 +95,9 @@ def check_row_and_column(letters: tuple[str, ...], angle_deg: float, turned: boo
 def check_letters(
     letters: tuple[str, ...], right: npt.NDArray[np.float64], down: npt.NDArray[np.float64], other: str
 ) -> None:
-    """Compare PatientOrientation, where it is stated, with the directions of rows and columns (LPS).
+    """Refuse a PatientOrientation that contradicts the directions of rows and columns (LPS), taken from `other`.
 
-    Raises
-    ------
-    ContradictoryGeometryError
-        When a direction is not that of its letters; `other` names what it was taken from.
+    Only letters for rows and for columns, such as R and F, are a statement; other values are ignored.
     """
     if len(letters) != 2 or not all(each and set(each) <= set(_LETTERS) for each in letters):
         return
@@ -145,13 +109,7 @@ def check_letters(
 
 
 def plane_directions(orientation: tuple[float, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give the directions of rows and of columns (LPS) that ImageOrientationPatient states.
-
-    Raises
-    ------
-    ContradictoryGeometryError
-        When it is no pair of perpendicular unit vectors.
-    """
+    """Give the directions of rows and columns (LPS) from ImageOrientationPatient: perpendicular unit vectors."""
     if len(orientation) != 6:
         raise ContradictoryGeometryError("ImageOrientationPatient does not have six values")
     right, down = np.array(orientation[:3]), np.array(orientation[3:])
@@ -162,15 +120,9 @@ def plane_directions(orientation: tuple[float, ...]) -> tuple[npt.NDArray[np.flo
 
 
 def check_view_names(item: Elements, start_deg: float) -> None:
-    """Compare a detector item's ViewCodeSequence, where it names a projection, with its start angle.
-
-    Raises
-    ------
-    ContradictoryGeometryError
-        When the named side is a quarter of a circle or more from the detector.
-    """
+    """Refuse a ViewCodeSequence that names a side a quarter of a circle or more away from the detector's angle."""
     for code in item.items("ViewCodeSequence"):
-        # Cameras put free text here: only the plain names of projections are statements.
+        # Cameras write free text here: only the usual names of projections are statements.
         name = code.text("CodeMeaning").lower().removesuffix(" projection").removesuffix(" view")
         stated = _VIEWS_DEG.get(name)
         if stated is not None and math.cos(math.radians(stated - start_deg)) < _LEAST_AGREEMENT:
@@ -180,17 +132,17 @@ def check_view_names(item: Elements, start_deg: float) -> None:
 
 
 def check_patient_pose(elements: Elements, oriented: bool) -> tuple[str, ...]:
-    """Refuse patient positions of which no field says how the image lies.
+    """Refuse a position of the patient in which the orientation of the image is not known.
 
-    Angles are the patient's by the standard, whatever the position; which way the image lies is only known from
-    ImageOrientationPatient, or by habit for patients who lie head first and supine.
+    In the standard, angles refer to the patient in every position. The orientation of the image is known only from
+    ImageOrientationPatient, or because head first and supine is usual.
 
     Parameters
     ----------
     elements : Elements
         The header.
     oriented : bool
-        Whether each detector has an ImageOrientationPatient that agrees with its angle: then nothing is left open.
+        Whether each detector has an ImageOrientationPatient that agrees with its angle.
 
     Returns
     -------
@@ -232,10 +184,8 @@ def _stated_positions(elements: Elements) -> list[tuple[str, str]]:
         found.append(("PatientPosition", _UNKNOWN))
     for item in elements.items("PatientOrientationCodeSequence"):
         found += _meanings("PatientOrientationCodeSequence", (item,))
-        modifiers = item.items("PatientOrientationModifierCodeSequence")
-        found += _meanings("PatientOrientationModifierCodeSequence", modifiers)
-    name = "PatientGantryRelationshipCodeSequence"
-    return found + _meanings(name, elements.items(name))
+        found += _meanings(_MODIFIER, item.items(_MODIFIER))
+    return found + _meanings(_GANTRY, elements.items(_GANTRY))
 
 
 def _meanings(field: str, codes: tuple[Elements, ...]) -> list[tuple[str, str]]:
@@ -243,8 +193,10 @@ def _meanings(field: str, codes: tuple[Elements, ...]) -> list[tuple[str, str]]:
     for code in codes:
         value, text = code.text("CodeValue"), code.text("CodeMeaning")
         plain = re.sub(r"[^a-z]", "", text.lower())
-        words = {meaning for word, meaning in _WORDS.items() if word in plain}
-        meanings = sorted({_CODES.get(value, "")} | words - {""})
-        known = [(field, meaning) for meaning in meanings if meaning]
+        known = [
+            (field, meaning)
+            for meaning in sorted(_CODES)
+            if value in _CODES[meaning] or any(word in plain for word in _WORDS[meaning])
+        ]
         found += known or ([(field, _UNKNOWN)] if value or text else [])
     return found

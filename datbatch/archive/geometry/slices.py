@@ -1,4 +1,4 @@
-"""Which frames of a study's DICOM files make up its tomogram, and where they lie, decided from the headers alone."""
+"""The slices of a study's DICOM files and their place in space, from the headers alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from datbatch.errors import (
 )
 
 PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
-"""One slice a file; stations without a class for SPECT slices export them as such."""
+"""One slice per file; stations without a class for SPECT slices export them in this class."""
 _MODALITIES = {NM_IMAGE_STORAGE: ("NM", "ST", "OT", ""), PET_IMAGE_STORAGE: ("PT", "NM", "ST", "")}
 _LEAST_SLICES = 8
 _SAME_DIRECTION = 1e-3
@@ -46,10 +46,10 @@ class Stack:
     """Slices of one tomogram, first to last."""
 
     headers: tuple[Header, ...] = field(repr=False)
-    """Of one file with all slices, or of one file a slice, in the order of slices."""
+    """Of one file with all slices, or of one file per slice in the order of slices."""
     formats: tuple[PixelFormat, ...]
     frames: npt.NDArray[np.int64]
-    """Number of each slice's frame, where there is one file."""
+    """Number of each slice's frame, where one file holds all slices."""
     affine: _Array
     """Index (column, row, slice) to millimetres, RAS."""
     flags: tuple[str, ...]
@@ -90,13 +90,13 @@ def tomogram_refusal(header: Header) -> DatbatchError | None:
     return lossy(header)
 
 
-def plan_stack(headers: Sequence[Header]) -> Stack:
-    """Decide from the headers how the slices are stacked in the patient.
+def stack_slices(headers: Sequence[Header]) -> Stack:
+    """Find from the headers how the slices lie in the patient.
 
     Parameters
     ----------
     headers : sequence of Header
-        One study's files in any order: all slices in one, or one file a slice.
+        One study's files in any order: all slices in one, or one file per slice.
 
     Raises
     ------
@@ -124,20 +124,20 @@ def plan_stack(headers: Sequence[Header]) -> Stack:
 
 
 def _stack_frames(header: Header, flags: tuple[str, ...]) -> Stack:
-    """Stack the frames of one file: the sign of SpacingBetweenSlices says which way (PS3.3 C.8.4.15).
+    """Stack the frames of one file in the direction that the sign of SpacingBetweenSlices gives (PS3.3 C.8.4.15).
 
-    Stations have written that sign wrong. It turns transaxial slices upside down, which normalisation refuses, but
-    coronal and sagittal ones into an image in a mirror, which nothing can tell from the true one.
+    Some stations write a wrong sign. It turns transaxial slices upside down, and normalisation refuses that. But it
+    mirrors coronal and sagittal slices, and nothing shows that they are mirrored.
     """
     elements = header.elements
     right, down = _plane(elements)
     spacing = elements.number("SpacingBetweenSlices")
     if not spacing:
-        raise MissingOrientationError("SpacingBetweenSlices is missing: nothing says which way slices are stacked")
+        raise MissingOrientationError("SpacingBetweenSlices is missing: the direction of the slices is not known")
     if abs(np.cross(right, down)[2]) < _TRANSAXIAL:
         raise MissingOrientationError(
-            "coronal or sagittal slices in one file: nothing but a sign says which way they are stacked",
-            "Export transaxial slices, or one file a slice.",
+            "coronal or sagittal slices in one file: only the sign of SpacingBetweenSlices gives their direction",
+            "Export transaxial slices, or one file per slice.",
         )
     form = pixel_format(header)
     numbers = elements.integers("SliceVector") or tuple(range(1, form.frames + 1))
@@ -151,7 +151,7 @@ def _stack_frames(header: Header, flags: tuple[str, ...]) -> Stack:
 
 
 def _stack_files(headers: Sequence[Header], flags: tuple[str, ...]) -> Stack:
-    """Stack one file a slice by their positions: those of each file say which way."""
+    """Stack the slices of one file each by their positions."""
     right, down = _plane(headers[0].elements)
     formats = [pixel_format(header) for header in headers]
     positions = []
@@ -165,10 +165,11 @@ def _stack_files(headers: Sequence[Header], flags: tuple[str, ...]) -> Stack:
             raise ContradictoryGeometryError("Rows, Columns or PixelSpacing differ between the slices")
         position = _position(header.elements)
         if position is None:
-            raise MissingOrientationError("ImagePositionPatient of a slice is missing: nothing says how they follow")
+            raise MissingOrientationError(
+                "ImagePositionPatient of a slice is missing: the order of the slices is not known"
+            )
         positions.append(position)
-    places = np.array(positions)
-    normal = np.cross(right, down)
+    places, normal = np.array(positions), np.cross(right, down)
     order = np.argsort(places @ normal, kind="stable")
     step = _step(places[order], normal, [headers[k].elements.number("SpacingBetweenSlices") for k in order])
     affine = _affine(formats[0], right, down, step * normal, places[order[0]])
@@ -196,12 +197,12 @@ def _step(places: _Array, normal: _Array, stated: list[float | None]) -> float:
 
 def _checked(slices: int, flags: tuple[str, ...]) -> tuple[str, ...]:
     if slices < _LEAST_SLICES:
-        raise InvalidTomogramError(f"{slices} slices are no tomogram of a head", "Find the missing slices.")
+        raise InvalidTomogramError(f"{slices} slices are too few for a head", "Find the missing slices.")
     return flags
 
 
 def _plane(elements: Elements) -> tuple[_Array, _Array]:
-    """Give the directions of rows and columns, LPS, from the object or its detector items."""
+    """Give the directions of rows and columns (LPS) from the object or its detector items."""
     stated = [detector.orientation for detector in read_detectors(elements) if detector.orientation]
     if not stated:
         raise MissingOrientationError("ImageOrientationPatient is missing")

@@ -1,4 +1,4 @@
-"""Read a tomogram that was reconstructed elsewhere: DICOM slices or NIfTI; left and right are never guessed."""
+"""Read a tomogram that was reconstructed elsewhere, from DICOM slices or NIfTI; left and right are never guessed."""
 
 from __future__ import annotations
 
@@ -13,33 +13,26 @@ from datbatch.archive.dicom.header import has_mark, parse, read_bytes
 from datbatch.archive.dicom.nifti_volume import read_volume
 from datbatch.archive.geometry.acquisition import StudyFacts
 from datbatch.archive.geometry.anatomical import to_anatomical, values_digest
-from datbatch.archive.geometry.slices import plan_stack
+from datbatch.archive.geometry.slices import stack_slices
 from datbatch.errors import ArchiveError, ContradictoryGeometryError, SeveralTomogramsError
 from datbatch.location import Location
 
 _SAME_PLACE_MM = 0.01
-"""What rounding of a header's numbers may do to the place of a voxel."""
+"""Greatest shift of a voxel by rounded numbers in a header."""
 VERSION = 1
-"""Raised when the same files give other volumes."""
+"""To be raised when a change of the code gives other volumes for the same files."""
 
 
 @dataclass(frozen=True)
 class Tomogram:
-    """A reconstructed volume of one study, its axes along the body's.
-
-    Attributes
-    ----------
-    data : ndarray, shape (x, y, z), float32
-        Values as they are stored, in an unknown unit; x grows to the patient's right, y to the front, z to the head.
-    affine : ndarray, shape (4, 4), float64
-        Voxel index to millimetres, RAS.
-    study : StudyFacts
-        Identity-free facts; of NIfTI none.
-    """
+    """A reconstructed volume of one study."""
 
     data: npt.NDArray[np.float32]
+    """Shape (x, y, z), as stored, in an unknown unit; x grows to the patient's right, y to the front, z to the head."""
     affine: npt.NDArray[np.float64]
+    """Matrix (4, 4) from voxel index to millimetres, RAS."""
     study: StudyFacts = field(default_factory=StudyFacts)
+    """Facts without identity; none from NIfTI."""
 
 
 def read_tomogram(files: Sequence[Location]) -> Tomogram:
@@ -57,7 +50,7 @@ def read_tomogram(files: Sequence[Location]) -> Tomogram:
     Raises
     ------
     DatbatchError
-        The named kind that says why the files cannot be read safely.
+        Its kind says why the files cannot be read safely.
     """
     if not files:
         raise ArchiveError("no files are given for the study", "Give the study's DICOM or NIfTI files.")
@@ -71,8 +64,8 @@ def read_tomogram(files: Sequence[Location]) -> Tomogram:
     if len({values_digest(one.data) for one in found}) > 1:
         raise SeveralTomogramsError(f"{len(found)} NIfTI files of one study")
     if any(not _same(found[0], other) for other in found[1:]):
-        # Grouped because their values are the same: one of the headers is wrong, and nothing says which.
-        raise ContradictoryGeometryError("two files hold the same values and lay them differently into space")
+        # One of the headers is wrong, and nothing says which.
+        raise ContradictoryGeometryError("two files have the same values at different places in space")
     return found[0]
 
 
@@ -81,7 +74,7 @@ def _same(one: Tomogram, other: Tomogram) -> bool:
 
 
 def _read_slices(contents: Sequence[tuple[bytes, int]]) -> Tomogram:
-    stack = plan_stack([parse(data, size) for data, size in contents])
+    stack = stack_slices([parse(data, size) for data, size in contents])
     data, affine = to_anatomical(stack.values(), stack.affine)
     elements = stack.headers[0].elements
     facts = StudyFacts(

@@ -24,33 +24,33 @@ from datbatch.archive.geometry.orientation import check_patient_pose, check_row_
 from datbatch.errors import ContradictoryGeometryError, MissingAnglesError, MissingViewsError
 
 START_ASSUMED = "start-angle-from-rotation"
-"""Flag of studies whose second head is taken to stand opposite the first."""
+"""Flag of a study whose second head is assumed to stand opposite the first."""
 _RADIUS_MM = (50.0, 800.0)
-"""Radii outside are place holders."""
+"""A radius outside this range is a placeholder."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One frame of the photopeak, with its place."""
+    """One frame of the photopeak window."""
 
-    source: int
+    file: int
     """Number of the file, from 0."""
     frame: int
     """Number of the frame in the file, from 0."""
     head: tuple[int, float]
-    """Detector number and start angle: what tells heads apart, also over several files."""
+    """Detector number and start angle: together they identify a head, also over several files."""
     rotation: int
     window: int
-    """Half of a photopeak split into two windows, else 0."""
+    """Number of the half where the photopeak is split into two windows, else 0."""
     number: int
     """Angular view, from 1."""
     angle_deg: float | None
     """Start angle plus steps; None where no step is stated."""
     start_deg: float
-    """The start angle alone: the view's own angle in archives of one file a view."""
+    """The start angle alone: the view's own angle where each file has one view."""
     radius_mm: float
     turned: bool
-    """Whether the image stands feet up."""
+    """Whether the feet are at the top of the image."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class FileViews:
     detectors: int
     """Heads of the system, as declared."""
     declared: dict[int, int]
-    """Views that each rotation declares."""
+    """Number of views that each rotation declares."""
     arcs_deg: tuple[float, ...]
-    """Arcs that rotations declare, or that their steps give."""
+    """Arcs that rotations declare, or that follow from their steps."""
     flags: tuple[str, ...]
     stated_starts_deg: tuple[float, ...]
     """Start angles of detector items."""
@@ -71,28 +71,11 @@ class FileViews:
     """Start angle of the first rotation item."""
 
 
-def file_views(source: int, elements: Elements, index: FrameIndex, frames: Integers) -> FileViews:
-    """Give each chosen frame its angle.
-
-    Parameters
-    ----------
-    source : int
-        Number of the file.
-    elements : Elements
-        Its header.
-    index : FrameIndex
-        What its frames are.
-    frames : ndarray, shape (chosen,), int64
-        Frames of the photopeak window.
-
-    Raises
-    ------
-    MissingAnglesError, ContradictoryGeometryError, MissingViewsError, UnsupportedGeometryError
-        When the header does not say the angle of each frame, or says two.
-    """
+def file_views(file: int, elements: Elements, index: FrameIndex, frames: Integers) -> FileViews:
+    """Give the angle of some frames of a file; refuse a header that states none for a frame, or two."""
     detectors, rotations = read_detectors(elements), read_rotations(elements)
     detector, rotation, number = index.detector[frames], index.rotation[frames], index.view[frames]
-    present = tuple(int(n) for n in np.unique(detector))
+    present = tuple(map(int, np.unique(detector)))
     declared = declared_detectors(elements)
     starts = head_starts(detectors, rotations, present, declared, elements.items("DetectorInformationSequence"))
     flags = list(check_patient_pose(elements, starts.oriented))
@@ -116,7 +99,7 @@ def file_views(source: int, elements: Elements, index: FrameIndex, frames: Integ
             radii = _radii(detectors[head - 1 : head], item, number[mine])
             views += [
                 View(
-                    source,
+                    file,
                     int(frames[k]),
                     (head, round(start % 360.0, 1) % 360.0),
                     int(turn),
@@ -152,10 +135,9 @@ def _arcs(item: Rotation, step: float | None, frames: int) -> list[float]:
 def _step(
     item: Rotation, starts: Starts, detector: Integers, number: Integers, offset: float
 ) -> tuple[float | None, bool]:
-    """Give the angle between views, and whether it had to be derived from the arc."""
-    heads = np.unique(detector)
-    counts = {int((detector == head).sum()) for head in heads}
-    per_head = max(counts)
+    """Give the angle between views, and whether it was derived from the arc."""
+    heads, counts = np.unique(detector, return_counts=True)
+    per_head = int(counts.max())
     if item.step_deg is None:
         if item.arc_deg is None or per_head == 1:
             return None, False
@@ -183,7 +165,7 @@ def _check_arc(item: Rotation, step: float, per_head: int, heads: int) -> None:
 
 
 def _step_from_arc(item: Rotation, starts: Starts, heads: Integers, per_head: int, offset: float) -> float:
-    """Divide the arc by the views of one head, or of all: whichever is the only one that covers the circle evenly."""
+    """Divide the arc by the views of one head or of all heads; only one of the two may cover the circle evenly."""
     arc = item.arc_deg or 0.0
     possible = []
     for step in {arc / per_head, arc / (per_head * len(heads))}:
@@ -194,7 +176,7 @@ def _step_from_arc(item: Rotation, starts: Starts, heads: Integers, per_head: in
     if len(possible) == 2 and item.views in (per_head, per_head * len(heads)):
         return arc / item.views
     if len(possible) != 1:
-        raise MissingAnglesError("AngularStep is missing, and ScanArc and the number of views do not give it away")
+        raise MissingAnglesError("AngularStep is missing, and ScanArc and the number of views do not determine it")
     return possible[0]
 
 
@@ -207,7 +189,7 @@ def _angles(
     offset: float,
     first_rotation: Rotation,
 ) -> Angles | None:
-    """Give start + sense * step * (view - 1); numbers that run on from the head before are counted anew."""
+    """Give start + sense * step * (view - 1); numbers that continue those of another head begin again at 1."""
     if number.size == 1 and number[0] == 1:
         return np.array([start])
     if step is None:
@@ -216,22 +198,20 @@ def _angles(
         return None
     if item.sense is None:
         raise MissingAnglesError("RotationDirection is neither CC nor CW")
-    literal = start + item.sense * step * (number - 1)
-    runs_on = first_of_rotation == 1 and number.min() > number.size
-    if not runs_on:
-        return np.asarray(literal, dtype=np.float64)
+    if first_of_rotation > 1 or number.min() <= number.size:
+        return np.asarray(start + item.sense * step * (number - 1), dtype=np.float64)
     anew = start + item.sense * step * (number - number.min())
     if first_rotation.start_deg is not None:
         absolute = first_rotation.start_deg + offset + item.sense * step * (number - 1)
         if apart_deg(float(absolute[0]), float(anew[0])) > SAME_ANGLE_DEG:
             raise ContradictoryGeometryError(
-                f"AngularViewVector runs on to {number.max()} over the heads, and does not agree with their StartAngle"
+                f"AngularViewVector continues to {number.max()} over all heads and contradicts their StartAngle"
             )
     return np.asarray(anew, dtype=np.float64)
 
 
 def _radii(detectors: tuple[Detector, ...], item: Rotation, number: Integers) -> Angles:
-    """Give the radius of each view of a head, NaN where the header has none; lists are in the order of view numbers."""
+    """Give the radius of each view of a head, NaN where the header has none; it lists radii in the order of numbers."""
     views = number.size
     for stated in (*(detector.radii_mm for detector in detectors), item.radii_mm):
         usable = [radius if _RADIUS_MM[0] <= radius <= _RADIUS_MM[1] else np.nan for radius in stated]

@@ -1,4 +1,4 @@
-"""Which energy window holds the photopeak."""
+"""Find the energy window of the photopeak."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Limits = tuple[float, float]
 
 @dataclass(frozen=True)
 class Window:
-    """One energy window: one or more ranges of energy that the camera summed."""
+    """One energy window: one or more ranges of energy whose counts the camera added."""
 
     number: int
-    """As the energy window vector counts, from 1."""
+    """Number in the energy window vector, from 1."""
     ranges_kev: tuple[Limits, ...]
 
     @property
@@ -49,20 +49,10 @@ def _limits_kev(item: Elements) -> Limits | None:
 
 
 def photopeak_limits(windows: tuple[Window, ...], energy_kev: float) -> tuple[Limits, ...]:
-    """Choose the window that covers the photopeak, by energies and not by position.
+    """Give the limits (keV) of the window that covers the photopeak; the numbers of the windows do not matter.
 
-    Of several the one centred nearest to the photopeak is taken, then the widest. A photopeak split into two windows
-    that meet at its energy is put together again.
-
-    Returns
-    -------
-    tuple of (lower, upper)
-        Limits in keV of the window; of both halves where the photopeak is split.
-
-    Raises
-    ------
-    NoPhotopeakError
-        When no window covers it, or the limits are missing.
+    Of several windows the one with its centre nearest to the photopeak is chosen, then the widest one. Where two
+    windows meet at the photopeak's energy, both are given. Without any, the study is refused.
     """
     stated = [window for window in windows if window.ranges_kev]
     covering = {window.limits_kev for window in stated if window.covers(energy_kev)}

@@ -98,7 +98,7 @@ class StoredStudies:
         acquired = {
             one.name: self._tables[one.name][row]
             for one in schema.STUDY_TABLE
-            if one.source == "reconstruct" and one.name in self._tables
+            if one.writer == "reconstruct" and one.name in self._tables
         }
         imported = self._value("source", row, "") == schema.TOMOGRAM
         log_odds = float(self._log_odds[row])

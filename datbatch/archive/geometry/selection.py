@@ -1,10 +1,11 @@
-"""Which frames of a study's files make up its projections, decided from the headers alone."""
+"""The frames of a study's files that are its projections, selected by the headers alone."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from datbatch.archive.dicom.header import Header
 from datbatch.archive.dicom.kinds import refusal
 from datbatch.archive.dicom.pixels import PixelFormat, pixel_format
 from datbatch.archive.geometry.coverage import check_coverage, directions
-from datbatch.archive.geometry.heads import read_detectors, refuse_oblique, rotation_start_is_ignored
+from datbatch.archive.geometry.heads import apart_deg, read_detectors, refuse_oblique, rotation_start_is_ignored
 from datbatch.archive.geometry.views import FileViews, View, file_views
 from datbatch.archive.geometry.windows import Limits, photopeak_limits, read_windows
 from datbatch.errors import (
@@ -37,7 +38,7 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class StudyPlan:
+class Selection:
     """What to read of a study's files."""
 
     directions: tuple[Direction, ...]
@@ -46,13 +47,13 @@ class StudyPlan:
     formats: tuple[PixelFormat, ...]
     window_kev: Limits
     detectors: int
-    """Heads of the system, 0 where they cannot be told."""
+    """Heads of the system, 0 where they are not known."""
     collimator: str
     flags: tuple[str, ...]
 
 
-def plan_study(headers: Sequence[Header], photopeak_kev: float) -> StudyPlan:
-    """Decide from the headers which frames to read and which angle each has.
+def select_frames(headers: Sequence[Header], photopeak_kev: float) -> Selection:
+    """Select the frames to read and give each its angle, from the headers alone.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def plan_study(headers: Sequence[Header], photopeak_kev: float) -> StudyPlan:
     Raises
     ------
     DatbatchError
-        The named kind that says why they can't be read safely.
+        Its kind says why the files cannot be read safely.
     """
     for header in headers:
         refused = refusal(header)
@@ -85,7 +86,7 @@ def plan_study(headers: Sequence[Header], photopeak_kev: float) -> StudyPlan:
     views, more = _settle([view for file in files for view in file.views], files)
     flags += [flag for file in files for flag in file.flags] + more + _unusual(chosen)
     flags += ["windows-summed"] if len(limits) > 1 else []
-    return StudyPlan(
+    return Selection(
         views,
         tuple(chosen),
         formats,
@@ -107,7 +108,7 @@ def _without_copies(headers: Sequence[Header]) -> list[Header]:
 
 
 def _originals(headers: list[Header]) -> tuple[list[Header], list[str]]:
-    """Leave derived objects out where the original ones are there: they show the same counts again."""
+    """Leave derived objects out where there are original ones: they show the same counts again."""
     original = [h for h in headers if h.elements.texts("ImageType")[:1] != ("DERIVED",)]
     if not original:
         return headers, ["derived"]
@@ -128,21 +129,21 @@ def _check_together(headers: list[Header], formats: tuple[PixelFormat, ...]) -> 
 
 def _photopeak_files(headers: list[Header], limits: tuple[Limits, ...]) -> list[FileViews]:
     found = []
-    for source, h in enumerate(headers):
+    for file, h in enumerate(headers):
         windows = {w.number: limits.index(w.limits_kev) for w in read_windows(h.elements) if w.limits_kev in limits}
         index = read_frame_index(h.elements)
         half = np.array([windows.get(int(number), -1) for number in index.window])
         if (half >= 0).any():
-            found.append(_views_by_half(source, h.elements, index, half))
+            found.append(_views_by_half(file, h.elements, index, half))
     if not found:
         raise MissingViewsError("no frame belongs to the photopeak window")
     return found
 
 
-def _views_by_half(source: int, elements: Elements, index: FrameIndex, half: Integers) -> FileViews:
+def _views_by_half(file: int, elements: Elements, index: FrameIndex, half: Integers) -> FileViews:
     parts = []
     for number in np.unique(half[half >= 0]):
-        part = file_views(source, elements, index, np.flatnonzero(half == number))
+        part = file_views(file, elements, index, np.flatnonzero(half == number))
         parts.append(replace(part, views=tuple(replace(view, window=int(number)) for view in part.views)))
     return replace(parts[0], views=tuple(view for part in parts for view in part.views))
 
@@ -156,15 +157,15 @@ def _count_heads(directions: tuple[Direction, ...], files: list[FileViews]) -> i
 
 
 def _settle(views: list[View], files: list[FileViews]) -> tuple[tuple[Direction, ...], list[str]]:
-    """Try both readings of archives with one file a view: angles from the view's number, or its own start angle."""
-    single = len(files) > 1 and all(len({v.number for v in file.views}) == 1 for file in files)
-    if not single:
+    """Arrange the views; where each file has one view, its angle follows from its number or is its own start angle."""
+    numbered, own_angle = attrgetter("angle_deg"), attrgetter("start_deg")
+    if len(files) == 1 or any(len({v.number for v in file.views}) > 1 for file in files):
         _check_numbers(views)
-        return _arrange(views, files, _numbered)
+        return _arrange(views, files, numbered)
     good: list[tuple[tuple[Direction, ...], list[str]]] = []
     problems: list[DatbatchError] = []
     own = [replace(view, head=(view.head[0], 0.0)) for view in views]
-    for candidates, angle in ((views, _numbered), (own, _own)):
+    for candidates, angle in ((views, numbered), (own, own_angle)):
         try:
             good.append(_arrange(candidates, files, angle))
         except DatbatchError as problem:
@@ -176,26 +177,18 @@ def _settle(views: list[View], files: list[FileViews]) -> tuple[tuple[Direction,
     return good[0]
 
 
-def _numbered(view: View) -> float | None:
-    return view.angle_deg
-
-
-def _own(view: View) -> float | None:
-    return view.start_deg
-
-
 def _equal(one: tuple[Direction, ...], other: tuple[Direction, ...]) -> bool:
-    def places(found: tuple[Direction, ...]) -> dict[tuple[int, int], float]:
-        return {(view.source, view.frame): direction.angle_deg for direction in found for view in direction.views}
-
-    first, second = places(one), places(other)
-    return all(abs((first[key] - second[key] + 180.0) % 360.0 - 180.0) < 0.1 for key in first)
+    first, second = (
+        {(view.file, view.frame): direction.angle_deg for direction in found for view in direction.views}
+        for found in (one, other)
+    )
+    return all(apart_deg(first[key], second[key]) < 0.1 for key in first)
 
 
 def _arrange(
     views: list[View], files: list[FileViews], angle_of: Callable[[View], float | None]
 ) -> tuple[tuple[Direction, ...], list[str]]:
-    """Sort views by angle, put those of equal angle together, and refuse gaps and repetitions."""
+    """Sort views by angle, put views of equal angle together, and refuse gaps and repetitions."""
     known = [angle_of(view) for view in views]
     if any(angle is None for angle in known):
         raise MissingAnglesError("AngularStep and ScanArc are missing")
@@ -214,7 +207,9 @@ def _arrange(
     arcs = [arc * times for file in files for arc in file.arcs_deg for times in range(1, len(heads) + 1)]
     flags = list(check_coverage(firsts[order], arcs, head_missing=missing_head))
     if len(sizes) > 1:
-        raise UnsupportedGeometryError("heads or rotations overlap in part: directions were not taken equally often")
+        raise UnsupportedGeometryError(
+            "heads or rotations overlap in part: some directions have more views than others"
+        )
     if any(len({view.rotation for view in group}) > 1 for group in groups):
         flags.append("rotations-summed")
     if any(len({view.head for view in group}) > 1 for group in groups):
@@ -223,7 +218,7 @@ def _arrange(
 
 
 def _check_numbers(views: list[View]) -> None:
-    """Refuse angular view numbers with holes."""
+    """Refuse gaps in the numbers of the angular views."""
     numbers: dict[tuple[object, ...], list[int]] = {}
     for view in views:
         numbers.setdefault((view.head, view.rotation, view.window), []).append(view.number)

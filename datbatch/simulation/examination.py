@@ -23,78 +23,50 @@ from datbatch.simulation.population import (
 from datbatch.simulation.sites import Site, site_named, view_angles
 
 HEAD_LOW_MM, HEAD_HIGH_MM = -165.0, 135.0
-"""What of the body is painted, along the axis and relative to the head's middle."""
+"""Part of the body that is painted, along the axis, from the middle of the head."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known about a simulated study and must be found again.
-
-    Attributes
-    ----------
-    label : {"negative", "positive", "atypical"}
-        What a reader without any error would say.
-    severity, asymmetry : float
-        Of the degeneration, see `Subject`.
-    side : {"left", "right"}
-        Side with the lower mean putaminal binding.
-    binding : dict of StriatalBinding
-        True binding ratios by side.
-    template_to_study : ndarray, shape (4, 4), float64
-        MNI mm to study mm, RAS.
-    expected_counts : float
-        Mean total of the photopeak projections.
-    cut : {"none", "top", "base"}
-        Whether the field of view leaves out part of the brain.
-    """
+    """The known truth about a simulated study; severity, asymmetry and cut are those of its `Subject`."""
 
     label: str
+    """negative, positive or atypical: the label of a reader who makes no errors."""
     severity: float
     asymmetry: float
     side: Side
+    """Side with the lower mean putaminal binding."""
     binding: dict[Side, StriatalBinding]
+    """True binding ratios by side."""
     template_to_study: npt.NDArray[np.float64]
+    """Matrix (4, 4) from MNI mm to study mm, RAS."""
     expected_counts: float
+    """Mean total of the photopeak projections."""
     cut: str
 
 
 @dataclass(frozen=True)
 class SimulatedStudy:
-    """Counts of one study with what is true about it.
-
-    Attributes
-    ----------
-    subject : Subject
-        Who was examined.
-    site : Site
-        Where.
-    projections : ndarray, shape (view, row, bin), uint16
-        Counts in the photopeak window, head after head in the order of acquisition. Row 0 is the head side.
-    scatter_window : ndarray, shape (view, row, bin), uint16, or None
-        Counts in the lower window where the site has one.
-    angles_deg : ndarray, shape (view,), float64
-        DICOM angle of the detector, in [0, 360).
-    pixel_size_mm, row_size_mm : float
-        Size of a bin and of a row.
-    radius_mm : float
-        Radius of rotation.
-    truth : Truth
-        What must be found again.
-    """
+    """Counts of one study, and the truth about it."""
 
     subject: Subject
     site: Site
     projections: npt.NDArray[np.uint16]
+    """Counts in the photopeak window, (view, row, bin), detector after detector; row 0 is at the patient's head."""
     scatter_window: npt.NDArray[np.uint16] | None
+    """Counts in the lower window, (view, row, bin), where the site has one."""
     angles_deg: npt.NDArray[np.float64]
+    """DICOM angle of the detector, (view,), in [0, 360)."""
     pixel_size_mm: float
+    """Size of a bin."""
     row_size_mm: float
     radius_mm: float
+    """Radius of rotation."""
     truth: Truth
 
 
 def truth_of(subject: Subject) -> Truth:
-    """Give what is true about a subject's study; needs no imaging."""
+    """Give the truth about a subject's study; no imaging is needed."""
     binding = striatal_binding(subject)
     lower: Side = "left" if binding["left"].putamen("left") <= binding["right"].putamen("right") else "right"
     return Truth(
@@ -110,7 +82,7 @@ def truth_of(subject: Subject) -> Truth:
 
 
 def subject_phantom(subject: Subject, displacement_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Phantom:
-    """Give the object that the subject's site sees, displaced in RAS mm."""
+    """Give the object that the camera of the subject's site sees; the displacement is in RAS mm."""
     matrix = template_to_study(subject)
     matrix[:3, 3] += np.asarray(displacement_mm)
     middle = subject.pose.centre_mm[2] + matrix[2, 3] - subject.pose.matrix()[2, 3]
@@ -121,23 +93,18 @@ def subject_phantom(subject: Subject, displacement_mm: npt.ArrayLike = (0.0, 0.0
 def acquire(
     subject: Subject, site: Site | None = None, path_mm: npt.NDArray[np.float64] | None = None
 ) -> SimulatedStudy:
-    """Take the subject's projections.
+    """Take the subject's projections; the same subject always gives the same counts.
 
     Parameters
     ----------
     subject : Subject
         From `draw_subject`, or a variant of it.
     site : Site, optional
-        A variant (of convention or camera) of the subject's site; that site itself when not given.
+        A variant (of convention or camera) of the subject's site; by default that site.
     path_mm : ndarray, shape (moment, 3), float64, optional
-        Displacement of the subject, RAS, while each detector takes its first, second ... view; none when not given.
-
-    Returns
-    -------
-    SimulatedStudy
-        The same counts for the same subject, always.
+        Displacement of the subject, RAS, during the first, second ... view of each detector; by default none.
     """
-    site = site if site is not None else site_named(subject.site)
+    site = site or site_named(subject.site)
     angles = view_angles(site.convention)
     path = np.zeros((site.convention.views_per_head, 3)) if path_mm is None else path_mm
     primary, blurred = _expected_along(subject, site, angles, path)
@@ -145,9 +112,8 @@ def acquire(
     scale = subject.expected_counts / expected.sum()
     rng = stream(subject.seed, subject.index, NOISE)
     projections = noisy_counts(scale * expected, rng)
-    lower = None
-    if "scatter" in site.convention.windows:
-        lower = noisy_counts(scale * (0.08 * primary + 0.45 * blurred), rng)
+    has_lower = "scatter" in site.convention.windows
+    lower = noisy_counts(scale * (0.08 * primary + 0.45 * blurred), rng) if has_lower else None
     return SimulatedStudy(
         subject=subject,
         site=site,
@@ -182,12 +148,11 @@ def simulate_study(index: int, *, seed: int = 0) -> SimulatedStudy:
 
 
 def canonical_subject() -> Subject:
-    """Give a healthy person of 65 with the mean anatomy, exactly in MNI space (the affine is the identity)."""
+    """Give a healthy woman of 65 with the mean anatomy, exactly in MNI space (the affine is the identity)."""
     template = Anatomy({})
-    drawn = draw_subject(0, 0)
     return Subject(
-        index=drawn.index,
-        seed=drawn.seed,
+        index=0,
+        seed=0,
         site="A",
         sex="F",
         age_years=65.0,
@@ -210,5 +175,5 @@ def canonical_subject() -> Subject:
 
 
 def canonical_normal() -> SimulatedStudy:
-    """Simulate the mean healthy person exactly in MNI space, with so many counts that noise is small."""
+    """Simulate `canonical_subject`, with so many counts that noise is small."""
     return acquire(canonical_subject())
