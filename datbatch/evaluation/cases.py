@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Ints, Texts
 from datbatch.config import canonical_json
 
 
@@ -49,25 +49,25 @@ class Cases:
         Map typical of the class that was not predicted.
     """
 
-    study: npt.NDArray[np.str_]
-    label: npt.NDArray[np.int64]
-    split: npt.NDArray[np.str_]
-    site: npt.NDArray[np.str_]
-    sex: npt.NDArray[np.str_]
-    age_years: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.float64]
-    binding_ratio: npt.NDArray[np.float64]
-    regional: npt.NDArray[np.float64]
+    study: Texts
+    label: Ints
+    split: Texts
+    site: Texts
+    sex: Texts
+    age_years: Floats
+    counts: Floats
+    binding_ratio: Floats
+    regional: Floats
     regional_names: tuple[str, ...]
-    z_score: npt.NDArray[np.float64]
-    normal_split: npt.NDArray[np.str_]
-    reads: npt.NDArray[np.str_]
-    log_odds: npt.NDArray[np.float64]
-    putamen_relevance: npt.NDArray[np.float64]
+    z_score: Floats
+    normal_split: Texts
+    reads: Texts
+    log_odds: Floats
+    putamen_relevance: Floats
     relevance_cut: float
-    inconsistent: npt.NDArray[np.bool_]
+    inconsistent: Bools
 
-    def members(self, name: str) -> npt.NDArray[np.bool_]:
+    def members(self, name: str) -> Bools:
         """Tell which labelled studies belong to a set."""
         return np.asarray((self.split == name) & (self.label >= 0))
 

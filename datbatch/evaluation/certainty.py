@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import ModelError
 from datbatch.evaluation.calibration import calibrated_probability
 
@@ -39,9 +40,9 @@ class Call:
         Whether the probability is far enough from one half.
     """
 
-    probability: npt.NDArray[np.float64]
-    disagreement: npt.NDArray[np.float64]
-    certain: npt.NDArray[np.bool_]
+    probability: Floats
+    disagreement: Floats
+    certain: Bools
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ class Certainty:
             raise ModelError("the evaluation beside the model cannot be read", "Call `datbatch evaluate`.") from error
 
 
-def ensemble(
-    odds: npt.NDArray[np.float64], members: Sequence[Member]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def ensemble(odds: Floats, members: Sequence[Member]) -> tuple[Floats, Floats]:
     """Give mean and standard deviation of the members' calibrated probabilities.
 
     The mean over networks with other initial weights is better calibrated than one of them, and where they disagree it
@@ -104,7 +103,7 @@ def ensemble(
     return each.mean(axis=0), spread
 
 
-def learn_margin(probability: npt.NDArray[np.float64], uncertain_share: float) -> float | None:
+def learn_margin(probability: Floats, uncertain_share: float) -> float | None:
     """Find the margin below which the stated share of the validation studies lies.
 
     Parameters
@@ -127,7 +126,7 @@ def learn_margin(probability: npt.NDArray[np.float64], uncertain_share: float) -
     return float((margins[uncertain - 1] + margins[uncertain]) / 2)
 
 
-def certain(probability: npt.NDArray[np.float64], margin: float) -> npt.NDArray[np.bool_]:
+def certain(probability: Floats, margin: float) -> Bools:
     """Tell which calls are certain: |probability - 1/2| at least the margin; never without a probability."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(probability - 0.5) >= margin)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.discrimination import youden_cut
 
 if TYPE_CHECKING:
@@ -41,14 +42,12 @@ class Rule:
 
     name: str
     words: str
-    positive: npt.NDArray[np.bool_]
-    score: npt.NDArray[np.float64]
-    known: npt.NDArray[np.bool_]
+    positive: Bools
+    score: Floats
+    known: Bools
 
 
-def learn_cut(
-    name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: npt.NDArray[np.bool_], *, digits: int = 2
-) -> Rule | None:
+def learn_cut(name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: Bools, *, digits: int = 2) -> Rule | None:
     """Learn the value below which a study is called positive: the best cut of the training studies (`youden_cut`).
 
     Parameters
@@ -78,9 +77,7 @@ def learn_cut(
     return Rule(name, f"positive at or below {-cut:.{digits}f}", known & (-measured >= cut), -measured, known)
 
 
-def learn_tree(
-    features: npt.NDArray[np.float64], names: Sequence[str], labels: npt.ArrayLike, train: npt.NDArray[np.bool_]
-) -> Rule | None:
+def learn_tree(features: Floats, names: Sequence[str], labels: npt.ArrayLike, train: Bools) -> Rule | None:
     """Grow a classification and regression tree and prune it by cross-validation on the training set.
 
     The cost of complexity is that of the smallest tree whose cross-validated error lies within one standard error of
@@ -125,7 +122,7 @@ def _tree(cost: float) -> DecisionTreeClassifier:
     return DecisionTreeClassifier(ccp_alpha=cost, min_samples_leaf=LEAST_LEAF, random_state=0)
 
 
-def _chosen_cost(x: npt.NDArray[np.float64], y: npt.NDArray[np.integer]) -> float:
+def _chosen_cost(x: Floats, y: npt.NDArray[np.integer]) -> float:
     from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
 
     path = np.unique(np.maximum(_tree(0.0).cost_complexity_pruning_path(x, y).ccp_alphas, 0.0))

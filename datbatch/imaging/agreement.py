@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Floats32
 from datbatch.imaging.binding import Binding
 from datbatch.imaging.binding_regions import BindingRegions, analytic_binding_regions
 
@@ -25,9 +25,7 @@ BACKGROUND_LIMIT = 0.15
 """Occipital over whole-brain mean less 1 in simulated studies: -0.03 to 0.10; attenuation corrected, -0.12 to 0.02."""
 
 
-def binding_flags(
-    uptake: npt.NDArray[np.float32], binding: Binding, regions: BindingRegions | None = None
-) -> tuple[str, ...]:
+def binding_flags(uptake: Floats32, binding: Binding, regions: BindingRegions | None = None) -> tuple[str, ...]:
     """Name what is unusual about a study's binding ratios.
 
     Parameters
@@ -84,12 +82,12 @@ def _levels_disagree(binding: Binding) -> bool:
     return False
 
 
-def _cut(flat: npt.NDArray[np.float32], regions: BindingRegions) -> bool:
+def _cut(flat: Floats32, regions: BindingRegions) -> bool:
     everything = (*regions.fixed.values(), *regions.large.values(), *regions.backgrounds.values())
     return any(region.size and region.seen(flat) < 1 - CUT_SHARE for region in everything)
 
 
-def _backgrounds_disagree(flat: npt.NDArray[np.float32], regions: BindingRegions) -> bool:
+def _backgrounds_disagree(flat: Floats32, regions: BindingRegions) -> bool:
     """Tell whether occipital and whole-brain uptake are at odds; where either was hardly seen nothing is known."""
     occipital, brain = (regions.backgrounds[name].mean(flat) for name in ("occipital", "whole_brain"))
     if np.isnan(occipital) or np.isnan(brain):

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from datbatch import schema
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging.shapes import structure_mask
-
-_Mask = npt.NDArray[np.bool_]
 
 STRIATAL_REGIONS = tuple(f"{structure}_{side}" for structure in ("putamen", "caudate") for side in schema.SIDES)
 """Regions that have a large region for the hottest voxels."""
@@ -49,8 +48,8 @@ class Atlas:
         0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`; all else follows from it; read-only.
     """
 
-    masks: _Mask
-    hottest: Mapping[str, _Mask]
+    masks: Bools
+    hottest: Mapping[str, Bools]
     labels: npt.NDArray[np.uint8]
 
     @cached_property
@@ -58,7 +57,7 @@ class Atlas:
         """First 16 hexadecimal digits of the SHA-256 of the labels."""
         return hashlib.sha256(np.ascontiguousarray(self.labels).tobytes()).hexdigest()[:16]
 
-    def mask(self, region: str) -> _Mask:
+    def mask(self, region: str) -> Bools:
         """Give one region by its name."""
         return np.asarray(self.masks[schema.REGIONS.index(region)])
 
@@ -78,7 +77,7 @@ def analytic_atlas() -> Atlas:
     return atlas_from_labels(symmetric_labels(drawn))
 
 
-def symmetric_labels(left: Mapping[str, _Mask]) -> npt.NDArray[np.uint8]:
+def symmetric_labels(left: Mapping[str, Bools]) -> npt.NDArray[np.uint8]:
     """Draw structures and their mirror images into one image of labels.
 
     The store's frame is mirrored, so that a region must not depend on the side. Putamen and caudate are drawn left of
@@ -159,7 +158,7 @@ def atlas_from_labels(labels: npt.NDArray[np.uint8]) -> Atlas:
     return Atlas(masks, large, canonical)
 
 
-def region_masks() -> _Mask:
+def region_masks() -> Bools:
     """Give every region of the analytic atlas, in the store's mirrored frame (ipsilateral = left = x < 0).
 
     Left and right regions are exact mirror images. `whole_brain` includes every other region; `reference` is the
@@ -174,7 +173,7 @@ def region_masks() -> _Mask:
     return analytic_atlas().masks
 
 
-def hottest_region_masks() -> Mapping[str, _Mask]:
+def hottest_region_masks() -> Mapping[str, Bools]:
     """Give the large unilateral regions of the analytic atlas, in which the hottest voxels are sought.
 
     A point within 8 mm of putamen or caudate of one side belongs to that which is nearer by 3 mm, and each structure
@@ -188,7 +187,7 @@ def hottest_region_masks() -> Mapping[str, _Mask]:
     return analytic_atlas().hottest
 
 
-def large_volume_masks(masks: _Mask | None = None) -> dict[str, _Mask]:
+def large_volume_masks(masks: Bools | None = None) -> dict[str, Bools]:
     """Give the regions of the method that does not depend on resolution, by name of side and of background.
 
     Each striatum's region holds what lies within 18 mm of its putamen and caudate, inside the brain and on its side of
@@ -250,11 +249,11 @@ def _twin(name: str) -> str:
     return f"{structure}_{schema.SIDES[1 - schema.SIDES.index(side)]}" if side in schema.SIDES else name
 
 
-def _left(mask: _Mask) -> _Mask:
+def _left(mask: Bools) -> Bools:
     return np.asarray(mask & (schema.coordinates_mm(0) < 0)[:, None, None], bool)
 
 
-def _large_regions(one_sided: dict[str, _Mask], side: _Mask) -> dict[str, _Mask]:
+def _large_regions(one_sided: dict[str, Bools], side: Bools) -> dict[str, Bools]:
     """Divide the surroundings of the left striatum by nearness, and mirror them."""
     putamen, caudate = (_distance_mm(one_sided[name]) for name in ("putamen", "caudate"))
     large = {}
@@ -266,15 +265,15 @@ def _large_regions(one_sided: dict[str, _Mask], side: _Mask) -> dict[str, _Mask]
     }
 
 
-def _both(mask: _Mask) -> _Mask:
+def _both(mask: Bools) -> Bools:
     """Join a mask with its mirror image."""
     return np.asarray(mask | mask[::-1], bool)
 
 
-def _distance_mm(mask: _Mask) -> npt.NDArray[np.float64]:
+def _distance_mm(mask: Bools) -> Floats:
     """Give each voxel's distance to the nearest voxel of the mask."""
     return np.asarray(distance_transform_edt(~mask, sampling=schema.SPACING_MM), np.float64)
 
 
-def _within(mask: _Mask, margin_mm: float) -> _Mask:
+def _within(mask: Bools, margin_mm: float) -> Bools:
     return np.asarray(_distance_mm(mask) <= margin_mm, bool)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging.atlas import STRUCTURES, Atlas, analytic_atlas, atlas_from_labels, symmetric_labels
 from datbatch.imaging.nifti import read_nifti, write_nifti
@@ -106,7 +106,7 @@ def write_labels(path: Path, atlas: Atlas | None = None) -> Path:
     return table
 
 
-def _on_store_grid(data: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _on_store_grid(data: Floats, affine: Floats) -> Floats:
     """Cut the full MNI grid to the store's; an image on the store's grid is left as it is."""
     full = schema.grid_affine()
     full[2, 3] = MNI_LOWEST_MM
@@ -123,7 +123,7 @@ def _on_store_grid(data: npt.NDArray[np.float64], affine: npt.NDArray[np.float64
     )
 
 
-def _drawn(labels: npt.NDArray[np.float64], structures: Mapping[int, str]) -> dict[str, npt.NDArray[np.bool_]]:
+def _drawn(labels: Floats, structures: Mapping[int, str]) -> dict[str, Bools]:
     """Give the mask of every structure; the brain is whatever belongs to one."""
     drawn = {}
     for name in dict.fromkeys(NAMES.values()):
@@ -134,7 +134,7 @@ def _drawn(labels: npt.NDArray[np.float64], structures: Mapping[int, str]) -> di
     return drawn
 
 
-def _require_sides(structure: str, left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_]) -> None:
+def _require_sides(structure: str, left: Bools, right: Bools) -> None:
     for side, mask, sign in (("left", left, -1), ("right", right, 1)):
         if not mask.any():
             raise AtlasError(f"the atlas has no voxel of {structure}_{side}")

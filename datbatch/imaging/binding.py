@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Floats, Floats32
 from datbatch.config import QuantifyConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.binding_regions import SEEN_SHARE, BindingRegions, Region, analytic_binding_regions
@@ -32,9 +32,9 @@ class Binding:
         Of binding ratios.
     """
 
-    binding_ratio: npt.NDArray[np.float64]
-    asymmetry_index: npt.NDArray[np.float64]
-    putamen_to_caudate_ratio: npt.NDArray[np.float64]
+    binding_ratio: Floats
+    asymmetry_index: Floats
+    putamen_to_caudate_ratio: Floats
 
     def ratio(self, definition: str, background: str = "reference") -> dict[str, float]:
         """Give one definition's ratios by striatal region."""
@@ -42,9 +42,7 @@ class Binding:
         return dict(zip(schema.STRIATAL, (float(value) for value in row), strict=True))
 
 
-def measure_binding(
-    uptake: npt.NDArray[np.float32], config: QuantifyConfig, regions: BindingRegions | None = None
-) -> Binding:
+def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRegions | None = None) -> Binding:
     """Measure binding by every definition against every background.
 
     With C(r) the mean of the uptake in region r and c(b) the level of the background b:
@@ -119,7 +117,7 @@ def measure_binding(
     return Binding(ratios, asymmetry_indices(ratios[:, 0]), putamen_to_caudate_ratios(ratios[:, 0]))
 
 
-def asymmetry_indices(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def asymmetry_indices(ratios: Floats) -> Floats:
     """Give 100 (contralateral - ipsilateral) / mean of both, in percent.
 
     Of binding ratios, not of uptake: the background is no asymmetry, and would make the index of the large volume
@@ -141,7 +139,7 @@ def asymmetry_indices(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     return np.asarray(200.0 * (contralateral - ipsilateral) / both, np.float64)
 
 
-def putamen_to_caudate_ratios(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def putamen_to_caudate_ratios(ratios: Floats) -> Floats:
     """Give the putamen's over the caudate's binding ratio, NaN where the caudate's is not positive.
 
     Parameters
@@ -158,7 +156,7 @@ def putamen_to_caudate_ratios(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np
     return np.asarray(putamen / np.where(caudate > 0, caudate, np.nan), np.float64)
 
 
-def _hottest_means(regions: BindingRegions, flat: npt.NDArray[np.float32], config: QuantifyConfig) -> dict[str, float]:
+def _hottest_means(regions: BindingRegions, flat: Floats32, config: QuantifyConfig) -> dict[str, float]:
     volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
     means = {}
     for name, region in regions.hottest.items():
@@ -172,7 +170,7 @@ def _hottest_means(regions: BindingRegions, flat: npt.NDArray[np.float32], confi
     return means
 
 
-def mean_of_hottest(values: npt.NDArray[np.float64], voxels: float) -> float:
+def mean_of_hottest(values: Floats, voxels: float) -> float:
     """Give the mean of the so many greatest values; the last counts with the fraction that is left."""
     wanted = min(voxels, float(values.size))
     whole = int(wanted)
@@ -183,9 +181,7 @@ def mean_of_hottest(values: npt.NDArray[np.float64], voxels: float) -> float:
     return total / wanted
 
 
-def _large_volume_ratio(
-    region: Region | None, flat: npt.NDArray[np.float32], level: float, config: QuantifyConfig
-) -> float:
+def _large_volume_ratio(region: Region | None, flat: Floats32, level: float, config: QuantifyConfig) -> float:
     if region is None:
         return np.nan
     total, seen = region.total(flat)

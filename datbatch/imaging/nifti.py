@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import DatbatchError
 from datbatch.files import write_whole
 
@@ -26,7 +27,7 @@ SCANNER_CODE = 1
 
 def read_nifti(
     path: Path, dtype: type[np.float32] | type[np.float64], refusal: type[DatbatchError]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[Any], Floats]:
     """Read a three-dimensional NIfTI image and turn its axes to right, anterior, superior.
 
     Parameters
@@ -76,7 +77,7 @@ def read_nifti(
 def write_nifti(
     path: Path,
     data: npt.NDArray[Any],
-    affine: npt.NDArray[np.float64],
+    affine: Floats,
     slope: float | None = None,
     *,
     code: int = MNI_CODE,
@@ -88,12 +89,7 @@ def write_nifti(
 
 
 def nifti_bytes(
-    data: npt.NDArray[Any],
-    affine: npt.NDArray[np.float64],
-    *,
-    slope: float = 1.0,
-    code: int = MNI_CODE,
-    description: str = "",
+    data: npt.NDArray[Any], affine: Floats, *, slope: float = 1.0, code: int = MNI_CODE, description: str = ""
 ) -> bytes:
     """Give an image as NIfTI-1; equal images give equal bytes.
 

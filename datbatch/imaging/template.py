@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Floats, Floats32
 from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging.atlas import region_masks
 from datbatch.imaging.nifti import read_nifti, write_nifti
@@ -20,7 +21,7 @@ from datbatch.imaging.registration.register import Registration, register_affine
 from datbatch.imaging.resample import inverse, resample
 from datbatch.imaging.volume import Volume
 
-Pose = npt.NDArray[np.float64]
+Pose = Floats
 """Template mm to study mm, shape (4, 4)."""
 _SHIPPED = "data/template.nii.gz"
 _HIGHEST_INTEGER = 4095
@@ -197,7 +198,7 @@ class PosedSum:
         Studies that saw the voxel; one outside a study's field of view doesn't count.
     """
 
-    total: npt.NDArray[np.float64]
+    total: Floats
     count: npt.NDArray[np.int32]
 
     @classmethod
@@ -215,10 +216,7 @@ class PosedSum:
 
 
 def build_template(
-    volumes: Sequence[Volume],
-    start: Volume,
-    rounds: int = 3,
-    progress: Callable[[Round], None] | None = None,
+    volumes: Sequence[Volume], start: Volume, rounds: int = 3, progress: Callable[[Round], None] | None = None
 ) -> Volume:
     """Build a template from normal studies in memory: group-wise, each round registers all to the mean of the last.
 
@@ -280,6 +278,6 @@ def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float
     return float(np.mean(moved))
 
 
-def _scaled(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _scaled(data: Floats32) -> Floats32:
     reference = region_masks()[schema.REGIONS.index("reference")]
     return scale_to_reference(data, reference & (data != 0))

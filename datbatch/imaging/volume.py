@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from datbatch.arrays import Floats, Floats32
 
 
 @dataclass(frozen=True)
@@ -20,5 +19,5 @@ class Volume:
         Voxel index to millimetres; right, anterior and superior are positive (RAS).
     """
 
-    data: npt.NDArray[np.float32]
-    affine: npt.NDArray[np.float64]
+    data: Floats32
+    affine: Floats

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import Acquisition
 from datbatch.archive.codes import explain_code
+from datbatch.arrays import Floats, Floats32
 from datbatch.imaging import Atlas, Binding
 from datbatch.norms import WARNINGS
 from datbatch.study.comparison import Comparison
@@ -25,8 +25,8 @@ MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 class ExplainedVolume:
     """Inference and relevance of one study."""
 
-    relevance: npt.NDArray[np.float32]
-    regional: npt.NDArray[np.float64]
+    relevance: Floats32
+    regional: Floats
     probability: float
     log_odds: float
     predicted: str
@@ -110,13 +110,13 @@ class StudyExplanation(ExplainedVolume):
         What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known.
     """
 
-    uptake: npt.NDArray[np.float32]
+    uptake: Floats32
     mirrored: bool
     lower_side: str
-    specific_binding_ratio: npt.NDArray[np.float64]
+    specific_binding_ratio: Floats
     binding: Binding
     quantification_flags: tuple[str, ...]
-    template_to_study: npt.NDArray[np.float64]
+    template_to_study: Floats
     quality: dict[str, float]
     counts: float
     motion_mm: float
@@ -254,12 +254,12 @@ class StudyExplanation(ExplainedVolume):
         return lines
 
 
-def _cells(values: npt.NDArray[np.float64], width: int, form: str) -> str:
+def _cells(values: Floats, width: int, form: str) -> str:
     """Write one line of a table, a dash where there is no value."""
     return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
 
 
-def _numbers(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+def _numbers(names: Sequence[str], values: Floats) -> dict[str, float | None]:
     return {name: _number(value) for name, value in zip(names, values, strict=True)}
 
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
+from datbatch.arrays import Floats, Floats32
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
@@ -151,7 +151,7 @@ class ImagedStudy:
     """
 
     rows: dict[str, Row]
-    uptake: npt.NDArray[np.float32] | None = None
+    uptake: Floats32 | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     facts: StudyFacts | None = None
     acquisition: Acquisition | None = None
@@ -306,7 +306,7 @@ def _quantification_values(result: Quantification) -> dict[str, Any]:
     }
 
 
-def _finite_list(values: npt.NDArray[np.float64]) -> list[Any]:
+def _finite_list(values: Floats) -> list[Any]:
     """Give nested lists of a table's values, with None for NaN."""
     return [_finite(v) if values.ndim == 1 else _finite_list(v) for v in values]
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from datbatch.arrays import Floats
+
 SMOOTHING_SIGMA_MM = 4.0
 PLATEAU_PERCENTILE = 80.0
 """Percentile of the rows' counts that stands for a row through the head."""
@@ -44,7 +46,7 @@ class HeadExtent:
     side_share: float
 
 
-def head_extent(projections: npt.NDArray[Any], axial: npt.NDArray[np.float64], row_size_mm: float) -> HeadExtent:
+def head_extent(projections: npt.NDArray[Any], axial: Floats, row_size_mm: float) -> HeadExtent:
     """Find the head.
 
     Parameters

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-FloatArray = npt.NDArray[np.float64]
+from datbatch.arrays import Floats
+
 IntArray = npt.NDArray[np.int32]
 
 AXIAL_COURSE_MM = (0.6, 0.5, 0.12, 0.08, 0.03, 0.03)
@@ -58,8 +59,8 @@ class Positions:
         Standard deviation by counting noise; infinite where a view has no counts.
     """
 
-    mm: FloatArray
-    sigma_mm: FloatArray
+    mm: Floats
+    sigma_mm: Floats
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ class Course:
         The constant of each head's curve.
     """
 
-    displacement_mm: FloatArray
-    offset_mm: FloatArray
+    displacement_mm: Floats
+    offset_mm: Floats
 
 
-def axial_positions(profiles: FloatArray, row_size_mm: float) -> Positions:
+def axial_positions(profiles: Floats, row_size_mm: float) -> Positions:
     """Measure how far each view's axial profile is shifted towards higher rows, against the mean of all.
 
     Each profile p is fitted by least squares as g (r - s r'), with the mean profile r, its slope r', a gain g and a
@@ -116,7 +117,7 @@ def axial_positions(profiles: FloatArray, row_size_mm: float) -> Positions:
     return Positions(shift * row_size_mm, sigma * row_size_mm)
 
 
-def across_positions(profiles: FloatArray, pixel_size_mm: float) -> Positions:
+def across_positions(profiles: Floats, pixel_size_mm: float) -> Positions:
     """Measure where each view's counts are centred along the bins, from the middle of the matrix, (bins - 1) / 2.
 
     Parameters
@@ -134,7 +135,7 @@ def across_positions(profiles: FloatArray, pixel_size_mm: float) -> Positions:
     return Positions(centre, np.where(counts > 0, spread, np.inf))
 
 
-def axial_course(measured: Positions, angles_deg: FloatArray, head: IntArray, moment: IntArray) -> Course:
+def axial_course(measured: Positions, angles_deg: Floats, head: IntArray, moment: IntArray) -> Course:
     """Find the head's movement along the axis.
 
     Parameters
@@ -152,7 +153,7 @@ def axial_course(measured: Positions, angles_deg: FloatArray, head: IntArray, mo
     return _course(measured, smooth, direction, head, moment)
 
 
-def across_course(measured: Positions, angles_deg: FloatArray, head: IntArray, moment: IntArray) -> Course:
+def across_course(measured: Positions, angles_deg: Floats, head: IntArray, moment: IntArray) -> Course:
     """Find the head's movement across the axis, and the offset of the centre of rotation.
 
     A point (x, y) in LPS mm is seen at bin coordinate u = c - x cos a + y sin a by the detector at angle a, with the
@@ -173,13 +174,13 @@ def across_course(measured: Positions, angles_deg: FloatArray, head: IntArray, m
     return _course(measured, _SmoothCourse(turn, ACROSS_COURSE_MM), direction, head, moment)
 
 
-def largest_distance_mm(displacement_mm: FloatArray) -> float:
+def largest_distance_mm(displacement_mm: Floats) -> float:
     """Give the largest distance between any two of the places (moment, component)."""
     between = displacement_mm[:, None, :] - displacement_mm[None, :, :]
     return float(np.sqrt((between**2).sum(axis=-1)).max())
 
 
-def _shifted(profiles: FloatArray, shift: FloatArray) -> FloatArray:
+def _shifted(profiles: Floats, shift: Floats) -> Floats:
     """Move each profile back by its shift, in rows; linear between rows, the end rows go on."""
     rows = profiles.shape[1]
     place = np.clip(np.arange(rows) + shift[:, None], 0, rows - 1)
@@ -197,23 +198,21 @@ class _SmoothCourse:
     Gaussian priors become further rows of the least squares: each says that a coefficient over its spread is zero.
     """
 
-    turn_rad: FloatArray
+    turn_rad: Floats
     spread_mm: tuple[float, ...]
 
-    def columns(self) -> FloatArray:
+    def columns(self) -> Floats:
         """Give 1, cos a, cos 2a ... sin a, sin 2a ..., shape (view, column)."""
         turn = self.turn_rad[:, None] * np.arange(1, len(self.spread_mm) + 1)
         return np.hstack([np.ones((len(turn), 1)), np.cos(turn), np.sin(turn)])
 
-    def prior(self) -> FloatArray:
+    def prior(self) -> Floats:
         """Give the rows of the prior, shape (row, column)."""
         inverse = 1.0 / np.array(self.spread_mm * 2)
         return np.hstack([np.zeros((inverse.size, 1)), np.diag(inverse)])
 
 
-def _course(
-    measured: Positions, smooth: _SmoothCourse, direction: FloatArray, head: IntArray, moment: IntArray
-) -> Course:
+def _course(measured: Positions, smooth: _SmoothCourse, direction: Floats, head: IntArray, moment: IntArray) -> Course:
     """Add to the smooth course, one by one, the movements and the offsets of heads that explain most."""
     shapes = _movements(int(moment.max()) + 1)
     heads = np.unique(head)
@@ -221,7 +220,7 @@ def _course(
     known, apart = smooth.prior(), np.eye(heads.size - 1) / HEADS_APART_MM
     rows = len(known) + len(apart)
 
-    def weighted(columns: FloatArray) -> FloatArray:
+    def weighted(columns: Floats) -> Floats:
         return np.vstack([columns * weight[:, None], np.zeros((rows, columns.shape[1]))])
 
     basis = weighted(smooth.columns())
@@ -255,13 +254,13 @@ def _course(
     return Course(displacement, offset)
 
 
-def _movements(moments: int) -> Sequence[FloatArray]:
+def _movements(moments: int) -> Sequence[Floats]:
     """Give the movements that are tried: a steady drift, and a step at each moment but the first."""
     time = np.arange(moments, dtype=np.float64)
     return [time / max(moments - 1, 1), *((time >= start).astype(np.float64) for start in range(1, moments))]
 
 
-def _gains(values: FloatArray, design: FloatArray, blocks: Sequence[FloatArray]) -> FloatArray:
+def _gains(values: Floats, design: Floats, blocks: Sequence[Floats]) -> Floats:
     """Give the fall of chi squared when each block of columns joins the design."""
     orthogonal, _ = np.linalg.qr(design)
     rest = values - orthogonal @ (orthogonal.T @ values)
@@ -277,7 +276,7 @@ def _gains(values: FloatArray, design: FloatArray, blocks: Sequence[FloatArray])
     return gains
 
 
-def _inflated(measured: Positions, head: IntArray, moment: IntArray) -> FloatArray:
+def _inflated(measured: Positions, head: IntArray, moment: IntArray) -> Floats:
     """Scale the noise up where neighbouring views differ by more than counting noise (scaled or filtered counts)."""
     order = np.lexsort((moment, head))
     same = np.diff(head[order]) == 0

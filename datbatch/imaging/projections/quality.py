@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats, Floats32, Ints
 from datbatch.config import QualityConfig
 from datbatch.errors import InvalidProjectionsError
 from datbatch.imaging.projections.head_extent import HeadExtent, head_extent
@@ -24,7 +25,6 @@ from datbatch.imaging.quality_limits import beyond_limits, in_order
 from datbatch.imaging.reconstruction.reconstruct import Projections
 from datbatch.schema import ANGLE_SECTOR_DEG, ANGLES_DEG
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
 
 _DEFAULT = QualityConfig()
@@ -52,7 +52,7 @@ class RecordedProjections(Projections, Protocol):
     """What the quality needs of an acquisition (`datbatch.archive.Acquisition` has it)."""
 
     @property
-    def radius_mm(self) -> FloatArray:
+    def radius_mm(self) -> Floats:
         """Radius of rotation, shape (view,); NaN where not known."""
         ...
 
@@ -104,7 +104,7 @@ class ProjectionQuality:
         Codes of what is beyond the limits of `QualityConfig`.
     """
 
-    counts_by_angle: npt.NDArray[np.float32]
+    counts_by_angle: Floats32
     count_jump: float
     missing_views: int
     repeated_views: int
@@ -166,7 +166,7 @@ def assess_projections(acquisition: RecordedProjections, config: QualityConfig =
     return replace(quality, flags=_flags(quality, float(counts.sum()), extent, config))
 
 
-def counts_by_angle(counts: FloatArray, angles_deg: FloatArray) -> npt.NDArray[np.float32]:
+def counts_by_angle(counts: Floats, angles_deg: Floats) -> Floats32:
     """Give the mean counts of a view, shape (view,), in each sector of `schema.ANGLES_DEG`; NaN where no view is."""
     sectors = len(ANGLES_DEG)
     # Angles such as 5.9999997 belong to the next sector.
@@ -176,7 +176,7 @@ def counts_by_angle(counts: FloatArray, angles_deg: FloatArray) -> npt.NDArray[n
         return (np.bincount(sector, weights=counts, minlength=sectors) / views).astype(np.float32)
 
 
-def count_jump(counts: FloatArray, head: IntArray, moment: npt.NDArray[Any]) -> float:
+def count_jump(counts: Floats, head: IntArray, moment: npt.NDArray[Any]) -> float:
     """Give the largest step of the counts between neighbouring views of one detector that noise does not explain.
 
     The step is d = ln(N_next / N) less its running median over nine steps; under Poisson statistics its variance is
@@ -210,7 +210,7 @@ def count_jump(counts: FloatArray, head: IntArray, moment: npt.NDArray[Any]) -> 
     return largest
 
 
-def sampling_faults(projections: npt.NDArray[Any], angles_deg: FloatArray, counts: FloatArray) -> tuple[int, int]:
+def sampling_faults(projections: npt.NDArray[Any], angles_deg: Floats, counts: Floats) -> tuple[int, int]:
     """Count missing and repeated views.
 
     Parameters
@@ -242,7 +242,7 @@ def sampling_faults(projections: npt.NDArray[Any], angles_deg: FloatArray, count
     return missing, max(copies, int(np.maximum(times - usual, 0).sum()))
 
 
-def _check(projections: npt.NDArray[Any], axial: FloatArray) -> None:
+def _check(projections: npt.NDArray[Any], axial: Floats) -> None:
     if not np.isfinite(axial).all():
         raise InvalidProjectionsError("the projections hold values that are not finite")
     if projections.dtype.kind != "u" and projections.min() < 0:
@@ -251,7 +251,7 @@ def _check(projections: npt.NDArray[Any], axial: FloatArray) -> None:
         raise InvalidProjectionsError("the projections hold no counts")
 
 
-def _directions(angles_deg: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def _directions(angles_deg: Floats) -> tuple[Floats, Ints]:
     """Give the different angles in growing order, and how often each was taken."""
     wrapped = np.sort(np.mod(angles_deg, 360.0))
     gaps = np.diff(wrapped, append=wrapped[0] + 360.0)
@@ -264,9 +264,7 @@ def _directions(angles_deg: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int6
     return wrapped[starts], np.bincount(number)
 
 
-def _motion(
-    acquisition: RecordedProjections, axial: FloatArray, extent: HeadExtent
-) -> tuple[float, float, float, float]:
+def _motion(acquisition: RecordedProjections, axial: Floats, extent: HeadExtent) -> tuple[float, float, float, float]:
     """Give the movement along the axis, across it and in all, and the offset of the centre of rotation."""
     nothing = (np.nan, np.nan, np.nan, np.nan)
     angles = acquisition.angles_deg
@@ -286,7 +284,7 @@ def _motion(
     return found[0], found[1], found[2], _centre(course, angles)
 
 
-def _centre(course: Course, angles_deg: FloatArray) -> float:
+def _centre(course: Course, angles_deg: Floats) -> float:
     """Give the largest offset over the detectors; an arc does not tell it from where the head lies."""
     directions, _ = _directions(angles_deg)
     gaps = np.diff(directions, append=directions[0] + 360.0)
@@ -295,7 +293,7 @@ def _centre(course: Course, angles_deg: FloatArray) -> float:
     return float(course.offset_mm[np.argmax(np.abs(course.offset_mm))])
 
 
-def _mean_known(values: FloatArray) -> float:
+def _mean_known(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else np.nan
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from datbatch.arrays import Floats, Floats32
 from datbatch.errors import MissingDeviceError
 from datbatch.imaging.reconstruction.filters import padded_length
 
@@ -13,13 +11,8 @@ TAPS_AT_ONCE = 2**25
 
 
 def filter_and_accumulate(
-    projections: npt.NDArray[np.float32],
-    angles_rad: npt.NDArray[np.float64],
-    response: npt.NDArray[np.float32],
-    share: npt.NDArray[np.float32],
-    *,
-    device: str,
-) -> npt.NDArray[np.float32]:
+    projections: Floats32, angles_rad: Floats, response: Floats32, share: Floats32, *, device: str
+) -> Floats32:
     """Filter projections and add them up, linearly interpolated, inside the field of view.
 
     The same sum as `filtered_back_projection`'s, f = sum over directions of share Q(x cos a - y sin a). Every pixel is

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from datbatch.arrays import Bools, Floats, Floats32
 from datbatch.errors import BodyContourError, ConfigurationError
 from datbatch.imaging.reconstruction.backprojection import view_weights
 from datbatch.imaging.registration.smoothing import smooth_and_thin
@@ -25,10 +25,8 @@ SMALLEST_AREA_MM2 = 3000.0
 LARGEST_SHARE = 0.95
 """Share of the field of view above which an outline is no outline."""
 
-_FloatArray = npt.NDArray[np.float64]
 
-
-def body_contour(volume: Volume) -> _FloatArray:
+def body_contour(volume: Volume) -> Floats:
     """Find the outline of the head in an image that is not corrected for attenuation.
 
     The image is blurred (10 mm) and thinned out (6 mm). The outline lies where it has risen 45 % of the way from the
@@ -98,7 +96,7 @@ def _threshold(coarse: Volume) -> float:
     return air + OUTLINE_SHARE * (level - air)
 
 
-def _support(coarse: Volume, head: npt.NDArray[np.bool_], threshold: float, k: int) -> _FloatArray:
+def _support(coarse: Volume, head: Bools, threshold: float, k: int) -> Floats:
     """Give the support function, in mm, of where one slice crosses the threshold first and last in rows and columns."""
     points = []
     for axis in (0, 1):
@@ -118,11 +116,11 @@ def _support(coarse: Volume, head: npt.NDArray[np.bool_], threshold: float, k: i
         return np.full(DIRECTIONS, np.nan)
     angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     normals = np.stack([np.cos(angle), np.sin(angle)])
-    support: _FloatArray = ((found * np.diag(coarse.affine)[:2] + coarse.affine[:2, 3]) @ normals).max(axis=0)
+    support: Floats = ((found * np.diag(coarse.affine)[:2] + coarse.affine[:2, 3]) @ normals).max(axis=0)
     return support
 
 
-def corners(support: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def corners(support: Floats) -> Floats:
     """Give the corners of the polygon within supporting lines: (..., direction) to (..., direction, 2)."""
     turn = 2 * np.pi / support.shape[-1]
     angle = turn * np.arange(support.shape[-1])
@@ -132,14 +130,14 @@ def corners(support: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     )
 
 
-def area_mm2(support: npt.NDArray[np.float64]) -> float:
+def area_mm2(support: Floats) -> float:
     """Give the area of one polygon, by the shoelace formula."""
     x, y = corners(support).T
     return float(0.5 * (x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _exits(across: _FloatArray, along: _FloatArray, exits: _FloatArray) -> None:
+def _exits(across: Floats, along: Floats, exits: Floats) -> None:
     """Give the largest `along` of a convex polygon at across = 0, 1, 2, ...; beyond it, that of its nearest corner."""
     count = across.size
     lowest, highest = 0, 0
@@ -167,9 +165,7 @@ def _exits(across: _FloatArray, along: _FloatArray, exits: _FloatArray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _survivals(
-    x: _FloatArray, y: _FloatArray, angles: _FloatArray, per_pixel: float, survival: npt.NDArray[np.float32]
-) -> None:
+def _survivals(x: Floats, y: Floats, angles: Floats, per_pixel: float, survival: Floats32) -> None:
     """Fill exp(-mu S): S is how far towards the detector the outline reaches, beside the axis, at each bin.
 
     x, y (slice, corner) in pixels from the axis of rotation; survival (view, bin, slice).
@@ -190,13 +186,7 @@ def _survivals(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _average(
-    survival: npt.NDArray[np.float32],
-    angles: _FloatArray,
-    weights: _FloatArray,
-    per_pixel: float,
-    low: _FloatArray,
-    high: _FloatArray,
-    factors: npt.NDArray[np.float32],
+    survival: Floats32, angles: Floats, weights: Floats, per_pixel: float, low: Floats, high: Floats, factors: Floats32
 ) -> None:
     """Fill the inverse of the mean over views of exp(-mu (S - s)) inside the outline; factors (x, y, slice) hold ones.
 
@@ -232,13 +222,8 @@ def _average(
 
 
 def chang_factors(
-    support_mm: npt.NDArray[np.float64],
-    angles_deg: npt.NDArray[np.float64],
-    *,
-    bins: int,
-    pixel_size_mm: float,
-    attenuation_per_cm: float,
-) -> npt.NDArray[np.float32]:
+    support_mm: Floats, angles_deg: Floats, *, bins: int, pixel_size_mm: float, attenuation_per_cm: float
+) -> Floats32:
     """Give the first-order correction factors of uniform attenuation within an outline.
 
     C(x, y) = 1 / (sum over views of w exp(-mu l)), l the way from the pixel to the outline towards the detector, the

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from datbatch.arrays import Bools, Floats, Floats32, Indices
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.reconstruction.accelerated import filter_and_accumulate
 from datbatch.imaging.reconstruction.filters import FilterName, frequency_response, padded_length
@@ -19,18 +20,9 @@ SAME_DIRECTION_DEG = 1e-3
 
 Device = Literal["cpu", "cuda"]
 
-_FloatArray = npt.NDArray[np.float32]
-
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _accumulate(
-    filtered: _FloatArray,
-    cosines: npt.NDArray[np.float64],
-    sines: npt.NDArray[np.float64],
-    first: int,
-    step: int,
-    image: _FloatArray,
-) -> None:
+def _accumulate(filtered: Floats32, cosines: Floats, sines: Floats, first: int, step: int, image: Floats32) -> None:
     """Add every view, linearly interpolated, to the pixels inside the field of view, in every `step`-th plane of x.
 
     filtered (view, bin, slice), image (x, y, slice). The slice axis is innermost, so one pair of weights serves a
@@ -71,9 +63,7 @@ def _accumulate(
                 image[i, j, k] = total[k]
 
 
-def merge_directions(
-    angles_deg: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def merge_directions(angles_deg: Floats) -> tuple[Floats, Indices, Bools]:
     """Find the distinct directions among views; parallel views from opposite sides see the same lines.
 
     Returns
@@ -99,7 +89,7 @@ def merge_directions(
     return np.array(directions), member, reversed_bins
 
 
-def angular_weights(direction_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def angular_weights(direction_deg: Floats) -> Floats:
     """Give each direction's share of the half circle, in radians: half the gaps to its two neighbours.
 
     The sum is pi whatever the spacing, so that arcs of 180 and 360 degrees and uneven steps are weighted right.
@@ -113,7 +103,7 @@ def angular_weights(direction_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return weights
 
 
-def view_weights(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def view_weights(angles_deg: Floats) -> Floats:
     """Give each view's share of the image; views of one direction share its angle, and the sum is one."""
     direction_deg, member, _ = merge_directions(angles_deg)
     return (angular_weights(direction_deg) / np.bincount(member))[member] / np.pi
@@ -121,14 +111,14 @@ def view_weights(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
 
 def back_project(
     projections: npt.NDArray[Any],
-    angles_deg: npt.NDArray[np.float64],
+    angles_deg: Floats,
     *,
     pixel_size_mm: float,
     cutoff_per_cm: float,
     filter: FilterName,  # noqa: A002
     threads: int = 1,
     device: Device = "cpu",
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Reconstruct all slices: projections (view, row, bin) to an image (x, y, row); see `filtered_back_projection`."""
     _check(projections, angles_deg, pixel_size_mm, threads, device)
     _, rows, bins = projections.shape
@@ -161,9 +151,7 @@ def back_project(
     return image
 
 
-def _check(
-    projections: npt.NDArray[Any], angles_deg: npt.NDArray[np.float64], pixel_size_mm: float, threads: int, device: str
-) -> None:
+def _check(projections: npt.NDArray[Any], angles_deg: Floats, pixel_size_mm: float, threads: int, device: str) -> None:
     if projections.ndim != 3 or angles_deg.shape != projections.shape[:1]:
         raise GridMismatchError(
             f"projections of shape {projections.shape} do not fit angles of shape {angles_deg.shape} "
@@ -183,13 +171,13 @@ def _check(
 
 def filtered_back_projection(
     projections: npt.NDArray[Any],
-    angles_deg: npt.NDArray[np.float64],
+    angles_deg: Floats,
     *,
     pixel_size_mm: float,
     cutoff_per_cm: float = 1.25,
     filter: FilterName = "shepp-logan",  # noqa: A002
     threads: int = 1,
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Reconstruct all slices of a study at once.
 
     f(x, y) = sum over directions of w_a Q_a(x cos a - y sin a), where Q_a is the filtered projection and the weights

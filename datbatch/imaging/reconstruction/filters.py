@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import ConfigurationError
 
 FilterName = Literal["ram-lak", "shepp-logan", "cosine", "hamming", "hann", "none"]
@@ -20,7 +20,7 @@ def padded_length(bins: int) -> int:
     return max(64, 1 << max(2 * bins - 1, 0).bit_length())
 
 
-def frequency_response(name: FilterName, length: int, frequency_scaling: float = 1.0) -> npt.NDArray[np.float64]:
+def frequency_response(name: FilterName, length: int, frequency_scaling: float = 1.0) -> Floats:
     """Give twice the windowed ramp at the non-negative frequencies of a real FFT.
 
     The ramp is the transform of its band-limited form in the spatial domain, h(0) = 1/4, h(n) = -1/(pi n)^2 for
@@ -58,7 +58,7 @@ def frequency_response(name: FilterName, length: int, frequency_scaling: float =
     impulse = np.zeros(lag.size)
     impulse[0] = 0.25
     impulse[1::2] = -1.0 / (np.pi * lag[1::2]) ** 2
-    response: npt.NDArray[np.float64] = 2.0 * np.fft.rfft(np.concatenate([impulse, impulse[-2:0:-1]])).real
+    response: Floats = 2.0 * np.fft.rfft(np.concatenate([impulse, impulse[-2:0:-1]])).real
     angular = 2.0 * np.pi * lag / length
     relative = angular / frequency_scaling
     if name == "shepp-logan":

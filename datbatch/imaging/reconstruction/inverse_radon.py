@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import ConfigurationError, EmptyVolumeError
 from datbatch.imaging.reconstruction.filters import FilterName, frequency_response, padded_length
 
@@ -16,14 +17,7 @@ Interpolation = Literal["nearest", "linear", "cubic"]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _spread(
-    filtered: npt.NDArray[np.float64],
-    cosines: npt.NDArray[np.float64],
-    sines: npt.NDArray[np.float64],
-    origin: int,
-    nearest: bool,
-    image: npt.NDArray[np.float64],
-) -> None:
+def _spread(filtered: Floats, cosines: Floats, sines: Floats, origin: int, nearest: bool, image: Floats) -> None:
     """Add filtered (view, bin) to image (row, column); t = 0 falls on bin `origin`, bins outside count as zero."""
     views, bins = filtered.shape
     size = image.shape[0]
@@ -58,7 +52,7 @@ def iradon(
     output_size: int | None = None,
     interpolation: Interpolation = "linear",
     origin_bin: int | None = None,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Invert a Radon transform as MATLAB's `iradon` does, number by number.
 
     The image is pi / (2 views) times the sum of the filtered projections at t = x cos theta + y sin theta (Kak and

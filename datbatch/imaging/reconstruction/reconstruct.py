@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError, InvalidProjectionsError
 from datbatch.imaging.reconstruction.attenuation import body_contour, chang_factors
 from datbatch.imaging.reconstruction.backprojection import Device, back_project
@@ -23,7 +24,7 @@ class Projections(Protocol):
         ...
 
     @property
-    def angles_deg(self) -> npt.NDArray[np.float64]:
+    def angles_deg(self) -> Floats:
         """Angles, shape (view,); 0 at the back, counter-clockwise seen from the feet."""
         ...
 

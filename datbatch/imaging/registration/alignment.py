@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
-_Array = npt.NDArray[np.float64]
+from datbatch.arrays import Bools, Floats, Floats32
 
 LENGTH_MM = 50.0
 """Unit of length inside the normal equations, so that rotations and shifts have columns of like size."""
@@ -55,10 +54,10 @@ class Samples:
         What the head turns about.
     """
 
-    points_mm: _Array
-    values: _Array
-    gradients: _Array
-    centre_mm: _Array
+    points_mm: Floats
+    values: Floats
+    gradients: Floats
+    centre_mm: Floats
 
 
 @dataclass(frozen=True)
@@ -72,18 +71,13 @@ class Moving:
         Study mm to voxel index.
     """
 
-    data: npt.NDArray[np.float32]
-    to_index: _Array
+    data: Floats32
+    to_index: Floats
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _interpolate(
-    data: npt.NDArray[np.float32],
-    matrix: _Array,
-    points: _Array,
-    values: _Array,
-    gradients: _Array,
-    inside: npt.NDArray[np.bool_],
+    data: Floats32, matrix: Floats, points: Floats, values: Floats, gradients: Floats, inside: Bools
 ) -> None:
     """Trilinear value and gradient (in the points' frame) of `data` at matrix (3, 4) times each point."""
     nx, ny, nz = data.shape
@@ -115,14 +109,14 @@ def _interpolate(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _accumulate(
-    points: _Array,
-    jacobian: _Array,
-    template: _Array,
-    residual: _Array,
-    inside: npt.NDArray[np.bool_],
+    points: Floats,
+    jacobian: Floats,
+    template: Floats,
+    residual: Floats,
+    inside: Bools,
     knee: float,
-    normal: _Array,
-    right: _Array,
+    normal: Floats,
+    right: Floats,
 ) -> float:
     """Add up the weighted normal equations; gives the sum of the weights."""
     row = np.empty(13)
@@ -162,12 +156,12 @@ class Comparison:
         Whether the point lies in the study's field of view.
     """
 
-    study: _Array
-    gradients: _Array
-    inside: npt.NDArray[np.bool_]
+    study: Floats
+    gradients: Floats
+    inside: Bools
 
 
-def compare(moving: Moving, samples: Samples, affine: _Array) -> Comparison:
+def compare(moving: Moving, samples: Samples, affine: Floats) -> Comparison:
     """Look up the study at every sample of the template; `affine` (4, 4) maps centred template mm to study mm."""
     count = samples.values.size
     values, gradients = np.zeros(count), np.zeros((count, 3))
@@ -184,8 +178,8 @@ def intensity_scale(seen: Comparison, samples: Samples) -> float:
 
 
 def gauss_newton_step(
-    seen: Comparison, samples: Samples, scale: float, stretch: _Array, stretch_sd: float, independent: float
-) -> tuple[_Array, float]:
+    seen: Comparison, samples: Samples, scale: float, stretch: Floats, stretch_sd: float, independent: float
+) -> tuple[Floats, float]:
     """Give the update D (4, 4) of the affine and that of the intensity scale.
 
     Size and shear have a Gaussian prior: the symmetric logarithm of the stretch, `stretch` (3, 3), is zero with
@@ -225,7 +219,7 @@ def gauss_newton_step(
     return step, float(solution[12])
 
 
-def stretch_logarithm(affine: _Array) -> _Array:
+def stretch_logarithm(affine: Floats) -> Floats:
     """Give the logarithm of U in the polar decomposition A = R U: sizes on the diagonal, shears beside it."""
     _, sizes, right = np.linalg.svd(affine[:3, :3])
     return np.asarray((right.T * np.log(np.maximum(sizes, 1e-6))) @ right, np.float64)
@@ -234,12 +228,12 @@ def stretch_logarithm(affine: _Array) -> _Array:
 def descend(
     moving: Moving,
     samples: Samples,
-    affine: _Array,
+    affine: Floats,
     *,
     sampling_mm: float,
     stretch_sd: float,
     most_steps: int = MOST_STEPS,
-) -> _Array:
+) -> Floats:
     """Iterate Gauss-Newton steps until nothing moves; gives the affine (4, 4) that is reached.
 
     `affine` is the start; all samples, `sampling_mm` apart, are compared at every step.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 
+from datbatch.arrays import Bools, Floats, Floats32
 from datbatch.errors import EmptyVolumeError
 from datbatch.imaging.registration.alignment import Moving, Samples
 from datbatch.imaging.resample import inverse
@@ -42,12 +42,12 @@ class Level:
     study: Moving
     near: Samples
     everywhere: Samples
-    head: npt.NDArray[np.bool_]
+    head: Bools
     intensity: float
     sampling_mm: float
 
 
-def level(study: Volume, template: Volume, centre_mm: npt.NDArray[np.float64] | None = None) -> Level:
+def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> Level:
     """Choose the samples of a smoothed template and take its gradient there.
 
     Parameters
@@ -84,7 +84,7 @@ def level(study: Volume, template: Volume, centre_mm: npt.NDArray[np.float64] | 
     )
 
 
-def head_intensity(data: npt.NDArray[np.float32]) -> float:
+def head_intensity(data: Floats32) -> float:
     """Give the typical intensity inside the head: the mean of what exceeds the mean of the positive values."""
     positive = data[data > 0]
     if positive.size == 0:
@@ -97,7 +97,7 @@ def at_unit_intensity(image: Volume) -> Volume:
     return Volume((image.data / head_intensity(image.data)).astype(np.float32), image.affine)
 
 
-def head_centre_mm(image: Volume) -> npt.NDArray[np.float64]:
+def head_centre_mm(image: Volume) -> Floats:
     """Give the centre of the head, from the voxels inside its outline."""
     head = np.argwhere(image.data > OUTLINE_FRACTION * head_intensity(image.data))
     return np.asarray(image.affine[:3, :3] @ head.mean(axis=0) + image.affine[:3, 3], np.float64)

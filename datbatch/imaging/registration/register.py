@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
+from datbatch.arrays import Floats, Floats32
 from datbatch.config import RegisterConfig
 from datbatch.imaging.registration.alignment import AFFINE_STRETCH_SD, MOST_STEPS, RIGID_STRETCH_SD, descend
 from datbatch.imaging.registration.levels import Level, at_unit_intensity, field_of_view, head_centre_mm, level
@@ -17,8 +17,6 @@ from datbatch.imaging.registration.reliability import failure_probability, quali
 from datbatch.imaging.registration.smoothing import smooth_and_thin
 from datbatch.imaging.resample import inverse, require_image
 from datbatch.imaging.volume import Volume
-
-_Array = npt.NDArray[np.float64]
 
 CAPTURE_FWHM_MM = 20.0
 """Smoothing of both images while the pose is sought: wide valleys lead to it from turns of 60 degrees."""
@@ -31,7 +29,7 @@ _BLAS = ThreadpoolController()
 """Limited to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
 
 
-def _turns() -> tuple[_Array, ...]:
+def _turns() -> tuple[Floats, ...]:
     """Give the turns to start from where the first start fails: 45 degrees either way about each axis."""
     turns = []
     for first, second in ((1, 2), (2, 0), (0, 1)):
@@ -60,17 +58,13 @@ class Registration:
         Whether the probability of failure exceeds its limit.
     """
 
-    template_to_study: _Array
+    template_to_study: Floats
     quality: dict[str, float]
     failed: bool
 
 
 def register_affine(
-    volume: npt.NDArray[np.float32],
-    affine: _Array,
-    template: npt.NDArray[np.float32],
-    template_affine: _Array,
-    **options: Any,
+    volume: Floats32, affine: Floats, template: Floats32, template_affine: Floats, **options: Any
 ) -> Registration:
     """Find the affine from the template's space to the study.
 
@@ -123,7 +117,7 @@ def _register(study: Volume, template: Volume, config: RegisterConfig) -> Regist
     return min(found, again, key=lambda result: result.quality["failure_probability"])
 
 
-def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Level, Level, _Array]:
+def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Level, Level, Floats]:
     """Smooth both images for the fine and the coarse level; gives the centre of the study's head, mm, too."""
     fwhm, fine_mm, coarse_mm = config.smoothing_fwhm_mm, config.fine_sampling_mm, config.coarse_sampling_mm
     wider = float(np.sqrt(max(CAPTURE_FWHM_MM**2 - fwhm**2, 0.0)))
@@ -135,7 +129,7 @@ def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Le
     return fine, level(blurred, blurred_target, fine.near.centre_mm), head_centre_mm(near)
 
 
-def find_pose(coarse: Level, start: _Array, most_steps: int = MOST_STEPS) -> _Array:
+def find_pose(coarse: Level, start: Floats, most_steps: int = MOST_STEPS) -> Floats:
     """Find the pose, then size and shear too, on strongly smoothed images; (4, 4), centred template mm to study mm."""
     for stretch_sd in (RIGID_STRETCH_SD, AFFINE_STRETCH_SD):
         start = descend(
@@ -149,12 +143,12 @@ def find_pose(coarse: Level, start: _Array, most_steps: int = MOST_STEPS) -> _Ar
     return start
 
 
-def refine(fine: Level, start: _Array) -> _Array:
+def refine(fine: Level, start: Floats) -> Floats:
     """Find the whole affine on weakly smoothed images; (4, 4), centred template mm to study mm."""
     return descend(fine.study, fine.near, start, sampling_mm=fine.sampling_mm, stretch_sd=AFFINE_STRETCH_SD)
 
 
-def _judged(fine: Level, coarse: Level, affine: _Array, config: RegisterConfig) -> Registration:
+def _judged(fine: Level, coarse: Level, affine: Floats, config: RegisterConfig) -> Registration:
     """Score a result and undo the centring of the template's coordinates."""
     quality = quality_scores(fine, coarse, affine)
     probability = failure_probability(quality)
@@ -164,7 +158,7 @@ def _judged(fine: Level, coarse: Level, affine: _Array, config: RegisterConfig) 
     return Registration(affine @ uncentre, {**quality, "failure_probability": probability}, failed)
 
 
-def _checked(data: npt.NDArray[np.float32], affine: _Array) -> Volume:
+def _checked(data: Floats32, affine: Floats) -> Volume:
     image = np.ascontiguousarray(data, np.float32)
     require_image(image)
     inverse(affine)

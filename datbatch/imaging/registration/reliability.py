@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.imaging.registration.alignment import (
     AFFINE_STRETCH_SD,
     FEWEST_POINTS,
@@ -17,8 +17,6 @@ from datbatch.imaging.registration.alignment import (
     stretch_logarithm,
 )
 from datbatch.imaging.registration.levels import OUTLINE_FRACTION, Level
-
-_Array = npt.NDArray[np.float64]
 
 FAILED_BRAIN_MM, FAILED_STRIATAL_MM = 5.0, 4.0
 """What counts as a failure where the truth is known: a mean error of the brain's or the striata's points above this."""
@@ -33,7 +31,7 @@ FAILURE_WEIGHTS = {"one": -6.723, "coarse_correlation": 16.015, "drift_mm": 5.15
 regression on simulated studies, most of them of heads or poses that are rare, against failures made on purpose."""
 
 
-def quality_scores(fine: Level, coarse: Level, affine: _Array) -> dict[str, float]:
+def quality_scores(fine: Level, coarse: Level, affine: Floats) -> dict[str, float]:
     """Score a result; a score that cannot be computed is 0 (`drift_mm`: infinite).
 
     Parameters
@@ -91,7 +89,7 @@ def failure_probability(quality: Mapping[str, float]) -> float:
     return 1.0 / (1.0 + math.exp(-min(max(odds, -50.0), 50.0)))
 
 
-def _outlines(fine: Level, affine: _Array, scale: float) -> dict[str, float]:
+def _outlines(fine: Level, affine: Floats, scale: float) -> dict[str, float]:
     whole = compare(fine.study, fine.everywhere, affine)
     ours = (whole.study > OUTLINE_FRACTION * fine.intensity * scale)[whole.inside]
     theirs = fine.head[whole.inside]
@@ -102,7 +100,7 @@ def _outlines(fine: Level, affine: _Array, scale: float) -> dict[str, float]:
     }
 
 
-def _drift_mm(coarse: Level, affine: _Array) -> float:
+def _drift_mm(coarse: Level, affine: Floats) -> float:
     if np.count_nonzero(compare(coarse.study, coarse.near, affine).inside) < FEWEST_POINTS:
         return math.inf
     again = descend(
@@ -119,7 +117,7 @@ def _drift_mm(coarse: Level, affine: _Array) -> float:
     return float(np.sqrt((moved**2).sum(axis=1).mean()))
 
 
-def _correlation(a: _Array, b: _Array) -> float:
+def _correlation(a: Floats, b: Floats) -> float:
     """Give Pearson's correlation; 0 where it cannot be computed."""
     if a.size < FEWEST_POINTS or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats, Floats32, Ints
 from datbatch.imaging.volume import Volume
 
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
@@ -14,12 +14,7 @@ REACH_SIGMA = 3.0
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _weighted_rows(
-    rows: npt.NDArray[np.float32],
-    first: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float32],
-    out: npt.NDArray[np.float32],
-) -> None:
+def _weighted_rows(rows: Floats32, first: Ints, weights: Floats32, out: Floats32) -> None:
     """Each output row is a weighted sum of consecutive input rows."""
     for i in range(out.shape[0]):
         out[i, :] = 0.0
@@ -31,9 +26,7 @@ def _weighted_rows(
                     out[i, j] += weight * row[j]
 
 
-def _thin_axis(
-    data: npt.NDArray[np.float32], axis: int, centres: npt.NDArray[np.float64], sigma: float
-) -> npt.NDArray[np.float32]:
+def _thin_axis(data: Floats32, axis: int, centres: Floats, sigma: float) -> Floats32:
     """Blur along one axis at fractional `centres` (voxels); weights are renormalised at the edges."""
     moved = np.ascontiguousarray(np.moveaxis(data, axis, 0))
     rows = moved.reshape(moved.shape[0], -1)
