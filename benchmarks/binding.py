@@ -30,10 +30,10 @@ from datbatch.archive import read_study
 from datbatch.config import Config, ReconstructConfig
 from datbatch.imaging import (
     Quantification,
+    analytic_atlas,
     load_template,
     quantify,
     reconstruct,
-    region_masks,
     resample,
 )
 from datbatch.simulation import simulate_study, write_study
@@ -123,7 +123,9 @@ def by_patient_side(result: Quantification) -> npt.NDArray[np.float64]:
 
 
 def true_binding(binding: Any) -> npt.NDArray[np.float64]:
-    volumes = [region_masks()[schema.REGIONS.index(f"{name}_ipsilateral")].sum() for name in ("putamen", "caudate")]
+    volumes = [
+        analytic_atlas().masks[schema.REGIONS.index(f"{name}_ipsilateral")].sum() for name in ("putamen", "caudate")
+    ]
     parts = np.array(
         [[binding[s].putamen(s) for s in ("left", "right")], [binding[s].caudate for s in ("left", "right")]]
     )

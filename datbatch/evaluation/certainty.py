@@ -28,21 +28,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Call:
-    """What an ensemble, or one model, says of studies.
-
-    Attributes
-    ----------
-    probability : ndarray of float64, shape (study,)
-        Mean of the members' calibrated probabilities of the positive class.
-    disagreement : ndarray of float64, shape (study,)
-        Standard deviation of these probabilities; NaN with a single member.
-    certain : ndarray of bool, shape (study,)
-        Whether the probability is far enough from one half.
-    """
+    """What an ensemble, or one model, says of studies."""
 
     probability: Floats
+    """Shape (study,). Mean of the members' calibrated probabilities of the positive class."""
     disagreement: Floats
+    """Shape (study,). Standard deviation of these probabilities; NaN with a single member."""
     certain: Bools
+    """Shape (study,). Whether the probability is far enough from one half."""
 
 
 @dataclass(frozen=True)

@@ -24,27 +24,18 @@ LEAST_CLASS = 5
 
 @dataclass(frozen=True)
 class Rule:
-    """A classifier and what it says of every study.
-
-    Attributes
-    ----------
-    name : str
-        What it rests on.
-    words : str
-        The rule, readable.
-    positive : ndarray of bool, shape (study,)
-        Its calls; meaningless where `known` is false.
-    score : ndarray of float64, shape (study,)
-        Higher in positive studies.
-    known : ndarray of bool, shape (study,)
-        Where the study has what the rule needs.
-    """
+    """A classifier and what it says of every study."""
 
     name: str
+    """What it rests on."""
     words: str
+    """The rule, readable."""
     positive: Bools
+    """Shape (study,). Its calls; meaningless where `known` is false."""
     score: Floats
+    """Shape (study,). Higher in positive studies."""
     known: Bools
+    """Shape (study,). Where the study has what the rule needs."""
 
 
 def learn_cut(name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: Bools, *, digits: int = 2) -> Rule | None:

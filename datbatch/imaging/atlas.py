@@ -36,21 +36,15 @@ STRUCTURES = ("putamen", "caudate", *MIDLINE_STRUCTURES, "accumbens", "pallidum"
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """The regions that a study is quantified with.
-
-    Attributes
-    ----------
-    masks : ndarray, shape (region, x, y, z), bool
-        In the order of `schema.REGIONS`; read-only.
-    hottest : mapping of str to ndarray, shape (x, y, z), bool
-        Large unilateral regions of the striatal regions; read-only.
-    labels : ndarray, shape (x, y, z), uint8
-        0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`; all else follows from it; read-only.
-    """
+    """The regions that a study is quantified with."""
 
     masks: Bools
+    """Shape (region, x, y, z). In the order of `schema.REGIONS`; read-only."""
     hottest: Mapping[str, Bools]
+    """Shape (x, y, z). Large unilateral regions of the striatal regions; read-only."""
     labels: npt.NDArray[np.uint8]
+    """Shape (x, y, z). 0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`; all else follows from it;
+    read-only."""
 
     @cached_property
     def digest(self) -> str:
@@ -158,35 +152,6 @@ def atlas_from_labels(labels: npt.NDArray[np.uint8]) -> Atlas:
     return Atlas(masks, large, canonical)
 
 
-def region_masks() -> Bools:
-    """Give every region of the analytic atlas, in the store's mirrored frame (ipsilateral = left = x < 0).
-
-    Left and right regions are exact mirror images. `whole_brain` includes every other region; `reference` is the
-    whole brain without striata, thalamus, brain stem and ventricles, each with a margin. Putamen, caudate, thalamus,
-    brain stem and ventricles do not overlap.
-
-    Returns
-    -------
-    ndarray, shape (region, x, y, z), bool
-        In the order of `schema.REGIONS`; read-only.
-    """
-    return analytic_atlas().masks
-
-
-def hottest_region_masks() -> Mapping[str, Bools]:
-    """Give the large unilateral regions of the analytic atlas, in which the hottest voxels are sought.
-
-    A point within 8 mm of putamen or caudate of one side belongs to that which is nearer by 3 mm, and each structure
-    to its own region; no two regions share a voxel.
-
-    Returns
-    -------
-    mapping of str to ndarray, shape (x, y, z), bool
-        By name of the striatal region; read-only.
-    """
-    return analytic_atlas().hottest
-
-
 def large_volume_masks(masks: Bools | None = None) -> dict[str, Bools]:
     """Give the regions of the method that does not depend on resolution, by name of side and of background.
 
@@ -206,7 +171,7 @@ def large_volume_masks(masks: Bools | None = None) -> dict[str, Bools]:
     dict of str to ndarray, shape (x, y, z), bool
         `striatum_ipsilateral`, `striatum_contralateral` and the names of `schema.BACKGROUNDS`.
     """
-    named = dict(zip(schema.REGIONS, masks if masks is not None else region_masks(), strict=True))
+    named = dict(zip(schema.REGIONS, masks if masks is not None else analytic_atlas().masks, strict=True))
     brain = named["whole_brain"]
     left = (schema.coordinates_mm(0) < -MIDLINE_GAP_MM)[:, None, None]
     striatum = named["putamen_ipsilateral"] | named["caudate_ipsilateral"]
@@ -223,20 +188,6 @@ def large_volume_masks(masks: Bools | None = None) -> dict[str, Bools]:
         "occipital": named["occipital"] & far,
         "whole_brain": inner,
     }
-
-
-def label_volume() -> npt.NDArray[np.uint8]:
-    """Give the analytic atlas as one label image: 0 outside the brain, else 1 + the index in `schema.ATLAS_LABELS`.
-
-    Where regions overlap the first in that order counts, save that `whole_brain` is given only to what is neither
-    another region nor reference.
-
-    Returns
-    -------
-    ndarray, shape `schema.SHAPE`, uint8
-        Read-only.
-    """
-    return analytic_atlas().labels
 
 
 def _value(name: str) -> int:

@@ -20,21 +20,15 @@ from its sum."""
 
 @dataclass(frozen=True)
 class Binding:
-    """Binding ratios of one study in the form that the store keeps; NaN where a definition has no value.
-
-    Attributes
-    ----------
-    binding_ratio : ndarray, shape (definition, background, striatal), float64
-        In the order of `schema.DEFINITIONS`, `schema.BACKGROUNDS`, `schema.STRIATAL`.
-    asymmetry_index : ndarray, shape (definition, structure), float64
-        In percent; positive where the contralateral side binds more.
-    putamen_to_caudate_ratio : ndarray, shape (definition, side), float64
-        Of binding ratios.
-    """
+    """Binding ratios of one study in the form that the store keeps; NaN where a definition has no value."""
 
     binding_ratio: Floats
+    """Shape (definition, background, striatal). In the order of `schema.DEFINITIONS`, `schema.BACKGROUNDS`,
+    `schema.STRIATAL`."""
     asymmetry_index: Floats
+    """Shape (definition, structure). In percent; positive where the contralateral side binds more."""
     putamen_to_caudate_ratio: Floats
+    """Shape (definition, side). Of binding ratios."""
 
     def ratio(self, definition: str, background: str = "reference") -> dict[str, float]:
         """Give one definition's ratios by striatal region."""

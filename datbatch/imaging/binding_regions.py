@@ -18,15 +18,13 @@ SEEN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Region:
-    """One region as places in the flattened volume, in an order that makes sums of mirror images equal to the last bit.
+    """One region as places in the flattened volume.
 
-    Attributes
-    ----------
-    parts : tuple of ndarray of int
-        Left, right (in the order of the mirrored left) and midline; a one-sided region has one part.
+    Their order makes the sums over mirror images equal to the last bit.
     """
 
     parts: tuple[Indices, ...]
+    """Left, right (in the order of the mirrored left) and midline; a one-sided region has one part."""
 
     @property
     def size(self) -> int:
@@ -54,22 +52,16 @@ class Region:
 
 @dataclass(frozen=True)
 class BindingRegions:
-    """All regions of the definitions.
-
-    Attributes
-    ----------
-    hottest, fixed, large : dict of str to Region
-        By name of the striatal region: where the hottest voxels are sought (putamen, caudate), the structures
-        themselves (putamen, caudate, striatum), and the large volumes (striatum).
-    backgrounds, large_backgrounds : dict of str to Region
-        By the names of `schema.BACKGROUNDS`; the latter are those of the large volume.
-    """
+    """All regions of the definitions."""
 
     hottest: dict[str, Region]
     fixed: dict[str, Region]
     large: dict[str, Region]
+    """By name of the striatal region: where the hottest voxels are sought (putamen, caudate), the structures themselves
+    (putamen, caudate, striatum), and the large volumes (striatum)."""
     backgrounds: dict[str, Region]
     large_backgrounds: dict[str, Region]
+    """By the names of `schema.BACKGROUNDS`; the latter are those of the large volume."""
 
 
 def binding_regions(masks: Bools, hottest: Mapping[str, Bools]) -> BindingRegions:

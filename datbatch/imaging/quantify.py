@@ -33,34 +33,23 @@ FEW_COUNTS = 1.0e6
 
 @dataclass(frozen=True)
 class Quantification:
-    """One study in the form that the store keeps.
-
-    Attributes
-    ----------
-    uptake : ndarray, shape (x, y, z), float32
-        Normalised, scaled to the reference region, mirrored so that the ipsilateral side lies left.
-    reference_value : float
-        Counts that intensities were divided by.
-    mirrored : bool
-        Whether left and right were exchanged.
-    lower_side : str
-        The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
-        difference that counting noise can explain.
-    specific_binding_ratio : ndarray, shape (region,), float64
-        In the order of `schema.REGIONS`.
-    binding : Binding
-        The binding ratios by all definitions and backgrounds, in the mirrored frame.
-    flags : tuple of str
-        Codes out of `schema.QUANTIFICATION_FLAGS`.
-    """
+    """One study in the form that the store keeps."""
 
     uptake: Floats32
+    """Shape (x, y, z). Normalised, scaled to the reference region, mirrored so that the ipsilateral side lies left."""
     reference_value: float
+    """Counts that intensities were divided by."""
     mirrored: bool
+    """Whether left and right were exchanged."""
     lower_side: str
+    """The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
+    difference that counting noise can explain."""
     specific_binding_ratio: Floats
+    """Shape (region,). In the order of `schema.REGIONS`."""
     binding: Binding
+    """The binding ratios by all definitions and backgrounds, in the mirrored frame."""
     flags: tuple[str, ...]
+    """Codes out of `schema.QUANTIFICATION_FLAGS`."""
 
 
 def reference_level(volume: Floats32, reference_mask: Bools, percentile: float = 75.0) -> float:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.arrays import Floats, Floats32
 from datbatch.errors import NormalisationError, TemplateError
-from datbatch.imaging.atlas import region_masks
+from datbatch.imaging.atlas import analytic_atlas
 from datbatch.imaging.nifti import read_nifti, write_nifti
 from datbatch.imaging.quantify import scale_to_reference
 from datbatch.imaging.registration.register import Registration, register_affine
@@ -74,7 +74,7 @@ def template_on_grid(template: Volume) -> Volume:
     TemplateError
         When it covers less than 95 % of the brain, or is empty there.
     """
-    grid, brain = schema.grid_affine(), region_masks()[schema.REGIONS.index("whole_brain")]
+    grid, brain = schema.grid_affine(), analytic_atlas().mask("whole_brain")
     to_index = inverse(template.affine) @ grid
     index = np.argwhere(brain) @ to_index[:3, :3].T + to_index[:3, 3]
     covered = float(((index >= 0) & (index <= np.array(template.data.shape) - 1)).all(axis=1).mean())
@@ -118,24 +118,16 @@ class Round:
 
 @dataclass(frozen=True)
 class GroupTemplate:
-    """A template that is being built.
-
-    Attributes
-    ----------
-    template : Volume
-        As it is now.
-    first : mapping of int to ndarray, shape (4, 4)
-        Pose of each study against the start, by the study's index; empty before the first round.
-    poses : mapping of int to ndarray, shape (4, 4)
-        Poses of the last round.
-    rounds : tuple of Round
-        Done so far.
-    """
+    """A template that is being built."""
 
     template: Volume
+    """As it is now."""
     first: Mapping[int, Pose]
+    """Shape (4, 4). Pose of each study against the start, by the study's index; empty before the first round."""
     poses: Mapping[int, Pose]
+    """Shape (4, 4). Poses of the last round."""
     rounds: tuple[Round, ...] = ()
+    """Done so far."""
 
 
 def start_template(start: Volume) -> GroupTemplate:
@@ -188,18 +180,12 @@ def next_round(
 
 @dataclass(frozen=True)
 class PosedSum:
-    """Sum of studies in the template's space.
-
-    Attributes
-    ----------
-    total : ndarray, shape `schema.SHAPE`, float64
-        Of the studies, each scaled to its reference level.
-    count : ndarray, shape `schema.SHAPE`, int32
-        Studies that saw the voxel; one outside a study's field of view doesn't count.
-    """
+    """Sum of studies in the template's space."""
 
     total: Floats
+    """Shape `schema.SHAPE`. Of the studies, each scaled to its reference level."""
     count: npt.NDArray[np.int32]
+    """Shape `schema.SHAPE`. Studies that saw the voxel; one outside a study's field of view doesn't count."""
 
     @classmethod
     def nothing(cls) -> PosedSum:
@@ -269,7 +255,7 @@ def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float
     both = before.keys() & after.keys()
     if not both:
         return None
-    brain = region_masks()[schema.REGIONS.index("whole_brain")][::5, ::5, ::5]
+    brain = analytic_atlas().mask("whole_brain")[::5, ::5, ::5]
     points = 5 * schema.SPACING_MM * np.argwhere(brain) + np.array(schema.ORIGIN_MM)
     moved = []
     for index in sorted(both):
@@ -279,5 +265,5 @@ def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float
 
 
 def _scaled(data: Floats32) -> Floats32:
-    reference = region_masks()[schema.REGIONS.index("reference")]
+    reference = analytic_atlas().mask("reference")
     return scale_to_reference(data, reference & (data != 0))

@@ -9,15 +9,9 @@ from datbatch.arrays import Floats, Floats32
 
 @dataclass(frozen=True)
 class Volume:
-    """Image values on a grid.
-
-    Attributes
-    ----------
-    data : ndarray, shape (x, y, z), float32
-        Values.
-    affine : ndarray, shape (4, 4), float64
-        Voxel index to millimetres; right, anterior and superior are positive (RAS).
-    """
+    """Image values on a grid."""
 
     data: Floats32
+    """Shape (x, y, z). Values."""
     affine: Floats
+    """Shape (4, 4). Voxel index to millimetres; right, anterior and superior are positive (RAS)."""

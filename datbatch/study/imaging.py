@@ -134,27 +134,18 @@ def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, Sta
 
 @dataclass(frozen=True)
 class ImagedStudy:
-    """One study through the imaging stages.
-
-    Attributes
-    ----------
-    rows : dict of str to Row
-        Outcome by stage.
-    uptake : ndarray, shape (x, y, z), float32, or None
-        Volume for the store; None where a stage failed.
-    seconds : dict of str to float
-        Wall time by step.
-    facts : StudyFacts or None
-        What the header says of the study; None where it could not be read.
-    acquisition : Acquisition or None
-        The projections, for whoever shows them; None where they could not be read.
-    """
+    """One study through the imaging stages."""
 
     rows: dict[str, Row]
+    """Outcome by stage."""
     uptake: Floats32 | None = None
+    """Shape (x, y, z). Volume for the store; None where a stage failed."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by step."""
     facts: StudyFacts | None = None
+    """What the header says of the study; None where it could not be read."""
     acquisition: Acquisition | None = None
+    """The projections, for whoever shows them; None where they could not be read."""
 
 
 def image_study(

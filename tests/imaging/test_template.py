@@ -10,11 +10,11 @@ from datbatch import schema
 from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging import (
     Volume,
+    analytic_atlas,
     build_template,
     load_template,
     read_template,
     reconstruct,
-    region_masks,
     register_affine,
     resample,
     template_on_grid,
@@ -29,7 +29,7 @@ def test_the_shipped_template_is_on_the_stores_grid_with_bright_striata():
     template = load_template()
     assert template.data.shape == schema.SHAPE
     np.testing.assert_array_equal(template.affine, schema.grid_affine())
-    masks = dict(zip(schema.REGIONS, region_masks(), strict=True))
+    masks = dict(zip(schema.REGIONS, analytic_atlas().masks, strict=True))
     assert np.percentile(template.data[masks["reference"]], 75) == pytest.approx(1.0, abs=0.01)
     for side in schema.SIDES:
         assert template.data[masks[f"putamen_{side}"]].mean() > 1.4
@@ -108,7 +108,7 @@ def test_a_template_of_another_grid_and_orientation_comes_to_the_stores_grid(tmp
     own = template_on_grid(read_template(path))
     assert own.data.shape == schema.SHAPE
     np.testing.assert_array_equal(own.affine, schema.grid_affine())
-    brain = region_masks()[schema.REGIONS.index("whole_brain")]
+    brain = analytic_atlas().masks[schema.REGIONS.index("whole_brain")]
     assert np.corrcoef(own.data[brain], shipped.data[brain])[0, 1] > 0.98
     found = register_affine(shipped.data, shipped.affine, own.data, own.affine)
     assert landmark_error_mm(found.template_to_study, np.eye(4), BRAIN_MM) < 0.5
@@ -142,6 +142,6 @@ def test_an_image_that_can_be_no_template_is_named(tmp_path):
     far[0, 3] += 60
     with pytest.raises(TemplateError, match=r"covers \d+% of the brain"):
         template_on_grid(own(shipped, far))
-    outside = np.where(region_masks()[schema.REGIONS.index("whole_brain")], 0, shipped + 1)
+    outside = np.where(analytic_atlas().masks[schema.REGIONS.index("whole_brain")], 0, shipped + 1)
     with pytest.raises(TemplateError, match="no uptake"):
         template_on_grid(own(outside.astype(np.float32)))

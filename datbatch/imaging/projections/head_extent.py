@@ -25,25 +25,17 @@ VIEWS_PERCENTILE = 90.0
 
 @dataclass(frozen=True)
 class HeadExtent:
-    """What of the head is seen.
-
-    Attributes
-    ----------
-    rows : slice
-        Rows of the head.
-    seen_mm : float
-        From the vertex, or the first row where it is cut, to the last row.
-    top_share, base_share : float
-        Counts of the first and last rows over those of a row through the head.
-    side_share : float
-        Counts of the bins at either edge over those of the fullest bin, in the head's rows of the views with most.
-    """
+    """What of the head is seen."""
 
     rows: slice
+    """Rows of the head."""
     seen_mm: float
+    """From the vertex, or the first row where it is cut, to the last row."""
     top_share: float
     base_share: float
+    """Counts of the first and last rows over those of a row through the head."""
     side_share: float
+    """Counts of the bins at either edge over those of the fullest bin, in the head's rows of the views with most."""
 
 
 def head_extent(projections: npt.NDArray[Any], axial: Floats, row_size_mm: float) -> HeadExtent:

@@ -49,34 +49,23 @@ FLOOR_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Positions:
-    """One coordinate that was measured in every view.
-
-    Attributes
-    ----------
-    mm : ndarray, shape (view,)
-        Along the rows or the bins.
-    sigma_mm : ndarray, shape (view,)
-        Standard deviation by counting noise; infinite where a view has no counts.
-    """
+    """One coordinate that was measured in every view."""
 
     mm: Floats
+    """Shape (view,). Along the rows or the bins."""
     sigma_mm: Floats
+    """Shape (view,). Standard deviation by counting noise; infinite where a view has no counts."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a measured coordinate did over the acquisition.
-
-    Attributes
-    ----------
-    displacement_mm : ndarray, shape (moment, component)
-        Of the head at each moment, against the first: axial, or in the two directions across.
-    offset_mm : ndarray, shape (head,)
-        The constant of each head's curve.
-    """
+    """What a measured coordinate did over the acquisition."""
 
     displacement_mm: Floats
+    """Shape (moment, component). Of the head at each moment, against the first: axial, or in the two directions
+    across."""
     offset_mm: Floats
+    """Shape (head,). The constant of each head's curve."""
 
 
 def axial_positions(profiles: Floats, row_size_mm: float) -> Positions:

@@ -74,49 +74,35 @@ class RecordedProjections(Projections, Protocol):
 
 @dataclass(frozen=True)
 class ProjectionQuality:
-    """Quality of one study's projections; NaN where something is not known.
-
-    Attributes
-    ----------
-    counts_by_angle : ndarray, shape (angle,), float32
-        Mean counts of a view in each sector of `schema.ANGLES_DEG`; NaN where there is no view.
-    count_jump : float
-        Largest step of the counts between neighbouring views of one detector, as a fraction, that neither counting
-        noise nor the smooth course explains; 0 where there is none.
-    missing_views : int
-        Directions that the regular sampling lacks, and views without counts.
-    repeated_views : int
-        Views whose pixels another view has bit by bit, and directions that were taken more often than the others.
-    motion_mm : float
-        Largest distance between two positions of the head; 0 where no movement is found, NaN where the order of the
-        views in time is not known.
-    motion_axial_mm, motion_transaxial_mm : float
-        The same along and across the axis of rotation. A slow drift across, towards where the detectors started,
-        looks like attenuation and is not found.
-    centre_of_rotation_mm : float
-        Where the axis of rotation projects to, towards the image's right, from the middle of the matrix; the largest
-        over the detectors. NaN for less than a full circle.
-    radius_mm : float
-        Mean radius of rotation.
-    injected_activity_mbq, injection_delay_min, seconds_per_view : float
-        Injected activity, minutes from injection to acquisition, and duration of a view, from the header.
-    flags : tuple of str
-        Codes of what is beyond the limits of `QualityConfig`.
-    """
+    """Quality of one study's projections; NaN where something is not known."""
 
     counts_by_angle: Floats32
+    """Shape (angle,). Mean counts of a view in each sector of `schema.ANGLES_DEG`; NaN where there is no view."""
     count_jump: float
+    """Largest step of the counts between neighbouring views of one detector, as a fraction, that neither counting noise
+    nor the smooth course explains; 0 where there is none."""
     missing_views: int
+    """Directions that the regular sampling lacks, and views without counts."""
     repeated_views: int
+    """Views whose pixels another view has bit by bit, and directions that were taken more often than the others."""
     motion_mm: float
+    """Largest distance between two positions of the head; 0 where no movement is found, NaN where the order of the
+    views in time is not known."""
     motion_axial_mm: float
     motion_transaxial_mm: float
+    """The same along and across the axis of rotation. A slow drift across, towards where the detectors started, looks
+    like attenuation and is not found."""
     centre_of_rotation_mm: float
+    """Where the axis of rotation projects to, towards the image's right, from the middle of the matrix; the largest
+    over the detectors. NaN for less than a full circle."""
     radius_mm: float
+    """Mean radius of rotation."""
     injected_activity_mbq: float
     injection_delay_min: float
     seconds_per_view: float
+    """Injected activity, minutes from injection to acquisition, and duration of a view, from the header."""
     flags: tuple[str, ...]
+    """Codes of what is beyond the limits of `QualityConfig`."""
 
 
 def assess_projections(acquisition: RecordedProjections, config: QualityConfig = _DEFAULT) -> ProjectionQuality:

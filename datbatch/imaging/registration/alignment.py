@@ -40,39 +40,26 @@ RESEL_FWHM_MM = 14.0
 
 @dataclass(frozen=True)
 class Samples:
-    """Points of the template with what is known there.
-
-    Attributes
-    ----------
-    points_mm : ndarray, shape (point, 3)
-        Template coordinates less `centre_mm`.
-    values : ndarray, shape (point,)
-        Smoothed template.
-    gradients : ndarray, shape (point, 3)
-        Its gradient, per mm.
-    centre_mm : ndarray, shape (3,)
-        What the head turns about.
-    """
+    """Points of the template with what is known there."""
 
     points_mm: Floats
+    """Shape (point, 3). Template coordinates less `centre_mm`."""
     values: Floats
+    """Shape (point,). Smoothed template."""
     gradients: Floats
+    """Shape (point, 3). Its gradient, per mm."""
     centre_mm: Floats
+    """Shape (3,). What the head turns about."""
 
 
 @dataclass(frozen=True)
 class Moving:
-    """The smoothed study.
-
-    Attributes
-    ----------
-    data : ndarray, shape (x, y, z), float32
-    to_index : ndarray, shape (4, 4)
-        Study mm to voxel index.
-    """
+    """The smoothed study."""
 
     data: Floats32
+    """Shape (x, y, z)."""
     to_index: Floats
+    """Shape (4, 4). Study mm to voxel index."""
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
@@ -145,20 +132,14 @@ def _accumulate(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Study and template at the samples, for one affine.
-
-    Attributes
-    ----------
-    study : ndarray, shape (point,)
-    gradients : ndarray, shape (point, 3)
-        Of the study, in template coordinates, per mm.
-    inside : ndarray, shape (point,), bool
-        Whether the point lies in the study's field of view.
-    """
+    """Study and template at the samples, for one affine."""
 
     study: Floats
+    """Shape (point,)."""
     gradients: Floats
+    """Shape (point, 3). Of the study, in template coordinates, per mm."""
     inside: Bools
+    """Shape (point,). Whether the point lies in the study's field of view."""
 
 
 def compare(moving: Moving, samples: Samples, affine: Floats) -> Comparison:

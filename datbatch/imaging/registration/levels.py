@@ -21,30 +21,20 @@ OUTLINE_FRACTION = 0.5
 
 @dataclass(frozen=True)
 class Level:
-    """Study and template, smoothed alike.
-
-    Attributes
-    ----------
-    study : Moving
-        The study.
-    near : Samples
-        Points of the template that are fitted: inside the head's outline and around it.
-    everywhere : Samples
-        All points of the template's grid.
-    head : ndarray, shape (point,), bool
-        Which of `everywhere` are inside the outline.
-    intensity : float
-        Of the template; the outline is a fraction of it.
-    sampling_mm : float
-        Distance of the points.
-    """
+    """Study and template, smoothed alike."""
 
     study: Moving
+    """The study."""
     near: Samples
+    """Points of the template that are fitted: inside the head's outline and around it."""
     everywhere: Samples
+    """All points of the template's grid."""
     head: Bools
+    """Shape (point,). Which of `everywhere` are inside the outline."""
     intensity: float
+    """Of the template; the outline is a fraction of it."""
     sampling_mm: float
+    """Distance of the points."""
 
 
 def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> Level:

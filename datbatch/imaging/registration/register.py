@@ -46,21 +46,14 @@ _TURNS = _turns()
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a study lies.
-
-    Attributes
-    ----------
-    template_to_study : ndarray, shape (4, 4), float64
-        Template mm to study mm, RAS.
-    quality : dict of str to float
-        The scores of `reliability.quality_scores`, and `failure_probability` that they add up to.
-    failed : bool
-        Whether the probability of failure exceeds its limit.
-    """
+    """Where a study lies."""
 
     template_to_study: Floats
+    """Shape (4, 4). Template mm to study mm, RAS."""
     quality: dict[str, float]
+    """The scores of `reliability.quality_scores`, and `failure_probability` that they add up to."""
     failed: bool
+    """Whether the probability of failure exceeds its limit."""
 
 
 def register_affine(
