@@ -34,10 +34,10 @@ from datbatch.imaging import (
     load_template,
     quantify,
     reconstruct,
+    register_affine,
     resample,
 )
 from datbatch.simulation import simulate_study, write_study
-from datbatch.study.imaging import register_study
 
 SEED = 600
 BAR = 0.04
@@ -93,8 +93,8 @@ def measure(index: int, seed: int, settings: dict[str, Any]) -> Measured | None:
     study, config = simulate_study(index, seed=seed), Config.from_dict(settings)
     with tempfile.TemporaryDirectory() as folder:
         acquisition = read_study([write_study(Path(folder), study)], config=config.archive)
-    volume = reconstruct(acquisition, **vars(config.reconstruct))
-    registration = register_study(volume, config, load_template())
+    volume = reconstruct(acquisition, config.reconstruct)
+    registration = register_affine(volume, load_template(), config.register)
     if registration.failed:
         return None
     results = []

@@ -149,7 +149,7 @@ def binding(cohort: xarray.DataTree, studies: list[Study]) -> Iterator[Row]:
     measured = cohort.specific_binding_ratio.values
     errors, pairs = [], []
     for study in studies:
-        volume = reconstruct(read_study(study.files), **vars(config.reconstruct))
+        volume = reconstruct(read_study(study.files), config.reconstruct)
         normalised = resample(volume, study.template_to_study, schema.grid_affine(), schema.SHAPE)
         reference = quantify(normalised, config.quantify)
         # Both sides in the patient's own frame: the two may disagree about which side is the lower one.

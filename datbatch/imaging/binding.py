@@ -14,8 +14,7 @@ from datbatch.imaging.binding_regions import SEEN_SHARE, BindingRegions, Region,
 
 VOXEL_VOLUME_ML = schema.SPACING_MM**3 / 1000.0
 LARGE_VOLUME_SEEN_SHARE = 0.95
-"""Share of the large volume that must lie inside the field of view: specific counts that were not seen would be missing
-from its sum."""
+"""Share of the large volume that must lie inside the field of view: its sum lacks counts that were not seen."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Binding:
     putamen_to_caudate_ratio: Floats
     """Shape (definition, side). Of binding ratios."""
 
-    def ratio(self, definition: str, background: str = "reference") -> dict[str, float]:
+    def ratio(self, definition: str, background: str = schema.REFERENCE) -> dict[str, float]:
         """Give one definition's ratios by striatal region."""
         row = self.binding_ratio[schema.DEFINITIONS.index(definition), schema.BACKGROUNDS.index(background)]
         return dict(zip(schema.STRIATAL, (float(value) for value in row), strict=True))
@@ -46,11 +45,11 @@ def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRe
     - `fixed_regions`: C / c - 1 over the atlas' own putamen, caudate, or both.
     - `large_volume`: (sum / c - V) / V_s, with the sum of the uptake times the voxel volume over a large volume V that
       holds all counts of one striatum, and its anatomical volume V_s = 11.2 ml (Tossici-Bolt et al. EJNMMI
-      2006;33). It does not depend on resolution; putamen and caudate cannot be told apart, and are NaN.
+      2006;33). It does not depend on resolution; it cannot tell putamen and caudate apart, and these are NaN.
 
-    The level of a background is its mean, save that of `reference` for hottest voxels: there it is the percentile
-    that the paper takes, to which the uptake is scaled. The large volume takes means over the inner parts of the
-    backgrounds (`large_volume_masks`).
+    The level of a background is its mean, with one exception: for `reference` and hottest voxels it is the
+    percentile that the paper takes, to which the uptake is scaled. The large volume takes means over the inner
+    parts of the backgrounds (`large_volume_masks`).
 
     Parameters
     ----------
@@ -69,12 +68,9 @@ def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRe
 
     Raises
     ------
-    GridMismatchError
-        When the volume is on another grid.
-    EmptyVolumeError
-        When it holds values that are not finite.
-    ConfigurationError
-        When a volume of the parameters is not positive.
+    GridMismatchError, EmptyVolumeError, ConfigurationError
+        When the volume is on another grid, or has values that are not finite, or a volume of the parameters is not
+        positive.
     """
     if uptake.shape != schema.SHAPE:
         raise GridMismatchError(f"a volume of shape {uptake.shape} is not on the grid {schema.SHAPE}")
@@ -84,17 +80,16 @@ def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRe
     for key in ("putamen_hottest_ml", "caudate_hottest_ml", "striatum_ml"):
         if not getattr(config, key) > 0:
             raise ConfigurationError(f"quantify.{key} must be positive")
-    regions = regions if regions is not None else analytic_binding_regions()
+    regions = regions or analytic_binding_regions()
     levels = {name: region.mean(flat) for name, region in regions.backgrounds.items()}
-    large_levels = {name: region.mean(flat) for name, region in regions.large_backgrounds.items()}
-    reference_seen = regions.backgrounds["reference"].seen(flat) >= SEEN_SHARE
+    reference_seen = regions.backgrounds[schema.REFERENCE].seen(flat) >= SEEN_SHARE
     levels_of = {
-        "hottest_voxels": levels | {"reference": 1.0 if reference_seen else np.nan},
+        schema.HOTTEST_VOXELS: levels | {schema.REFERENCE: 1.0 if reference_seen else np.nan},
         "fixed_regions": levels,
-        "large_volume": large_levels,
+        "large_volume": {name: region.mean(flat) for name, region in regions.large_backgrounds.items()},
     }
     means = {
-        "hottest_voxels": _hottest_means(regions, flat, config),
+        schema.HOTTEST_VOXELS: _hottest_means(regions, flat, config),
         "fixed_regions": {name: region.mean(flat) for name, region in regions.fixed.items()},
     }
     ratios = np.full((len(schema.DEFINITIONS), len(schema.BACKGROUNDS), len(schema.STRIATAL)), np.nan)
@@ -112,20 +107,11 @@ def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRe
 
 
 def asymmetry_indices(ratios: Floats) -> Floats:
-    """Give 100 (contralateral - ipsilateral) / mean of both, in percent.
+    """Give 100 (contralateral - ipsilateral) / mean of both, in percent: (..., striatal) to (..., structure).
 
-    Of binding ratios, not of uptake: the background is no asymmetry, and would make the index of the large volume
-    vanish. Where one side is not positive the index has no meaning, and is NaN; so it never exceeds 200 %.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (..., striatal), float64
-        Binding ratios in the order of `schema.STRIATAL`.
-
-    Returns
-    -------
-    ndarray, shape (..., structure), float64
-        In the order of `schema.STRUCTURES`.
+    The binding ratios are compared, not the uptake: the background has no asymmetry, and would make the index of
+    the large volume vanish. Where the ratio of a side is not positive the index has no meaning and is NaN; so it
+    never exceeds 200 %.
     """
     ipsilateral, contralateral = ratios[..., 0::2], ratios[..., 1::2]
     defined = (ipsilateral > 0) & (contralateral > 0)
@@ -134,18 +120,7 @@ def asymmetry_indices(ratios: Floats) -> Floats:
 
 
 def putamen_to_caudate_ratios(ratios: Floats) -> Floats:
-    """Give the putamen's over the caudate's binding ratio, NaN where the caudate's is not positive.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (..., striatal), float64
-        Binding ratios in the order of `schema.STRIATAL`.
-
-    Returns
-    -------
-    ndarray, shape (..., side), float64
-        In the order of `schema.SIDES`.
-    """
+    """Give the ratio of putamen over caudate, NaN where the caudate's is not positive; (..., striatal) to (side)."""
     putamen, caudate = ratios[..., 0:2], ratios[..., 2:4]
     return np.asarray(putamen / np.where(caudate > 0, caudate, np.nan), np.float64)
 
@@ -165,7 +140,7 @@ def _hottest_means(regions: BindingRegions, flat: Floats32, config: QuantifyConf
 
 
 def mean_of_hottest(values: Floats, voxels: float) -> float:
-    """Give the mean of the so many greatest values; the last counts with the fraction that is left."""
+    """Give the mean of the `voxels` greatest values; the last one counts by the fraction that is left."""
     wanted = min(voxels, float(values.size))
     whole = int(wanted)
     hottest = np.sort(values)[::-1]

@@ -65,18 +65,10 @@ class BindingRegions:
 
 
 def binding_regions(masks: Bools, hottest: Mapping[str, Bools]) -> BindingRegions:
-    """Prepare the regions of an atlas that is symmetric about the midline.
-
-    Parameters
-    ----------
-    masks : ndarray, shape (region, x, y, z), bool
-        In the order of `schema.REGIONS`.
-    hottest : mapping of str to ndarray, shape (x, y, z), bool
-        Large unilateral regions by name of the striatal region.
-    """
+    """Prepare the regions of an atlas that is symmetric about the midline: `Atlas.masks` and `Atlas.hottest`."""
     named: dict[str, Bools] = dict(zip(schema.REGIONS, masks, strict=True))
     large = large_volume_masks(masks)
-    structures = {name: named[f"{name}_ipsilateral"] for name in ("putamen", "caudate")}
+    structures = {name: named[f"{name}_ipsilateral"] for name in schema.STRUCTURES[:2]}
     return BindingRegions(
         hottest=_pairs({name: hottest[f"{name}_ipsilateral"] for name in structures}),
         fixed=_pairs(structures | {"striatum": structures["putamen"] | structures["caudate"]}),

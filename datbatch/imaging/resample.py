@@ -45,8 +45,8 @@ def resample(volume: Volume, template_to_study: Floats, grid_affine: Floats, sha
     """Bring a study onto the template's grid by trilinear interpolation.
 
     A voxel of the grid at g (mm) takes the value of the study at `template_to_study` g. Voxels outside the study's
-    field of view become exactly 0, so that every value is finite; the registration's `coverage` tells how many of
-    the brain's there are.
+    field of view become exactly 0, so that every value is finite; the registration's `coverage` tells how much of
+    the brain they are.
 
     Parameters
     ----------
@@ -59,16 +59,10 @@ def resample(volume: Volume, template_to_study: Floats, grid_affine: Floats, sha
     shape : tuple of int
         Voxels of the grid along x, y, z.
 
-    Returns
-    -------
-    ndarray, shape `shape`, float32
-
     Raises
     ------
-    EmptyVolumeError
-        When the volume is thinner than two voxels or holds values that are not finite.
-    GridMismatchError
-        When a matrix is not (4, 4) or cannot be inverted.
+    EmptyVolumeError, GridMismatchError
+        When the volume is thinner than two voxels or not finite; when a matrix is not (4, 4) or cannot be inverted.
     """
     require_image(volume.data)
     to_index = inverse(volume.affine) @ _matrix(template_to_study) @ _matrix(grid_affine)
@@ -78,7 +72,7 @@ def resample(volume: Volume, template_to_study: Floats, grid_affine: Floats, sha
 
 
 def require_image(data: Floats32) -> None:
-    """Refuse what is no three-dimensional image of finite, differing values."""
+    """Refuse what is not a three-dimensional image of finite, differing values."""
     if data.ndim != 3 or min(data.shape) < 2:
         raise EmptyVolumeError(f"an image needs three axes of at least two voxels, not shape {data.shape}")
     low, high = data.min(), data.max()
@@ -104,15 +98,5 @@ def inverse(affine: Floats) -> Floats:
 
 
 def mirror(volume: Floats32) -> Floats32:
-    """Exchange left and right on a grid that is symmetric about x = 0: exact, no interpolation.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-
-    Returns
-    -------
-    ndarray, shape (x, y, z)
-        A copy with the x axis reversed.
-    """
+    """Give a copy with left and right exchanged, on a grid that is symmetric about x = 0; exact, no interpolation."""
     return np.ascontiguousarray(volume[::-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import resources
@@ -102,7 +103,7 @@ def shape_table() -> tuple[Shape, ...]:
         )
 
 
-def structure_mask(structure: str, axes_mm: tuple[Floats, Floats, Floats]) -> Bools:
+def structure_mask(structure: str, axes_mm: Sequence[Floats]) -> Bools:
     """Draw the left or midline shapes of a structure on a grid whose axes are x, y, z in MNI mm."""
     inside = np.zeros(tuple(axis.size for axis in axes_mm), bool)
     for shape in shape_table():

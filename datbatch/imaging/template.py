@@ -17,7 +17,7 @@ from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging.atlas import analytic_atlas
 from datbatch.imaging.nifti import read_nifti, write_nifti
 from datbatch.imaging.quantify import scale_to_reference
-from datbatch.imaging.registration.register import Registration, register_affine
+from datbatch.imaging.registration.register import register_affine
 from datbatch.imaging.resample import inverse, resample
 from datbatch.imaging.volume import Volume
 
@@ -25,32 +25,23 @@ Pose = Floats
 """Template mm to study mm, shape (4, 4)."""
 _SHIPPED = "data/template.nii.gz"
 _HIGHEST_INTEGER = 4095
-"""Stored values are integers up to this: finer than the template's own noise, and small when compressed."""
+"""Greatest stored integer: finer steps than the template's own noise, and a small file."""
 LEAST_COVERAGE = 0.95
-"""Share of the brain that a template must cover: what it leaves out cannot guide the registration."""
+"""Share of the brain that a template must cover: the rest cannot guide the registration."""
 
 
 @lru_cache(maxsize=1)
 def load_template() -> Volume:
     """Load the template that ships with the package: the mean of simulated normal studies on the store's grid.
 
-    Returns
-    -------
-    Volume
-        Shape `schema.SHAPE`; 1 is the level of the reference region; read-only.
+    Its shape is `schema.SHAPE`; 1 is the level of the reference region; read-only.
     """
     with resources.as_file(resources.files("datbatch.imaging").joinpath(_SHIPPED)) as path:
         return read_template(path)
 
 
 def read_template(path: Path) -> Volume:
-    """Read a template from a NIfTI file, on its own grid.
-
-    Raises
-    ------
-    TemplateError
-        When the file cannot be read, is not three-dimensional, is empty or not finite, or does not say where it lies.
-    """
+    """Read a template from a NIfTI file, on its own grid; `TemplateError` as in `read_nifti`."""
     data, affine = read_nifti(path, np.float32, TemplateError)
     data.setflags(write=False)
     return Volume(data, affine)
@@ -59,22 +50,10 @@ def read_template(path: Path) -> Volume:
 def template_on_grid(template: Volume) -> Volume:
     """Bring a user's own template to the store's grid by trilinear interpolation; one that is on it stays as it is.
 
-    Parameters
-    ----------
-    template : Volume
-        In MNI mm, on any grid that covers the brain.
-
-    Returns
-    -------
-    Volume
-        Shape `schema.SHAPE`; 0 outside the template's field of view; read-only.
-
-    Raises
-    ------
-    TemplateError
-        When it covers less than 95 % of the brain, or is empty there.
+    The result has the shape `schema.SHAPE`, is 0 outside the template's field of view, and read-only. A
+    `TemplateError` refuses a template that covers less than 95 % of the brain, or is empty there.
     """
-    grid, brain = schema.grid_affine(), analytic_atlas().mask("whole_brain")
+    grid, brain = schema.grid_affine(), analytic_atlas().mask(schema.WHOLE_BRAIN)
     to_index = inverse(template.affine) @ grid
     index = np.argwhere(brain) @ to_index[:3, :3].T + to_index[:3, 3]
     covered = float(((index >= 0) & (index <= np.array(template.data.shape) - 1)).all(axis=1).mean())
@@ -90,15 +69,7 @@ def template_on_grid(template: Volume) -> Volume:
 
 
 def write_template(template: Volume, path: Path) -> None:
-    """Write a template as NIfTI of 16-bit integers; equal templates give equal bytes.
-
-    Parameters
-    ----------
-    template : Volume
-        Image in MNI space.
-    path : Path
-        File name ending in `.nii.gz` or `.nii`.
-    """
+    """Write a template as NIfTI of 16-bit integers (`.nii.gz` or `.nii`); equal templates give equal bytes."""
     slope = float(template.data.max()) / _HIGHEST_INTEGER
     write_nifti(path, np.rint(template.data / slope).astype(np.int16), template.affine, slope)
 
@@ -144,14 +115,14 @@ def next_round(
 ) -> GroupTemplate:
     """Register all studies to the template and replace it by their mean.
 
-    What all studies move on average since they were registered to the start is taken out, so that the mean cannot
-    drift away from MNI space, nor grow or shrink. The mean over the studies is far surer than one registration of the
-    template to the start.
+    The mean movement of all studies since they were registered to the start is taken out, so that the mean cannot
+    drift away from MNI space, nor grow or shrink. The mean over the studies is much more accurate than one
+    registration of the template to the start.
 
     Parameters
     ----------
     group : GroupTemplate
-        What the round before left.
+        Result of the round before.
     studies : sequence of int
         Indices of the studies.
     register : callable
@@ -204,7 +175,7 @@ class PosedSum:
 def build_template(
     volumes: Sequence[Volume], start: Volume, rounds: int = 3, progress: Callable[[Round], None] | None = None
 ) -> Volume:
-    """Build a template from normal studies in memory: group-wise, each round registers all to the mean of the last.
+    """Build a template from normal studies in memory: each round registers all to the mean of the round before.
 
     Parameters
     ----------
@@ -229,7 +200,7 @@ def build_template(
     """
 
     def register(template: Volume, studies: Sequence[int]) -> dict[int, Pose]:
-        results = {i: _register(volumes[i], template) for i in studies}
+        results = {i: register_affine(volumes[i], template) for i in studies}
         return {index: found.template_to_study for index, found in results.items() if not found.failed}
 
     def average(poses: Mapping[int, Pose]) -> PosedSum:
@@ -246,24 +217,16 @@ def build_template(
     return group.template
 
 
-def _register(volume: Volume, template: Volume) -> Registration:
-    return register_affine(volume.data, volume.affine, template.data, template.affine)
-
-
 def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float | None:
     """Give the mean distance that the points of the brain moved, over points and studies of both rounds."""
     both = before.keys() & after.keys()
     if not both:
         return None
-    brain = analytic_atlas().mask("whole_brain")[::5, ::5, ::5]
+    brain = analytic_atlas().mask(schema.WHOLE_BRAIN)[::5, ::5, ::5]
     points = 5 * schema.SPACING_MM * np.argwhere(brain) + np.array(schema.ORIGIN_MM)
-    moved = []
-    for index in sorted(both):
-        step = after[index] - before[index]
-        moved.append(float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3], axis=1).mean()))
-    return float(np.mean(moved))
+    steps = [after[index] - before[index] for index in sorted(both)]
+    return float(np.mean([np.linalg.norm(points @ s[:3, :3].T + s[:3, 3], axis=1).mean() for s in steps]))
 
 
 def _scaled(data: Floats32) -> Floats32:
-    reference = analytic_atlas().mask("reference")
-    return scale_to_reference(data, reference & (data != 0))
+    return scale_to_reference(data, analytic_atlas().mask(schema.REFERENCE) & (data != 0))

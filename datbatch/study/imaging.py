@@ -199,7 +199,7 @@ def image_study(
                 acquisition = read_study(files, config=config.archive)
             facts = acquisition.study
             with clock("reconstruct"):
-                volume = reconstruct(acquisition, **vars(config.reconstruct))
+                volume = reconstruct(acquisition, config.reconstruct)
             if stage not in rows:
                 with clock("assess"):
                     quality = assess_projections(acquisition, config.quality)
@@ -207,7 +207,7 @@ def image_study(
         stage = "register"
         if stage not in rows:
             with clock("register"):
-                registration = register_study(volume, config, space.template)
+                registration = register_affine(volume, space.template, config.register)
             values = _registration_values(registration)
             if registration.failed:
                 raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
@@ -256,12 +256,6 @@ def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality, co
 def _tomogram_values(tomogram: Tomogram) -> dict[str, Any]:
     """Give what is known of a study without projections: nothing of counts, views, motion and reconstruction."""
     return {"scanner": tomogram.study.scanner, "flags": " ".join(tomogram.study.flags)}
-
-
-def register_study(volume: Volume, config: Config, template: Volume) -> Registration:
-    """Register a reconstructed study to a template with the parameters of the stage `register`."""
-    options = _without(vars(config.register), "template")
-    return register_affine(volume.data, volume.affine, template.data, template.affine, **options)
 
 
 def _registration_values(registration: Registration) -> dict[str, Any]:

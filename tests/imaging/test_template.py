@@ -41,7 +41,7 @@ def test_simulated_studies_are_brought_to_mni_space_by_the_shipped_template():
     for index in (3, 4):
         study = acquire(draw_subject(index, seed=31))
         volume = reconstruct(study)
-        found = register_affine(volume.data, volume.affine, template.data, template.affine)
+        found = register_affine(volume, template)
         assert not found.failed
         true = study.truth.template_to_study
         assert landmark_error_mm(found.template_to_study, true, STRIATAL_MM) < 2.0
@@ -73,7 +73,7 @@ def test_a_group_wise_template_keeps_pose_and_size_of_its_start(head_template):
     volumes = [Volume(*head_volume(common @ random_pose(50 + k, turn_deg=3), noise=0.02, seed=k)) for k in range(3)]
     rounds: list[Round] = []
     built = build_template(volumes, head_template, rounds=2, progress=rounds.append)
-    drift = register_affine(built.data, built.affine, head_template.data, head_template.affine)
+    drift = register_affine(built, head_template)
     assert landmark_error_mm(drift.template_to_study, np.eye(4), BRAIN_MM) < 1.0
     assert [one.number for one in rounds] == [1, 2]
     assert rounds[1].change < rounds[0].change
@@ -91,7 +91,7 @@ def test_a_template_needs_studies_that_can_be_registered(head_template):
 
 def test_the_template_registers_to_itself_as_the_identity():
     template = load_template()
-    found = register_affine(template.data, template.affine, template.data, template.affine)
+    found = register_affine(template, template)
     np.testing.assert_allclose(found.template_to_study, np.eye(4), atol=1e-6)
     assert found.quality["correlation"] == pytest.approx(1.0)
     same = resample(template, found.template_to_study, template.affine, template.data.shape)
@@ -110,7 +110,7 @@ def test_a_template_of_another_grid_and_orientation_comes_to_the_stores_grid(tmp
     np.testing.assert_array_equal(own.affine, schema.grid_affine())
     brain = analytic_atlas().masks[schema.REGIONS.index("whole_brain")]
     assert np.corrcoef(own.data[brain], shipped.data[brain])[0, 1] > 0.98
-    found = register_affine(shipped.data, shipped.affine, own.data, own.affine)
+    found = register_affine(shipped, own)
     assert landmark_error_mm(found.template_to_study, np.eye(4), BRAIN_MM) < 0.5
 
 

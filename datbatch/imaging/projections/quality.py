@@ -1,4 +1,4 @@
-"""What is worth knowing about a study's raw projections before anybody believes what was made of them."""
+"""The quality of a study's raw projections: counts, sampling, motion, centre of rotation, cut heads."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from datbatch.config import QualityConfig
 from datbatch.errors import InvalidProjectionsError
 from datbatch.imaging.projections.head_extent import HeadExtent, head_extent
 from datbatch.imaging.projections.motion import (
+    SIGMA_PER_MEDIAN,
     Course,
     across_course,
     across_positions,
@@ -33,10 +34,9 @@ MIN_VIEWS = 16
 ARC_GAP_DEG = 75.0
 """A single gap at least this wide is the open side of an arc (270 degrees or less), not missing views."""
 JUMP_SIGMAS = 4.5
-"""Steps below this many standard deviations are counting noise: some 120 are looked at."""
+"""Smaller steps, in standard deviations, are counting noise: some 120 are looked at."""
 NEIGHBOURS = 4
 """Steps on either side whose median is the smooth course."""
-SIGMA_PER_MEDIAN = 1.4826
 
 
 class StudyHeader(Protocol):
@@ -45,7 +45,6 @@ class StudyHeader(Protocol):
     @property
     def extra(self) -> Mapping[str, Any]:
         """Numbers by name: `injected_mbq`, `delay_min`, `frame_duration_ms`, where stated."""
-        ...
 
 
 class RecordedProjections(Projections, Protocol):
@@ -54,22 +53,18 @@ class RecordedProjections(Projections, Protocol):
     @property
     def radius_mm(self) -> Floats:
         """Radius of rotation, shape (view,); NaN where not known."""
-        ...
 
     @property
     def head(self) -> IntArray | None:
         """Detector of each view from 0, shape (view,); None where not known."""
-        ...
 
     @property
     def moment(self) -> IntArray | None:
         """Place in time of each view among those of its detector from 0, shape (view,); None where not known."""
-        ...
 
     @property
     def study(self) -> StudyHeader:
         """Facts of the header."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -106,23 +101,10 @@ class ProjectionQuality:
 
 
 def assess_projections(acquisition: RecordedProjections, config: QualityConfig = _DEFAULT) -> ProjectionQuality:
-    """Assess a study's raw projections.
+    """Assess a study's raw projections (view, row, bin), in any order of the views.
 
-    Parameters
-    ----------
-    acquisition : RecordedProjections
-        Projections of shape (view, row, bin) with their angles and sizes, in any order of the views.
-    config : QualityConfig
-        Limits of the flags.
-
-    Returns
-    -------
-    ProjectionQuality
-
-    Raises
-    ------
-    InvalidProjectionsError
-        When projections hold negative values or such that are not finite, or no counts.
+    `config` holds the limits of the flags. An `InvalidProjectionsError` refuses projections that hold negative
+    values or such that are not finite, or no counts.
     """
     projections = acquisition.projections
     axial = projections.sum(axis=2, dtype=np.float64)
@@ -166,19 +148,9 @@ def count_jump(counts: Floats, head: IntArray, moment: npt.NDArray[Any]) -> floa
     """Give the largest step of the counts between neighbouring views of one detector that noise does not explain.
 
     The step is d = ln(N_next / N) less its running median over nine steps; under Poisson statistics its variance is
-    1/N + 1/N_next. Where the steps spread wider than that (scaled counts), their own robust spread stands for it.
-
-    Parameters
-    ----------
-    counts : ndarray, shape (view,), float64
-        Sum of each view; views without counts are left out.
-    head, moment : ndarray, shape (view,)
-        Detector, and place in time among the views of that detector.
-
-    Returns
-    -------
-    float
-        As a fraction, exp(|d|) - 1; 0 where no step is significant.
+    1/N + 1/N_next. Where the steps spread wider than that (scaled counts), their own robust spread is taken. The
+    result is a fraction, exp(|d|) - 1; 0 where no step is significant. Views without counts are left out; `moment`
+    is the place in time among the views of a detector.
     """
     largest = 0.0
     for detector in np.unique(head):
@@ -199,20 +171,8 @@ def count_jump(counts: Floats, head: IntArray, moment: npt.NDArray[Any]) -> floa
 def sampling_faults(projections: npt.NDArray[Any], angles_deg: Floats, counts: Floats) -> tuple[int, int]:
     """Count missing and repeated views.
 
-    Parameters
-    ----------
-    projections : ndarray, shape (view, row, bin)
-        Counts.
-    angles_deg : ndarray, shape (view,), float64
-        Of the detector.
-    counts : ndarray, shape (view,), float64
-        Sum of each view.
-
-    Returns
-    -------
-    missing, repeated : int
-        Missing are directions in gaps of the regular sampling, directions that were taken less often than usual, and
-        views without counts; repeated are bitwise copies and directions that were taken more often than usual.
+    Missing are directions in gaps of the regular sampling, directions that were taken less often than usual, and
+    views without counts. Repeated are bitwise copies and directions that were taken more often than usual.
     """
     directions, times = _directions(angles_deg)
     gaps = np.diff(directions, append=directions[0] + 360.0)
@@ -252,17 +212,14 @@ def _directions(angles_deg: Floats) -> tuple[Floats, Ints]:
 
 def _motion(acquisition: RecordedProjections, axial: Floats, extent: HeadExtent) -> tuple[float, float, float, float]:
     """Give the movement along the axis, across it and in all, and the offset of the centre of rotation."""
-    nothing = (np.nan, np.nan, np.nan, np.nan)
-    angles = acquisition.angles_deg
+    angles, head, moment = acquisition.angles_deg, acquisition.head, acquisition.moment
     if angles.size < MIN_VIEWS or extent.rows.stop - extent.rows.start < 4:
-        return nothing
-    across = across_positions(
-        acquisition.projections[:, extent.rows].sum(axis=1, dtype=np.float64), acquisition.pixel_size_mm
-    )
-    if acquisition.head is None or acquisition.moment is None:
+        return np.nan, np.nan, np.nan, np.nan
+    profiles = acquisition.projections[:, extent.rows].sum(axis=1, dtype=np.float64)
+    across = across_positions(profiles, acquisition.pixel_size_mm)
+    if head is None or moment is None:
         still = np.zeros(angles.size, dtype=np.int32)
-        return (*nothing[:3], _centre(across_course(across, angles, still, still), angles))
-    head, moment = acquisition.head, acquisition.moment
+        return np.nan, np.nan, np.nan, _centre(across_course(across, angles, still, still), angles)
     course = across_course(across, angles, head, moment)
     along = axial_course(axial_positions(axial[:, extent.rows], acquisition.row_size_mm), angles, head, moment)
     places = (along.displacement_mm, course.displacement_mm)
@@ -273,8 +230,7 @@ def _motion(acquisition: RecordedProjections, axial: Floats, extent: HeadExtent)
 def _centre(course: Course, angles_deg: Floats) -> float:
     """Give the largest offset over the detectors; an arc does not tell it from where the head lies."""
     directions, _ = _directions(angles_deg)
-    gaps = np.diff(directions, append=directions[0] + 360.0)
-    if gaps.max() >= ARC_GAP_DEG:
+    if np.diff(directions, append=directions[0] + 360.0).max() >= ARC_GAP_DEG:
         return np.nan
     return float(course.offset_mm[np.argmax(np.abs(course.offset_mm))])
 

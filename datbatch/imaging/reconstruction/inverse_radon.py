@@ -56,16 +56,17 @@ def iradon(
     """Invert a Radon transform as MATLAB's `iradon` does, number by number.
 
     The image is pi / (2 views) times the sum of the filtered projections at t = x cos theta + y sin theta (Kak and
-    Slaney 1988, chapter 3), where x grows along the columns and y against the rows. Views are weighted equally, as
-    there; `filtered_back_projection` is what weights by the angular gaps.
+    Slaney 1988, chapter 3), where x grows along the columns and y against the rows. All views have the same weight,
+    as in MATLAB; `filtered_back_projection` weights by the angular gaps.
 
-    The origin of the image is pixel floor((n + 1) / 2), counted from 1; that of the projections is bin
-    floor(bins / 2), counted from 0. For an odd number of bins, all that MATLAB's `radon` makes, that is the middle and
-    MATLAB's documented ceil(bins / 2), counted from 1. For an even number MATLAB is at odds with itself: its
-    documentation says bins / 2 - 1, counted from 0, its compiled loop takes floor(length / 2) of what it is given, with
-    zeros added or not (source of `iradon` as shipped for code generation, 2022, function `iradonImpl`), which comes to
-    bins / 2 - 1 where the projections are shorter than the image's diagonal and to bins / 2 elsewhere. `origin_bin`
-    chooses. `cubic` is shape-preserving (`pchip`) and sees zeros beyond the projections; `nearest` rounds halves up.
+    The origin of the image is pixel floor((n + 1) / 2), counted from 1; that of the projections is bin floor(bins /
+    2), counted from 0. For an odd number of bins, the only kind that MATLAB's `radon` makes, that is the middle and
+    MATLAB's documented ceil(bins / 2), counted from 1. For an even number MATLAB contradicts itself. Its
+    documentation says bins / 2 - 1, counted from 0. Its compiled loop takes floor(length / 2) of what it is given,
+    with zeros added or not (source of `iradon` as shipped for code generation, 2022, function `iradonImpl`): that
+    is bins / 2 - 1 where the projections are shorter than the image's diagonal and bins / 2 elsewhere. `origin_bin`
+    chooses. `cubic` is shape-preserving (`pchip`) and sees zeros beyond the projections; `nearest` rounds halves
+    up.
 
     Parameters
     ----------

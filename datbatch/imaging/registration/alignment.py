@@ -49,7 +49,9 @@ class Samples:
     gradients: Floats
     """Shape (point, 3). Its gradient, per mm."""
     centre_mm: Floats
-    """Shape (3,). What the head turns about."""
+    """Shape (3,). The point about which the head turns."""
+    sampling_mm: float
+    """Distance of the points."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,6 @@ class Moving:
     """The smoothed study."""
 
     data: Floats32
-    """Shape (x, y, z)."""
     to_index: Floats
     """Shape (4, 4). Study mm to voxel index."""
 
@@ -135,7 +136,6 @@ class Comparison:
     """Study and template at the samples, for one affine."""
 
     study: Floats
-    """Shape (point,)."""
     gradients: Floats
     """Shape (point, 3). Of the study, in template coordinates, per mm."""
     inside: Bools
@@ -170,16 +170,8 @@ def gauss_newton_step(
     spread = SIGMA_PER_MEDIAN * float(np.median(np.abs(residual[seen.inside]))) + 1e-12
     jacobian = 0.5 * (seen.gradients + scale * samples.gradients) * LENGTH_MM
     normal, right = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-    _accumulate(
-        samples.points_mm / LENGTH_MM,
-        jacobian,
-        samples.values,
-        residual,
-        seen.inside,
-        HUBER_SIGMAS * spread,
-        normal,
-        right,
-    )
+    points, knee = samples.points_mm / LENGTH_MM, HUBER_SIGMAS * spread
+    _accumulate(points, jacobian, samples.values, residual, seen.inside, knee, normal, right)
     observed = independent / spread**2
     normal *= observed
     right *= observed
@@ -207,19 +199,13 @@ def stretch_logarithm(affine: Floats) -> Floats:
 
 
 def descend(
-    moving: Moving,
-    samples: Samples,
-    affine: Floats,
-    *,
-    sampling_mm: float,
-    stretch_sd: float,
-    most_steps: int = MOST_STEPS,
+    moving: Moving, samples: Samples, affine: Floats, stretch_sd: float, most_steps: int = MOST_STEPS
 ) -> Floats:
     """Iterate Gauss-Newton steps until nothing moves; gives the affine (4, 4) that is reached.
 
-    `affine` is the start; all samples, `sampling_mm` apart, are compared at every step.
+    `affine` is the start; all samples are compared at every step.
     """
-    independent = min(1.0, (sampling_mm / RESEL_FWHM_MM) ** 3)
+    independent = min(1.0, (samples.sampling_mm / RESEL_FWHM_MM) ** 3)
     reach = np.abs(samples.points_mm).max(axis=0)
     scale = None
     for _ in range(most_steps):

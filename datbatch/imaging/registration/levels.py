@@ -24,7 +24,6 @@ class Level:
     """Study and template, smoothed alike."""
 
     study: Moving
-    """The study."""
     near: Samples
     """Points of the template that are fitted: inside the head's outline and around it."""
     everywhere: Samples
@@ -33,24 +32,13 @@ class Level:
     """Shape (point,). Which of `everywhere` are inside the outline."""
     intensity: float
     """Of the template; the outline is a fraction of it."""
-    sampling_mm: float
-    """Distance of the points."""
 
 
 def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> Level:
     """Choose the samples of a smoothed template and take its gradient there.
 
-    Parameters
-    ----------
-    study, template : Volume
-        Smoothed alike.
-    centre_mm : ndarray, shape (3,), optional
-        What the template's coordinates are relative to; the middle of its head by default.
-
-    Raises
-    ------
-    EmptyVolumeError
-        When the template has no positive value.
+    The study is smoothed alike. Coordinates are relative to `centre_mm`, by default the middle of the template's
+    head.
     """
     values = template.data.astype(np.float64)
     axes = template.affine[:3, :3]
@@ -66,11 +54,10 @@ def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> L
     points = points - centre_mm
     return Level(
         Moving(study.data, inverse(study.affine)),
-        Samples(points[near], values.ravel()[near], gradients[near], centre_mm),
-        Samples(points, values.ravel(), gradients, centre_mm),
+        Samples(points[near], values.ravel()[near], gradients[near], centre_mm, sampling_mm),
+        Samples(points, values.ravel(), gradients, centre_mm, sampling_mm),
         head.ravel(),
         intensity,
-        sampling_mm,
     )
 
 
@@ -83,7 +70,7 @@ def head_intensity(data: Floats32) -> float:
 
 
 def at_unit_intensity(image: Volume) -> Volume:
-    """Divide by the typical intensity of the head: what follows is the same whatever the unit of the counts."""
+    """Divide by the typical intensity of the head, so that the unit of the counts does not matter."""
     return Volume((image.data / head_intensity(image.data)).astype(np.float32), image.affine)
 
 
@@ -94,15 +81,8 @@ def head_centre_mm(image: Volume) -> Floats:
 
 
 def field_of_view(study: Volume) -> Volume:
-    """Cut off the empty slices at both ends of every axis: nothing was measured there.
-
-    Raises
-    ------
-    EmptyVolumeError
-        When less than two slices are left.
-    """
-    affine = study.affine.copy()
-    data = study.data
+    """Cut off the empty slices at both ends of every axis, where nothing was measured; at least two must be left."""
+    affine, data = study.affine.copy(), study.data
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         filled = np.flatnonzero((data != 0).any(axis=others))

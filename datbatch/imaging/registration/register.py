@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
-from datbatch.arrays import Floats, Floats32
+from datbatch.arrays import Floats
 from datbatch.config import RegisterConfig
 from datbatch.imaging.registration.alignment import AFFINE_STRETCH_SD, MOST_STEPS, RIGID_STRETCH_SD, descend
 from datbatch.imaging.registration.levels import Level, at_unit_intensity, field_of_view, head_centre_mm, level
@@ -18,15 +17,14 @@ from datbatch.imaging.registration.smoothing import smooth_and_thin
 from datbatch.imaging.resample import inverse, require_image
 from datbatch.imaging.volume import Volume
 
+_DEFAULT = RegisterConfig()
 CAPTURE_FWHM_MM = 20.0
-"""Smoothing of both images while the pose is sought: wide valleys lead to it from turns of 60 degrees."""
-
+"""Smoothing of both images while the pose is sought: it is found from turns of 60 degrees then."""
 SURE_PROBABILITY = 0.1
-"""A result that is more probably a failure than this is compared with one from turned starts; few good ones are."""
-
+"""A result with a higher probability of failure is compared with one from turned starts; few good results have it."""
 
 _BLAS = ThreadpoolController()
-"""Limited to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
+"""Held to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
 
 
 def _turns() -> tuple[Floats, ...]:
@@ -56,30 +54,22 @@ class Registration:
     """Whether the probability of failure exceeds its limit."""
 
 
-def register_affine(
-    volume: Floats32, affine: Floats, template: Floats32, template_affine: Floats, **options: Any
-) -> Registration:
+def register_affine(study: Volume, template: Volume, config: RegisterConfig = _DEFAULT) -> Registration:
     """Find the affine from the template's space to the study.
 
     Minimises sum of rho(S(A p) - s T(p)) over sample points p of the template near the brain, with Huber's rho, an
-    intensity scale s, and a weak Gaussian prior on size and shear (see `alignment`). Study and template are smoothed
-    alike. Points outside the study's field of view are left out, empty slices too, so that a cut head is not pulled to
-    the edge. Starts at the centres of the heads; turns and shifts, then the whole affine are found on strongly
-    smoothed images and coarse samples, then the affine on fine ones. Where that is not surely good, starts turned by
-    45 degrees about each axis are tried, and the more reliable result is given.
+    intensity scale s, and a weak Gaussian prior on size and shear (see `alignment`). Study and template are
+    smoothed alike. Points outside the study's field of view, and empty slices, are left out, so that a cut head is
+    not pulled to the edge. The search starts at the centres of the heads. Turns and shifts, then the whole affine
+    are found on strongly smoothed images and coarse samples, then the affine on fine ones. Where that is not surely
+    good, starts turned by 45 degrees about each axis are tried, and the more reliable result is given.
 
     Parameters
     ----------
-    volume : ndarray, shape (x, y, z)
-        Study.
-    affine : ndarray, shape (4, 4)
-        Its voxel index to mm, RAS.
-    template : ndarray, shape (x, y, z)
-        Template.
-    template_affine : ndarray, shape (4, 4)
-        Its voxel index to mm, RAS.
-    **options
-        Fields of `RegisterConfig`, save `template`.
+    study, template : Volume
+        Images with their places in space.
+    config : RegisterConfig
+        All but its `template` count.
 
     Returns
     -------
@@ -94,7 +84,7 @@ def register_affine(
         When an affine is not (4, 4) or cannot be inverted.
     """
     with _BLAS.limit(limits=1, user_api="blas"):
-        return _register(_checked(volume, affine), _checked(template, template_affine), RegisterConfig(**options))
+        return _register(_checked(study), _checked(template), config)
 
 
 def _register(study: Volume, template: Volume, config: RegisterConfig) -> Registration:
@@ -125,20 +115,13 @@ def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Le
 def find_pose(coarse: Level, start: Floats, most_steps: int = MOST_STEPS) -> Floats:
     """Find the pose, then size and shear too, on strongly smoothed images; (4, 4), centred template mm to study mm."""
     for stretch_sd in (RIGID_STRETCH_SD, AFFINE_STRETCH_SD):
-        start = descend(
-            coarse.study,
-            coarse.near,
-            start,
-            sampling_mm=coarse.sampling_mm,
-            stretch_sd=stretch_sd,
-            most_steps=most_steps,
-        )
+        start = descend(coarse.study, coarse.near, start, stretch_sd, most_steps)
     return start
 
 
 def refine(fine: Level, start: Floats) -> Floats:
     """Find the whole affine on weakly smoothed images; (4, 4), centred template mm to study mm."""
-    return descend(fine.study, fine.near, start, sampling_mm=fine.sampling_mm, stretch_sd=AFFINE_STRETCH_SD)
+    return descend(fine.study, fine.near, start, AFFINE_STRETCH_SD)
 
 
 def _judged(fine: Level, coarse: Level, affine: Floats, config: RegisterConfig) -> Registration:
@@ -151,8 +134,8 @@ def _judged(fine: Level, coarse: Level, affine: Floats, config: RegisterConfig) 
     return Registration(affine @ uncentre, {**quality, "failure_probability": probability}, failed)
 
 
-def _checked(data: Floats32, affine: Floats) -> Volume:
-    image = np.ascontiguousarray(data, np.float32)
+def _checked(volume: Volume) -> Volume:
+    image = np.ascontiguousarray(volume.data, np.float32)
     require_image(image)
-    inverse(affine)
-    return Volume(image, np.asarray(affine, np.float64))
+    inverse(volume.affine)
+    return Volume(image, np.asarray(volume.affine, np.float64))

@@ -1,4 +1,4 @@
-"""Gaussian smoothing that also thins out: the blurred image is only computed where it is needed."""
+"""Gaussian smoothing on fewer samples: the blurred image is only computed where it is needed."""
 
 from __future__ import annotations
 
@@ -42,23 +42,10 @@ def _thin_axis(data: Floats32, axis: int, centres: Floats, sigma: float) -> Floa
 
 
 def smooth_and_thin(volume: Volume, fwhm_mm: float, sampling_mm: float) -> Volume:
-    """Blur with a Gaussian and keep samples about `sampling_mm` apart (never finer than the volume's own).
+    """Blur with a Gaussian and keep samples about `sampling_mm` apart, never finer than the volume's own.
 
-    At the edges the Gaussian is renormalised to what is inside: a cut field of view does not fade out.
-
-    Parameters
-    ----------
-    volume : Volume
-        Image whose affine may be any.
-    fwhm_mm : float
-        Full width at half maximum of the Gaussian.
-    sampling_mm : float
-        Wanted distance of samples.
-
-    Returns
-    -------
-    Volume
-        Samples centred in the old grid, with their affine.
+    At the edges the Gaussian is renormalised to what is inside: a cut field of view does not fade out. The samples
+    are centred in the old grid; the volume may have any affine.
     """
     data = volume.data
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
