@@ -30,14 +30,14 @@ from datbatch.archive import read_study
 from datbatch.config import Config, ReconstructConfig
 from datbatch.imaging import (
     Quantification,
+    analytic_atlas,
     load_template,
     quantify,
     reconstruct,
-    region_masks,
+    register_affine,
     resample,
 )
 from datbatch.simulation import simulate_study, write_study
-from datbatch.study.imaging import register_study
 
 SEED = 600
 BAR = 0.04
@@ -93,8 +93,8 @@ def measure(index: int, seed: int, settings: dict[str, Any]) -> Measured | None:
     study, config = simulate_study(index, seed=seed), Config.from_dict(settings)
     with tempfile.TemporaryDirectory() as folder:
         acquisition = read_study([write_study(Path(folder), study)], config=config.archive)
-    volume = reconstruct(acquisition, **vars(config.reconstruct))
-    registration = register_study(volume, config, load_template())
+    volume = reconstruct(acquisition, config.reconstruct)
+    registration = register_affine(volume, load_template(), config.register)
     if registration.failed:
         return None
     results = []
@@ -123,7 +123,9 @@ def by_patient_side(result: Quantification) -> npt.NDArray[np.float64]:
 
 
 def true_binding(binding: Any) -> npt.NDArray[np.float64]:
-    volumes = [region_masks()[schema.REGIONS.index(f"{name}_ipsilateral")].sum() for name in ("putamen", "caudate")]
+    volumes = [
+        analytic_atlas().masks[schema.REGIONS.index(f"{name}_ipsilateral")].sum() for name in ("putamen", "caudate")
+    ]
     parts = np.array(
         [[binding[s].putamen(s) for s in ("left", "right")], [binding[s].caudate for s in ("left", "right")]]
     )

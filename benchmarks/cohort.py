@@ -31,7 +31,7 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, TrainConfig
 from datbatch.evaluation.confusion import classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
-from datbatch.imaging import quantify, reconstruct, region_masks, resample
+from datbatch.imaging import analytic_atlas, quantify, reconstruct, resample
 from datbatch.simulation import read_truth, simulate_archive
 from datbatch.stages.explain import explain_cohort
 from datbatch.stages.imaging import run_imaging
@@ -149,7 +149,7 @@ def binding(cohort: xarray.DataTree, studies: list[Study]) -> Iterator[Row]:
     measured = cohort.specific_binding_ratio.values
     errors, pairs = [], []
     for study in studies:
-        volume = reconstruct(read_study(study.files), **vars(config.reconstruct))
+        volume = reconstruct(read_study(study.files), config.reconstruct)
         normalised = resample(volume, study.template_to_study, schema.grid_affine(), schema.SHAPE)
         reference = quantify(normalised, config.quantify)
         # Both sides in the patient's own frame: the two may disagree about which side is the lower one.
@@ -200,7 +200,7 @@ def relevance(cohort: xarray.DataTree, model: str) -> Iterator[Row]:
     """Say how often the voxel of the largest magnitude lies in or next to putamen or caudate."""
     regional = cohort[f"relevance/{model}"].to_dataset().regional.sel(region="whole_brain")
     done = np.flatnonzero(cohort.status.values == schema.DONE)
-    distance = distance_transform_edt(~region_masks()[:4].any(axis=0), sampling=schema.SPACING_MM)
+    distance = distance_transform_edt(~analytic_atlas().masks[:4].any(axis=0), sampling=schema.SPACING_MM)
     near = inside = 0
     for index in done:
         row = {str(name): float(value) for name, value in zip(schema.STATISTICS, regional.values[index], strict=True)}

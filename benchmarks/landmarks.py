@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
-from datbatch.imaging import region_masks
+from datbatch.imaging import analytic_atlas
 
 
 def landmarks() -> dict[str, npt.NDArray[np.float64]]:
     """Give points (n, 4) in MNI mm: of putamen and caudate, and of the whole brain."""
-    masks = dict(zip(schema.REGIONS, region_masks(), strict=True))
+    masks = dict(zip(schema.REGIONS, analytic_atlas().masks, strict=True))
     striata = masks["putamen_ipsilateral"] | masks["putamen_contralateral"]
     striata |= masks["caudate_ipsilateral"] | masks["caudate_contralateral"]
     points = {}

@@ -46,7 +46,7 @@ class Result:
 
 
 def ours(study: Volume, template: Volume) -> _Array:
-    return register_affine(study.data, study.affine, template.data, template.affine).template_to_study
+    return register_affine(study, template).template_to_study
 
 
 def measured(method: Method, heads: Sequence[PosedHead], template: Volume) -> list[Result]:
@@ -94,7 +94,7 @@ def bad_starts(heads: Sequence[PosedHead], template: Volume, starts: int, most_d
         shift = rng.uniform(0, most_mm) * direction / np.linalg.norm(direction)
         off[:3, 3] = middle - off[:3, :3] @ middle + shift
         volume = head.volume
-        found = register_affine(volume.data, off @ volume.affine, template.data, template.affine)
+        found = register_affine(Volume(volume.data, off @ volume.affine), template)
         true = off @ head.template_to_study
         brain, striatal = (error_mm(found.template_to_study, true, points[name]) for name in ("brain", "striatal"))
         wrong = brain > FAILED_BRAIN_MM or striatal > FAILED_STRIATAL_MM

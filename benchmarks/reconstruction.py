@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch.archive import Acquisition
+from datbatch.config import ReconstructConfig
 from datbatch.imaging import filtered_back_projection, iradon, reconstruct
 from datbatch.simulation import acquire
 from datbatch.simulation.examination import canonical_subject
@@ -137,13 +138,14 @@ def time_rows(repeats: int, peer_repeats: int) -> Iterator[Row]:
     two = median_seconds(ours(2), repeats)
     yield "ours, two threads", f"{two:.4f}", ratio(peer, two)
     plain = median_seconds(lambda: reconstruct(acquisition), repeats)
-    corrected = median_seconds(lambda: reconstruct(acquisition, attenuation="chang"), repeats)
+    corrected = median_seconds(lambda: reconstruct(acquisition, ReconstructConfig(attenuation="chang")), repeats)
     yield "Chang's correction, in addition", f"{corrected - plain:.4f}", ""
     import torch
 
     if torch.cuda.is_available():
-        seconds = median_seconds(lambda: reconstruct(acquisition, device="cuda"), repeats)
-        difference = np.abs(reconstruct(acquisition, device="cuda").data - reconstruct(acquisition).data).max()
+        on_gpu = ReconstructConfig(device="cuda")
+        seconds = median_seconds(lambda: reconstruct(acquisition, on_gpu), repeats)
+        difference = np.abs(reconstruct(acquisition, on_gpu).data - reconstruct(acquisition).data).max()
         name = torch.cuda.get_device_name()
         yield f"ours, {name} ({difference:.1e} apart)", f"{seconds:.4f}", ratio(peer, seconds)
 
@@ -173,7 +175,7 @@ def flatness_rows() -> Iterator[Row]:
             radius_mm, centre_mm, ANGLES_DEG, mu_per_mm=mu_per_mm, bins=bins, rows=rows, pixel_mm=pixel_mm
         )
         acquisition = Acquisition(projections, ANGLES_DEG, pixel_mm, pixel_mm, np.full(VIEWS, 140.0))
-        return reconstruct(acquisition, **options).data[:, :, rows // 2][inside]
+        return reconstruct(acquisition, ReconstructConfig(**options)).data[:, :, rows // 2][inside]
 
     truth = values(0.0).mean()
     for name, options in (("not corrected", {}), ("Chang", {"attenuation": "chang", "attenuation_per_cm": 0.11})):

@@ -39,13 +39,13 @@ import numpy.typing as npt
 from datbatch import __version__, schema
 from datbatch.archive import read_study
 from datbatch.config import Config
-from datbatch.imaging import load_template, normal_side_ratio, quantify, reconstruct, resample
+from datbatch.imaging import load_template, normal_side_ratio, quantify, reconstruct, register_affine, resample
 from datbatch.imaging.quantify import SIDE_NOISE
 from datbatch.simulation import Convention, Site, Subject, acquire, draw_subject, site_named, write_study
 from datbatch.simulation.phantom import SIDES, Side, striatum
 from datbatch.simulation.population import anatomy, striatal_binding
 from datbatch.simulation.shapes import filled
-from datbatch.study.imaging import image_study, register_study
+from datbatch.study.imaging import image_study
 
 SEED = 52
 ASYMMETRY = 0.15
@@ -182,13 +182,13 @@ def halved(index: int) -> tuple[str, float, float]:
     subject, config = draw_subject(index, SEED + 1), Config()
     with tempfile.TemporaryDirectory() as folder:
         acquisition = read_study([write_study(Path(folder), acquire(subject, site_named(subject.site)))])
-    whole = reconstruct(acquisition, **vars(config.reconstruct))
-    affine = register_study(whole, config, load_template()).template_to_study
+    whole = reconstruct(acquisition, config.reconstruct)
+    affine = register_affine(whole, load_template(), config.register).template_to_study
     counted = np.asarray(acquisition.projections)
     half = np.random.default_rng([SEED, index]).binomial(counted.astype(np.int64), 0.5).astype(counted.dtype)
 
     def difference(projections: npt.NDArray[np.float32]) -> float:
-        volume = reconstruct(replace(acquisition, projections=projections), **vars(config.reconstruct))
+        volume = reconstruct(replace(acquisition, projections=projections), config.reconstruct)
         found = quantify(resample(volume, affine, schema.grid_affine(), schema.SHAPE), config.quantify)
         lower, upper = found.specific_binding_ratio[: len(schema.SIDES)]
         return float(lower - upper if found.mirrored else upper - lower)

@@ -43,15 +43,17 @@ SIDES = ("ipsilateral", "contralateral")
 """In the store the side of lower putamen binding (ipsilateral) always lies left (x < 0); other studies are mirrored.
 Each side is compared with the same side of the template, because healthy putamina are not symmetric."""
 
+PUTAMEN, WHOLE_BRAIN, REFERENCE = "putamen_ipsilateral", "whole_brain", "reference"
 REGIONS = (
-    *("putamen_ipsilateral", "putamen_contralateral", "caudate_ipsilateral", "caudate_contralateral"),
-    *("thalamus", "brain_stem", "ventricles", "occipital", "whole_brain", "reference"),
+    *(PUTAMEN, "putamen_contralateral", "caudate_ipsilateral", "caudate_contralateral"),
+    *("thalamus", "brain_stem", "ventricles", "occipital", WHOLE_BRAIN, REFERENCE),
 )
 """Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
 
-DEFINITIONS = ("hottest_voxels", "fixed_regions", "large_volume")
+HOTTEST_VOXELS = "hottest_voxels"
+DEFINITIONS = (HOTTEST_VOXELS, "fixed_regions", "large_volume")
 """Names along `definition`: ways to measure how much tracer a striatal region binds."""
-BACKGROUNDS = ("reference", "occipital", "whole_brain")
+BACKGROUNDS = (REFERENCE, "occipital", WHOLE_BRAIN)
 """Names along `background`: regions of `REGIONS` whose uptake counts as not specifically bound."""
 STRUCTURES = ("putamen", "caudate", "striatum")
 """Names along `structure`; the striatum is putamen and caudate together."""
@@ -74,12 +76,13 @@ ATLAS_LABELS = (*REGIONS, "pallidum", "accumbens")
 """Names of the values of `labels`, from 1. Pallidum and accumbens are not regions of the results, but the reference
 region leaves them out, as it does putamen and caudate."""
 
+HOTTEST_MEAN, POSITIVE_MASS, NEGATIVE_MASS = "hottest_mean", "positive_mass", "negative_mass"
 STATISTICS = (
-    *("mean", "hottest_mean", "maximum", "maximum_x", "maximum_y", "maximum_z"),
-    *("minimum", "minimum_x", "minimum_y", "minimum_z", "positive_mass", "negative_mass"),
+    *("mean", HOTTEST_MEAN, "maximum", "maximum_x", "maximum_y", "maximum_z"),
+    *("minimum", "minimum_x", "minimum_y", "minimum_z", POSITIVE_MASS, NEGATIVE_MASS),
 )
-"""Names along `statistic`: of relevance in one region. Positions are in MNI mm; a mass is the sum of all positive, or
-of all negative values."""
+"""Names along `statistic`: of relevance in one region. Positions are in MNI mm; a mass is the sum of the magnitudes of
+one sign."""
 
 ANGLE_SECTOR_DEG = 6.0
 ANGLES_DEG = tuple(ANGLE_SECTOR_DEG * (sector + 0.5) for sector in range(60))
@@ -93,7 +96,12 @@ STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 IMAGING_STAGES = (RECONSTRUCT, REGISTER, QUANTIFY) = ("reconstruct", "register", "quantify")
 """Names of the stages from files to uptake, in order."""
-EXPLAIN, STAGES = "explain", "stages"
+TRAIN, EXPLAIN, NORMS, EVALUATE, TRUST = "train", "explain", "norms", "evaluate", "trust"
+"""Names of the steps after them."""
+STAGES = "stages"
+"""Who fills a column that all imaging stages fill."""
+TRAINING, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+"""Sets that a split makes; a study may be in none (empty text)."""
 OUTCOME = ("status", "error_code", "error_stage", "error_reason")
 """Columns of what became of a study."""
 

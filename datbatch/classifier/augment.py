@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from datbatch.arrays import Floats32
 from datbatch.classifier.loader import Images
 from datbatch.config import TrainConfig
 from datbatch.schema import SPACING_MM
@@ -18,9 +18,7 @@ STREAM = 1
 """Sets these draws apart from the order of the epoch, which has the same seed."""
 
 
-def augment(
-    volume: npt.NDArray[np.float32], rng: np.random.Generator, *, blur_fwhm_mm: float, noise: float
-) -> npt.NDArray[np.float32]:
+def augment(volume: Floats32, rng: np.random.Generator, *, blur_fwhm_mm: float, noise: float) -> Floats32:
     """Blur a volume and add noise, each by a strength drawn evenly from none to the greatest.
 
     The variance of the noise grows with the uptake, as that of counts does: SD = share sqrt(uptake), so that it is
@@ -46,7 +44,7 @@ def augment(
     if share == 0:
         return blurred
     sd = np.float32(share) * np.sqrt(np.maximum(blurred, 0.0))
-    noisy: npt.NDArray[np.float32] = blurred + sd * rng.standard_normal(volume.shape, dtype=np.float32)
+    noisy: Floats32 = blurred + sd * rng.standard_normal(volume.shape, dtype=np.float32)
     return noisy
 
 
@@ -58,7 +56,7 @@ class _Augmented:
     config: TrainConfig
     epoch: int
 
-    def __getitem__(self, index: int, /) -> npt.NDArray[np.float32]:
+    def __getitem__(self, index: int, /) -> Floats32:
         rng = np.random.default_rng([self.config.seed, self.epoch, index, STREAM])
         volume = np.asarray(self.images[index], dtype=np.float32)
         config = self.config

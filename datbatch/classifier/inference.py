@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from datbatch.arrays import Floats32
 from datbatch.classifier.group import ALONE, Group
 from datbatch.classifier.loader import Batch, Images, load_groups
 from datbatch.classifier.threads import Threads
@@ -28,7 +29,7 @@ def predict(
     shape: tuple[int, int, int],
     batch_size: int = 2,
     group: Group = ALONE,
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Run the network over studies of a store.
 
     Parameters

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from datbatch.arrays import Floats32, Ints
 from datbatch.errors import GridMismatchError
 
 READERS = 2
@@ -43,9 +44,9 @@ class Kept:
 
     def __init__(self, images: Images, limit_bytes: int) -> None:
         self._images, self._left, self._lock = images, limit_bytes, Lock()
-        self._volumes: dict[int, npt.NDArray[np.float32]] = {}
+        self._volumes: dict[int, Floats32] = {}
 
-    def __getitem__(self, index: int, /) -> npt.NDArray[np.float32]:
+    def __getitem__(self, index: int, /) -> Floats32:
         """Give study `index`, shape (x, y, z); not to be written to."""
         volume = self._volumes.get(index)
         if volume is None:
@@ -76,7 +77,7 @@ def epoch_order(members: npt.NDArray[np.integer], *, seed: int, epoch: int) -> n
 
 def load_batches(
     images: Images,
-    labels: npt.NDArray[np.int64],
+    labels: Ints,
     order: Sequence[int] | npt.NDArray[np.integer],
     *,
     shape: tuple[int, int, int],
@@ -111,7 +112,7 @@ def load_batches(
 
 def load_groups(
     images: Images,
-    labels: npt.NDArray[np.int64],
+    labels: Ints,
     groups: Iterable[Sequence[int] | npt.NDArray[np.integer]],
     *,
     shape: tuple[int, int, int],
@@ -139,7 +140,7 @@ def load_groups(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(images: Images, study: int, row: npt.NDArray[np.float32]) -> None:
+def _read(images: Images, study: int, row: Floats32) -> None:
     volume = np.asarray(images[study])
     if volume.shape != row.shape:
         raise GridMismatchError(f"study {study} has a grid of {volume.shape} voxels, not {row.shape}")
@@ -147,11 +148,7 @@ def _read(images: Images, study: int, row: npt.NDArray[np.float32]) -> None:
 
 
 def _finish(
-    group: list[int],
-    buffer: torch.Tensor,
-    reads: list[Future[None]],
-    labels: npt.NDArray[np.int64],
-    device: torch.device,
+    group: list[int], buffer: torch.Tensor, reads: list[Future[None]], labels: Ints, device: torch.device
 ) -> Batch:
     for read in reads:
         read.result()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
+from datbatch.arrays import Floats, Floats32, Ints
 from datbatch.schema import LABELS
 
 
@@ -15,9 +15,7 @@ def mean_loss(logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) 
     return cross_entropy(logits, truth, weights, reduction="sum") / len(truth)
 
 
-def target_probabilities(
-    labels: npt.NDArray[np.int64], share: npt.NDArray[np.float64] | None
-) -> npt.NDArray[np.float32]:
+def target_probabilities(labels: Ints, share: Floats | None) -> Floats32:
     """Give the probability of each class (study, class) that the network is trained towards."""
     positive = (labels == 1).astype(np.float64)
     if share is not None:
@@ -25,7 +23,7 @@ def target_probabilities(
     return np.stack([1.0 - positive, positive], axis=1).astype(np.float32)
 
 
-def class_weights(kind: str, labels: npt.NDArray[np.int64]) -> torch.Tensor:
+def class_weights(kind: str, labels: Ints) -> torch.Tensor:
     """Give each class's weight in the loss: `balanced`, n / (classes n_class), of mean one over the studies."""
     counts = np.bincount(labels, minlength=len(LABELS))
     balanced = labels.size / (len(LABELS) * counts)

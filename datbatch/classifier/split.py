@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Indices, Ints, Texts
 from datbatch.config import SplitConfig
 from datbatch.errors import ConfigurationError, SplitLeakError, TrainingDataError
 from datbatch.schema import LABELS
@@ -17,21 +17,21 @@ NAMED = 5
 """Leaks that an error names; the others are counted."""
 
 
-def encode_labels(labels: Sequence[str] | npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+def encode_labels(labels: Sequence[str] | Texts) -> Ints:
     """Turn class names into the index of the network's output; -1 where a study has no label."""
     index = {name: position for position, name in enumerate(LABELS)}
     return np.array([index.get(str(name), UNLABELLED) for name in labels], dtype=np.int64)
 
 
 def assign_split(
-    sexes: Sequence[str] | npt.NDArray[np.str_],
-    labels: Sequence[str] | npt.NDArray[np.str_],
-    ages: Sequence[float] | npt.NDArray[np.float64],
+    sexes: Sequence[str] | Texts,
+    labels: Sequence[str] | Texts,
+    ages: Sequence[float] | Floats,
     config: SplitConfig | None = None,
     *,
-    persons: Sequence[str] | npt.NDArray[np.str_] | None = None,
-    sites: Sequence[str] | npt.NDArray[np.str_] | None = None,
-) -> npt.NDArray[np.str_]:
+    persons: Sequence[str] | Texts | None = None,
+    sites: Sequence[str] | Texts | None = None,
+) -> Texts:
     """Divide studies as the paper did: within sex x label, best of many draws by mean age.
 
     Of `draws` random splits the one with the least difference of mean age between the sets is kept:
@@ -105,11 +105,11 @@ def assign_split(
 
 
 def check_leaks(
-    split: Sequence[str] | npt.NDArray[np.str_],
+    split: Sequence[str] | Texts,
     studies: Sequence[str],
     *,
-    persons: Sequence[str] | npt.NDArray[np.str_],
-    pixels: Sequence[str] | npt.NDArray[np.str_],
+    persons: Sequence[str] | Texts,
+    pixels: Sequence[str] | Texts,
 ) -> None:
     """Refuse a split in which the same person, or the same pixels, are in two sets.
 
@@ -139,18 +139,14 @@ def check_leaks(
             raise SplitLeakError(f"the same {what} in two sets: {named}{more}")
 
 
-def _persons(
-    persons: Sequence[str] | npt.NDArray[np.str_] | None, labelled: npt.NDArray[np.intp]
-) -> npt.NDArray[np.str_]:
+def _persons(persons: Sequence[str] | Texts | None, labelled: Indices) -> Texts:
     """Name the person of each labelled study; one that is not known gets a name of its own."""
     given = [""] * labelled.size if persons is None else [str(persons[i]) for i in labelled]
     # The sign sorts before all that a pseudonym begins with, and none begins with it.
     return np.array([name or f"#{position:09d}" for position, name in enumerate(given)], dtype=np.str_)
 
 
-def _held_out(
-    sites: Sequence[str] | npt.NDArray[np.str_] | None, labelled: npt.NDArray[np.intp], config: SplitConfig
-) -> npt.NDArray[np.bool_]:
+def _held_out(sites: Sequence[str] | Texts | None, labelled: Indices, config: SplitConfig) -> Bools:
     given = np.array([""] * labelled.size if sites is None else [str(sites[i]) for i in labelled], dtype=np.str_)
     known = sorted(set(given.tolist()) - {""})
     unknown = sorted(set(config.held_out) - set(known))
@@ -163,12 +159,7 @@ def _held_out(
     return np.isin(given, config.held_out)
 
 
-def _folds(
-    sexes: npt.NDArray[np.str_],
-    labels: npt.NDArray[np.int64],
-    config: SplitConfig,
-    generator: np.random.Generator,
-) -> npt.NDArray[np.int64]:
+def _folds(sexes: Texts, labels: Ints, config: SplitConfig, generator: np.random.Generator) -> Ints:
     """Deal persons into folds of equal size, within sex x label; the same for every fold number."""
     if config.folds < 2 or not 1 <= config.fold <= config.folds:
         reason = f"there is no fold {config.fold} of {config.folds}"
@@ -185,9 +176,7 @@ def _folds(
     return folds
 
 
-def _subgroup_sizes(
-    sexes: npt.NDArray[np.str_], labels: npt.NDArray[np.int64], config: SplitConfig
-) -> list[tuple[npt.NDArray[np.intp], tuple[int, int, int]]]:
+def _subgroup_sizes(sexes: Texts, labels: Ints, config: SplitConfig) -> list[tuple[Indices, tuple[int, int, int]]]:
     """Give each subgroup's members and its share of the sets; of the test set nothing where that is given."""
     class_sizes = [int((labels == index).sum()) for index in range(len(LABELS))]
     tested = int(config.by == "strata")
@@ -230,7 +219,7 @@ def _apportion(seats: int, weights: Sequence[int], *, least: int = 0, most: Sequ
     return shares
 
 
-def _age_difference(years: npt.NDArray[np.float64], sets: npt.NDArray[np.str_]) -> float:
+def _age_difference(years: Floats, sets: Texts) -> float:
     known = np.isfinite(years)
     means = [years[known & (sets == name)].mean() for name in SETS if (known & (sets == name)).any()]
     return float(max(means) - min(means)) if means else 0.0

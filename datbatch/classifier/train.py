@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from datbatch.arrays import Floats, Floats32, Ints, Texts
 from datbatch.classifier.augment import augmented
 from datbatch.classifier.checkpoint import Position, read_checkpoint, write_checkpoint
 from datbatch.classifier.group import ALONE, Group
@@ -70,8 +71,8 @@ Progress = Callable[[Epoch, int], None]
 
 def train_network(
     images: Images,
-    labels: npt.NDArray[np.int64],
-    split: npt.NDArray[np.str_],
+    labels: Ints,
+    split: Texts,
     *,
     shape: tuple[int, int, int],
     config: TrainConfig,
@@ -81,7 +82,7 @@ def train_network(
     group: Group = ALONE,
     memory_bytes: int | None = None,
     names: Sequence[str] | None = None,
-    positive_share: npt.NDArray[np.float64] | None = None,
+    positive_share: Floats | None = None,
 ) -> TrainedModel:
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
@@ -200,7 +201,7 @@ class _Epoch:
     """One pass over the training set."""
 
     images: Images
-    targets: npt.NDArray[np.float32]
+    targets: Floats32
     names: Sequence[str] | None
     members: npt.NDArray[np.integer]
     shape: tuple[int, int, int]
@@ -257,9 +258,7 @@ def _learning_rates(config: TrainConfig, epoch: int, steps: int) -> list[float]:
     return [config.learning_rate * (1 + math.cos(math.pi * (done + step) / total)) / 2 for step in range(steps)]
 
 
-def _validate(
-    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> tuple[float, float] | tuple[None, None]:
+def _validate(logits: Floats32, labels: Ints) -> tuple[float, float] | tuple[None, None]:
     if not labels.size:
         return None, None
     loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)).item()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Ints, Texts
 from datbatch.evaluation.agreement import McNemar, mcnemar
 from datbatch.evaluation.calibration import (
     LEAST_STUDIES,
@@ -109,7 +109,7 @@ class Evaluation:
 
 
 def assess(
-    cases: Cases, model: str, weights: dict[str, str], odds: dict[str, npt.NDArray[np.float64]], uncertain_share: float
+    cases: Cases, model: str, weights: dict[str, str], odds: dict[str, Floats], uncertain_share: float
 ) -> Evaluation:
     """Evaluate a model on its test set; cuts, temperatures and margins come from the other sets alone.
 
@@ -181,18 +181,12 @@ def assess(
     )
 
 
-def _temperature(cases: Cases, odds: npt.NDArray[np.float64]) -> float | None:
+def _temperature(cases: Cases, odds: Floats) -> float | None:
     watched = cases.members("validation") & np.isfinite(odds)
     return fit_temperature(cases.label[watched], odds[watched])
 
 
-def _along(
-    by: str,
-    names: npt.NDArray[np.str_],
-    values: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.int64],
-    calls: npt.NDArray[np.int64],
-) -> tuple[Group, ...]:
+def _along(by: str, names: Texts, values: Floats, truth: Ints, calls: Ints) -> tuple[Group, ...]:
     return group_metrics(by, names, truth, calls, along=values)
 
 
@@ -231,7 +225,7 @@ def _rules(cases: Cases, missing: list[Missing]) -> list[Rule]:
     return found
 
 
-def _compared(rule: Rule, cases: Cases, test: npt.NDArray[np.bool_]) -> Compared:
+def _compared(rule: Rule, cases: Cases, test: Bools) -> Compared:
     both = test & rule.known
     truth, network = cases.label[both], cases.log_odds[both]
     return Compared(
@@ -244,7 +238,7 @@ def _compared(rule: Rule, cases: Cases, test: npt.NDArray[np.bool_]) -> Compared
     )
 
 
-def _inconsistency(cases: Cases, test: npt.NDArray[np.bool_], missing: list[Missing]) -> Inconsistency | None:
+def _inconsistency(cases: Cases, test: Bools, missing: list[Missing]) -> Inconsistency | None:
     explained = test & np.isfinite(cases.putamen_relevance)
     if not explained.any():
         return None
@@ -258,7 +252,7 @@ def _inconsistency(cases: Cases, test: npt.NDArray[np.bool_], missing: list[Miss
     )
 
 
-def _relevance(cases: Cases, test: npt.NDArray[np.bool_], missing: list[Missing]) -> RelevanceAndBinding | None:
+def _relevance(cases: Cases, test: Bools, missing: list[Missing]) -> RelevanceAndBinding | None:
     known = test & np.isfinite(cases.putamen_relevance) & np.isfinite(cases.binding_ratio)
     if not known.any():
         return None
@@ -275,6 +269,6 @@ def _relevance(cases: Cases, test: npt.NDArray[np.bool_], missing: list[Missing]
     return RelevanceAndBinding(tuple(rows), correlation)
 
 
-def _mean_sd(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _mean_sd(values: Floats) -> tuple[float, float]:
     mean = float(values.mean()) if values.size else float("nan")
     return mean, float(values.std(ddof=1)) if values.size > 1 else float("nan")

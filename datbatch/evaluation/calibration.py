@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.evaluation.estimates import Proportion, wilson
 from datbatch.evaluation.outputs import probability
 
@@ -82,7 +83,7 @@ def fit_temperature(labels: npt.ArrayLike, odds: npt.ArrayLike) -> float | None:
     return math.exp(float(found.x))
 
 
-def calibrated_probability(odds: npt.ArrayLike, temperature: float | None) -> npt.NDArray[np.float64]:
+def calibrated_probability(odds: npt.ArrayLike, temperature: float | None) -> Floats:
     """Give sigmoid(log odds / T); without a temperature the probability as it is."""
     return probability(np.asarray(odds, dtype=np.float64) / (temperature if temperature is not None else 1.0))
 

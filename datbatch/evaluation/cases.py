@@ -6,68 +6,49 @@ import hashlib
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Ints, Texts
 from datbatch.config import canonical_json
 
 
 @dataclass(frozen=True)
 class Cases:
-    """The studies of a cohort and what a model says of them; what is not known is NaN, or empty text.
+    """The studies of a cohort and what a model says of them; what is not known is NaN, or empty text."""
 
-    Attributes
-    ----------
-    study : ndarray of str, shape (study,)
-        Pseudonyms.
-    label : ndarray of int, shape (study,)
-        0 (negative), 1 (positive), -1 without label.
-    split : ndarray of str, shape (study,)
-        train, validation, test or empty, when the model was trained.
-    site, sex : ndarray of str, shape (study,)
-        As in the store.
-    age_years, counts : ndarray of float64, shape (study,)
-        Age at the examination; sum of all projections.
-    binding_ratio : ndarray of float64, shape (study,)
-        Specific binding ratio of the ipsilateral putamen.
-    regional : ndarray of float64, shape (study, figure)
-        Regional figures that a tree may use.
-    regional_names : tuple of str
-        Their names.
-    z_score : ndarray of float64, shape (study,)
-        Of `binding_ratio`, from the normal range; NaN throughout where there is none.
-    normal_split : ndarray of str, shape (study,)
-        The split when the normal range was fitted.
-    reads : ndarray of str, shape (study, read)
-        Single reads, in the order of `schema.READS`.
-    log_odds : ndarray of float64, shape (study,)
-        Of the positive class.
-    putamen_relevance : ndarray of float64, shape (study,)
-        Oriented relevance of the hottest voxels of the ipsilateral putamen.
-    relevance_cut : float
-        Cut of it that was learned on validation data.
-    inconsistent : ndarray of bool, shape (study,)
-        Map typical of the class that was not predicted.
-    """
-
-    study: npt.NDArray[np.str_]
-    label: npt.NDArray[np.int64]
-    split: npt.NDArray[np.str_]
-    site: npt.NDArray[np.str_]
-    sex: npt.NDArray[np.str_]
-    age_years: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.float64]
-    binding_ratio: npt.NDArray[np.float64]
-    regional: npt.NDArray[np.float64]
+    study: Texts
+    """Shape (study,). Pseudonyms."""
+    label: Ints
+    """Shape (study,). 0 (negative), 1 (positive), -1 without label."""
+    split: Texts
+    """Shape (study,). train, validation, test or empty, when the model was trained."""
+    site: Texts
+    sex: Texts
+    """Shape (study,). As in the store."""
+    age_years: Floats
+    counts: Floats
+    """Shape (study,). Age at the examination; sum of all projections."""
+    binding_ratio: Floats
+    """Shape (study,). Specific binding ratio of the ipsilateral putamen."""
+    regional: Floats
+    """Shape (study, figure). Regional figures that a tree may use."""
     regional_names: tuple[str, ...]
-    z_score: npt.NDArray[np.float64]
-    normal_split: npt.NDArray[np.str_]
-    reads: npt.NDArray[np.str_]
-    log_odds: npt.NDArray[np.float64]
-    putamen_relevance: npt.NDArray[np.float64]
+    """Their names."""
+    z_score: Floats
+    """Shape (study,). Of `binding_ratio`, from the normal range; NaN throughout where there is none."""
+    normal_split: Texts
+    """Shape (study,). The split when the normal range was fitted."""
+    reads: Texts
+    """Shape (study, read). Single reads, in the order of `schema.READS`."""
+    log_odds: Floats
+    """Shape (study,). Of the positive class."""
+    putamen_relevance: Floats
+    """Shape (study,). Oriented relevance of the hottest voxels of the ipsilateral putamen."""
     relevance_cut: float
-    inconsistent: npt.NDArray[np.bool_]
+    """Cut of it that was learned on validation data."""
+    inconsistent: Bools
+    """Shape (study,). Map typical of the class that was not predicted."""
 
-    def members(self, name: str) -> npt.NDArray[np.bool_]:
+    def members(self, name: str) -> Bools:
         """Tell which labelled studies belong to a set."""
         return np.asarray((self.split == name) & (self.label >= 0))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import ModelError
 from datbatch.evaluation.calibration import calibrated_probability
 
@@ -27,21 +28,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Call:
-    """What an ensemble, or one model, says of studies.
+    """What an ensemble, or one model, says of studies."""
 
-    Attributes
-    ----------
-    probability : ndarray of float64, shape (study,)
-        Mean of the members' calibrated probabilities of the positive class.
-    disagreement : ndarray of float64, shape (study,)
-        Standard deviation of these probabilities; NaN with a single member.
-    certain : ndarray of bool, shape (study,)
-        Whether the probability is far enough from one half.
-    """
-
-    probability: npt.NDArray[np.float64]
-    disagreement: npt.NDArray[np.float64]
-    certain: npt.NDArray[np.bool_]
+    probability: Floats
+    """Shape (study,). Mean of the members' calibrated probabilities of the positive class."""
+    disagreement: Floats
+    """Shape (study,). Standard deviation of these probabilities; NaN with a single member."""
+    certain: Bools
+    """Shape (study,). Whether the probability is far enough from one half."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,7 @@ class Certainty:
             raise ModelError("the evaluation beside the model cannot be read", "Call `datbatch evaluate`.") from error
 
 
-def ensemble(
-    odds: npt.NDArray[np.float64], members: Sequence[Member]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def ensemble(odds: Floats, members: Sequence[Member]) -> tuple[Floats, Floats]:
     """Give mean and standard deviation of the members' calibrated probabilities.
 
     The mean over networks with other initial weights is better calibrated than one of them, and where they disagree it
@@ -104,7 +96,7 @@ def ensemble(
     return each.mean(axis=0), spread
 
 
-def learn_margin(probability: npt.NDArray[np.float64], uncertain_share: float) -> float | None:
+def learn_margin(probability: Floats, uncertain_share: float) -> float | None:
     """Find the margin below which the stated share of the validation studies lies.
 
     Parameters
@@ -127,7 +119,7 @@ def learn_margin(probability: npt.NDArray[np.float64], uncertain_share: float) -
     return float((margins[uncertain - 1] + margins[uncertain]) / 2)
 
 
-def certain(probability: npt.NDArray[np.float64], margin: float) -> npt.NDArray[np.bool_]:
+def certain(probability: Floats, margin: float) -> Bools:
     """Tell which calls are certain: |probability - 1/2| at least the margin; never without a probability."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(probability - 0.5) >= margin)

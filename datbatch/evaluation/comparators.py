@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.discrimination import youden_cut
 
 if TYPE_CHECKING:
@@ -23,32 +24,21 @@ LEAST_CLASS = 5
 
 @dataclass(frozen=True)
 class Rule:
-    """A classifier and what it says of every study.
-
-    Attributes
-    ----------
-    name : str
-        What it rests on.
-    words : str
-        The rule, readable.
-    positive : ndarray of bool, shape (study,)
-        Its calls; meaningless where `known` is false.
-    score : ndarray of float64, shape (study,)
-        Higher in positive studies.
-    known : ndarray of bool, shape (study,)
-        Where the study has what the rule needs.
-    """
+    """A classifier and what it says of every study."""
 
     name: str
+    """What it rests on."""
     words: str
-    positive: npt.NDArray[np.bool_]
-    score: npt.NDArray[np.float64]
-    known: npt.NDArray[np.bool_]
+    """The rule, readable."""
+    positive: Bools
+    """Shape (study,). Its calls; meaningless where `known` is false."""
+    score: Floats
+    """Shape (study,). Higher in positive studies."""
+    known: Bools
+    """Shape (study,). Where the study has what the rule needs."""
 
 
-def learn_cut(
-    name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: npt.NDArray[np.bool_], *, digits: int = 2
-) -> Rule | None:
+def learn_cut(name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: Bools, *, digits: int = 2) -> Rule | None:
     """Learn the value below which a study is called positive: the best cut of the training studies (`youden_cut`).
 
     Parameters
@@ -78,9 +68,7 @@ def learn_cut(
     return Rule(name, f"positive at or below {-cut:.{digits}f}", known & (-measured >= cut), -measured, known)
 
 
-def learn_tree(
-    features: npt.NDArray[np.float64], names: Sequence[str], labels: npt.ArrayLike, train: npt.NDArray[np.bool_]
-) -> Rule | None:
+def learn_tree(features: Floats, names: Sequence[str], labels: npt.ArrayLike, train: Bools) -> Rule | None:
     """Grow a classification and regression tree and prune it by cross-validation on the training set.
 
     The cost of complexity is that of the smallest tree whose cross-validated error lies within one standard error of
@@ -125,7 +113,7 @@ def _tree(cost: float) -> DecisionTreeClassifier:
     return DecisionTreeClassifier(ccp_alpha=cost, min_samples_leaf=LEAST_LEAF, random_state=0)
 
 
-def _chosen_cost(x: npt.NDArray[np.float64], y: npt.NDArray[np.integer]) -> float:
+def _chosen_cost(x: Floats, y: npt.NDArray[np.integer]) -> float:
     from sklearn.model_selection import StratifiedKFold  # type: ignore[import-untyped]
 
     path = np.unique(np.maximum(_tree(0.0).cost_complexity_pruning_path(x, y).ccp_alphas, 0.0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.evaluation.estimates import Z_95, Estimate
 
 
@@ -48,7 +49,7 @@ def correlate(first: npt.ArrayLike, second: npt.ArrayLike) -> Correlation:
     return Correlation(n, _fisher(r, 1 / (n - 3)), _fisher(rho, (1 + rho**2 / 2) / (n - 3)))
 
 
-def _coefficient(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def _coefficient(one: Floats, other: Floats) -> float:
     return float(np.clip(np.corrcoef(one, other)[0, 1], -1.0, 1.0))
 
 

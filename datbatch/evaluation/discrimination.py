@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.estimates import Estimate, normal_interval
 
 
@@ -80,9 +81,7 @@ def youden_cut(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     return float(best[(best.size - 1) // 2])
 
 
-def _placements(
-    truth: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _placements(truth: Bools, values: Floats) -> tuple[Floats, Floats]:
     """Give for each positive study the share of negatives below it, for each negative that of positives above it."""
     # Takes most of a second to import, and only this needs it.
     from scipy.stats import rankdata
@@ -93,11 +92,11 @@ def _placements(
     return (ranks[:m] - rankdata(positive)) / n, 1.0 - (ranks[m:] - rankdata(negative)) / m
 
 
-def _standard_error(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
+def _standard_error(positive: Floats, negative: Floats) -> float:
     return math.sqrt(sum(float(placed.var(ddof=1)) / placed.size for placed in (positive, negative)))
 
 
-def _scored(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+def _scored(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Bools, Floats]:
     truth, values = np.asarray(labels).astype(np.int64), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1:
         raise ValueError(f"labels {truth.shape} and scores {values.shape} must be vectors of one length")

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats, Texts
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 
 AGE_LIMITS_YEARS = (60.0, 70.0, 80.0)
@@ -26,7 +27,7 @@ class Group:
     metrics: Metrics
 
 
-def age_bands(ages: npt.ArrayLike) -> npt.NDArray[np.str_]:
+def age_bands(ages: npt.ArrayLike) -> Texts:
     """Name each study's age band, from ages in years."""
     years = np.asarray(ages, dtype=np.float64)
     first, *_, last = AGE_LIMITS_YEARS
@@ -35,7 +36,7 @@ def age_bands(ages: npt.ArrayLike) -> npt.NDArray[np.str_]:
     return _banded(years, np.asarray(AGE_LIMITS_YEARS), names)
 
 
-def count_levels(counts: npt.ArrayLike) -> npt.NDArray[np.str_]:
+def count_levels(counts: npt.ArrayLike) -> Texts:
     """Name each study's level of counts: thirds of the given studies, with their borders in millions."""
     values = np.asarray(counts, dtype=np.float64)
     known = values[np.isfinite(values)]
@@ -85,8 +86,6 @@ def group_metrics(
     return tuple(Group(by, name, classification_metrics(truth[inside], calls[inside])) for name, inside in members)
 
 
-def _banded(
-    values: npt.NDArray[np.float64], borders: npt.NDArray[np.float64], names: Sequence[str]
-) -> npt.NDArray[np.str_]:
+def _banded(values: Floats, borders: Floats, names: Sequence[str]) -> Texts:
     # NaN is sorted behind the last border; it is set apart afterwards.
     return np.where(np.isfinite(values), np.asarray(names)[np.searchsorted(borders, values, side="right")], UNKNOWN)

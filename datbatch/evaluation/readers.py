@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Texts
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.schema import LABELS, READS
@@ -23,7 +23,7 @@ class ReaderAgreement:
     kappa: Estimate
 
 
-def reader_agreement(reads: npt.NDArray[np.str_]) -> tuple[ReaderAgreement, ...]:
+def reader_agreement(reads: Texts) -> tuple[ReaderAgreement, ...]:
     """Compare the sessions of each reader, and the intra-reader consensus of both (Nazari et al. 2022).
 
     A reader's consensus is what both sessions agree on, else the third session.
@@ -39,13 +39,13 @@ def reader_agreement(reads: npt.NDArray[np.str_]) -> tuple[ReaderAgreement, ...]
         Between readers first, then within each; what no study was read for is left out.
     """
 
-    def read(name: str) -> npt.NDArray[np.str_]:
+    def read(name: str) -> Texts:
         return np.asarray(reads[:, READS.index(name)]).astype(np.str_)
 
-    def sessions(reader: str) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+    def sessions(reader: str) -> tuple[Texts, Texts]:
         return read(f"{reader}_first"), read(f"{reader}_second")
 
-    def consensus(reader: str) -> npt.NDArray[np.str_]:
+    def consensus(reader: str) -> Texts:
         first, second = sessions(reader)
         return np.where(first == second, first, read(f"{reader}_third"))
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.calibration import Calibration, reliability
 from datbatch.evaluation.cases import Cases
 from datbatch.evaluation.certainty import Certainty, Member, certain, ensemble, learn_margin, mean_and_sd
@@ -67,9 +67,7 @@ class CertaintyYield:
     accuracy_uncertain: Proportion
 
 
-def compare_repeats(
-    cases: Cases, members: Sequence[Member], odds: Mapping[str, npt.NDArray[np.float64]]
-) -> Repeats | None:
+def compare_repeats(cases: Cases, members: Sequence[Member], odds: Mapping[str, Floats]) -> Repeats | None:
     """Give the figures of every repeat, their mean and standard deviation, and those of the ensemble.
 
     Parameters
@@ -110,7 +108,7 @@ def compare_repeats(
 
 
 def judge_certainty(
-    cases: Cases, members: Sequence[Member], odds: Mapping[str, npt.NDArray[np.float64]], uncertain_share: float
+    cases: Cases, members: Sequence[Member], odds: Mapping[str, Floats], uncertain_share: float
 ) -> CertaintyYield | None:
     """Learn on the validation set which calls are certain, and see on the test set what that is worth.
 
@@ -129,7 +127,7 @@ def judge_certainty(
     sure = certain(probability, margin)
     right = (probability > 0.5) == (cases.label[test] == 1)
 
-    def accuracy(inside: npt.NDArray[np.bool_]) -> Proportion:
+    def accuracy(inside: Bools) -> Proportion:
         return wilson(int((right & inside).sum()), int(inside.sum()))
 
     return CertaintyYield(

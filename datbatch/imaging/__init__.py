@@ -5,10 +5,7 @@ from datbatch.imaging.atlas import (
     Atlas,
     analytic_atlas,
     atlas_from_labels,
-    hottest_region_masks,
-    label_volume,
     large_volume_masks,
-    region_masks,
 )
 from datbatch.imaging.atlas_file import read_atlas, write_labels
 from datbatch.imaging.binding import Binding, measure_binding
@@ -51,10 +48,8 @@ __all__ = [
     "binding_flags",
     "build_template",
     "filtered_back_projection",
-    "hottest_region_masks",
     "hottest_voxels_mean",
     "iradon",
-    "label_volume",
     "large_volume_masks",
     "load_template",
     "measure_binding",
@@ -64,7 +59,6 @@ __all__ = [
     "read_atlas",
     "read_template",
     "reconstruct",
-    "region_masks",
     "register_affine",
     "resample",
     "scale_to_reference",

@@ -9,27 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import AtlasError, GridMismatchError
-from datbatch.imaging.atlas import STRUCTURES, Atlas, analytic_atlas, atlas_from_labels, symmetric_labels
+from datbatch.imaging.atlas import ONE_SIDED, STRUCTURES, Atlas, analytic_atlas, atlas_from_labels, symmetric_labels
 from datbatch.imaging.nifti import read_nifti, write_nifti
 
 _ENDINGS = (".nii.gz", ".nii")
 MNI_SLICES, MNI_LOWEST_MM = 91, -72.0
 """Slices of the full MNI grid of 2 mm and the height of the lowest; the store's grid is a part of it."""
 SIDES = ("left", "right")
+_BY_SIDE = {f"{s}_{name}": f"{s}_{side}" for s in ONE_SIDED for name, side in zip(schema.SIDES, SIDES, strict=True)}
+"""The store's names of the striatal regions, and those of a user."""
 NAMES: Mapping[str, str] = {
-    **{f"{structure}_{side}": f"{structure}_{side}" for structure in ("putamen", "caudate") for side in SIDES},
-    **{
-        f"{s}_{name}": f"{s}_{side}"
-        for s in ("putamen", "caudate")
-        for name, side in zip(schema.SIDES, SIDES, strict=True)
-    },
+    **{name: name for name in _BY_SIDE.values()},
+    **_BY_SIDE,
     **{name: name for name in STRUCTURES[2:]},
     **{f"{name}_{side}": name for name in ("accumbens", "pallidum", "thalamus", "occipital") for side in SIDES},
-    **dict.fromkeys(("whole_brain", "reference", "cerebrum", "cerebellum"), "brain"),
+    **dict.fromkeys((schema.WHOLE_BRAIN, schema.REFERENCE, "cerebrum", "cerebellum"), "brain"),
     "background": "",
 }
 """Names that a label may have, and the structure that each stands for."""
@@ -38,8 +36,9 @@ NAMES: Mapping[str, str] = {
 def read_atlas(path: Path, labels: Mapping[str, Sequence[int]] | None = None) -> Atlas:
     """Read an image of labels and derive the regions by the rules of the analytic atlas.
 
-    Left and right are made mirror images (the store's frame is mirrored): each structure becomes the union of itself
-    and its mirrored twin; conflicts are settled in the order of `STRUCTURES`; putamen and caudate end at the midline.
+    The store's frame is mirrored, so left and right are made mirror images: each structure becomes the union of
+    itself and its mirrored twin. Where two structures claim a voxel, the order of `STRUCTURES` decides; putamen and
+    caudate end at the midline.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def read_atlas(path: Path, labels: Mapping[str, Sequence[int]] | None = None) ->
     Raises
     ------
     AtlasError
-        When a file cannot be read, values are no whole numbers, a label has no name, a name is unknown, a structure
+        When a file cannot be read, values are not whole numbers, a label has no name, a name is unknown, a structure
         is missing, or left lies on the right.
     GridMismatchError
         When the image is on another grid.
@@ -68,51 +67,32 @@ def read_atlas(path: Path, labels: Mapping[str, Sequence[int]] | None = None) ->
     if unnamed:
         raise AtlasError(f"{len(unnamed)} labels have no name, the first is {unnamed[0]}")
     drawn = _drawn(on_grid, structures)
-    left = {name: mask for name, mask in drawn.items() if not name.endswith("_right")}
-    for structure in ("putamen", "caudate"):
-        own, other = left.pop(f"{structure}_left"), drawn[f"{structure}_right"]
-        _require_sides(structure, own, other)
-        left[structure] = own | other[::-1]
-    return atlas_from_labels(symmetric_labels(left))
+    for structure in ONE_SIDED:
+        left, right = (drawn.pop(f"{structure}_{side}") for side in SIDES)
+        _require_sides(structure, left, right)
+        drawn[structure] = left | right[::-1]
+    return atlas_from_labels(symmetric_labels(drawn))
 
 
 def write_labels(path: Path, atlas: Atlas | None = None) -> Path:
-    """Write an atlas as NIfTI labels, and the names of the labels as a table beside it.
+    """Write an atlas (the analytic one by default) as NIfTI labels, and the names of the labels as a table beside it.
 
-    Parameters
-    ----------
-    path : Path
-        File name ending in `.nii.gz` or `.nii`.
-    atlas : Atlas, optional
-        The analytic atlas by default.
-
-    Returns
-    -------
-    Path
-        The table: tab-separated, columns `index` and `name`. `read_atlas` gives the same regions back.
-
-    Raises
-    ------
-    AtlasError
-        When the file name has another ending.
+    The name of the file ends in `.nii.gz` or `.nii`; an `AtlasError` refuses another. Gives the path of the table:
+    tab-separated, columns `index` and `name`. `read_atlas` gives the same regions back.
     """
     table = _beside(path, ".tsv")
     write_nifti(path, (atlas or analytic_atlas()).labels, schema.grid_affine())
-    given = {
-        f"{s}_{name}": f"{s}_{side}" for s in STRUCTURES[:2] for name, side in zip(schema.SIDES, SIDES, strict=True)
-    }
-    lines = ["index\tname", *(f"{i}\t{given.get(name, name)}" for i, name in enumerate(schema.ATLAS_LABELS, 1))]
+    lines = ["index\tname", *(f"{i}\t{_BY_SIDE.get(name, name)}" for i, name in enumerate(schema.ATLAS_LABELS, 1))]
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
 
 
-def _on_store_grid(data: npt.NDArray[np.float64], affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _on_store_grid(data: Floats, affine: Floats) -> Floats:
     """Cut the full MNI grid to the store's; an image on the store's grid is left as it is."""
-    full = schema.grid_affine()
-    full[2, 3] = MNI_LOWEST_MM
-    shape = (*schema.SHAPE[:2], MNI_SLICES)
-    if data.shape == schema.SHAPE and np.allclose(affine, schema.grid_affine(), atol=1e-3):
+    full, shape = schema.grid_affine(), (*schema.SHAPE[:2], MNI_SLICES)
+    if data.shape == schema.SHAPE and np.allclose(affine, full, atol=1e-3):
         return data
+    full[2, 3] = MNI_LOWEST_MM
     if data.shape == shape and np.allclose(affine, full, atol=1e-3):
         lowest = round((schema.ORIGIN_MM[2] - MNI_LOWEST_MM) / schema.SPACING_MM)
         return data[:, :, lowest : lowest + schema.SHAPE[2]]
@@ -123,18 +103,17 @@ def _on_store_grid(data: npt.NDArray[np.float64], affine: npt.NDArray[np.float64
     )
 
 
-def _drawn(labels: npt.NDArray[np.float64], structures: Mapping[int, str]) -> dict[str, npt.NDArray[np.bool_]]:
+def _drawn(labels: Floats, structures: Mapping[int, str]) -> dict[str, Bools]:
     """Give the mask of every structure; the brain is whatever belongs to one."""
-    drawn = {}
-    for name in dict.fromkeys(NAMES.values()):
-        values = [value for value, structure in structures.items() if structure == name]
-        drawn[name] = np.isin(labels, values)
-    outside = drawn.pop("")
-    drawn["brain"] = (labels != 0) & ~outside
+    drawn = {
+        name: np.isin(labels, [value for value, structure in structures.items() if structure == name])
+        for name in dict.fromkeys(NAMES.values())
+    }
+    drawn["brain"] = (labels != 0) & ~drawn.pop("")
     return drawn
 
 
-def _require_sides(structure: str, left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_]) -> None:
+def _require_sides(structure: str, left: Bools, right: Bools) -> None:
     for side, mask, sign in (("left", left, -1), ("right", right, 1)):
         if not mask.any():
             raise AtlasError(f"the atlas has no voxel of {structure}_{side}")
@@ -154,7 +133,7 @@ def _structures(labels: Mapping[str, Sequence[int]]) -> dict[int, str]:
             raise AtlasError("a name of a label is unknown", f"Use {', '.join(NAMES)}.")
         for value in values:
             if value == 0 and NAMES[name]:
-                raise AtlasError("label 0 is what lies outside the brain and can have no other name")
+                raise AtlasError("label 0 lies outside the brain and can have no other name")
             if found.setdefault(value, NAMES[name]) != NAMES[name]:
                 raise AtlasError(f"label {value} has two names")
     return found

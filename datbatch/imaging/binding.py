@@ -5,46 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Floats, Floats32
 from datbatch.config import QuantifyConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.binding_regions import SEEN_SHARE, BindingRegions, Region, analytic_binding_regions
 
 VOXEL_VOLUME_ML = schema.SPACING_MM**3 / 1000.0
 LARGE_VOLUME_SEEN_SHARE = 0.95
-"""Share of the large volume that must lie inside the field of view: specific counts that were not seen would be missing
-from its sum."""
+"""Share of the large volume that must lie inside the field of view: its sum lacks counts that were not seen."""
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Binding ratios of one study in the form that the store keeps; NaN where a definition has no value.
+    """Binding ratios of one study in the form that the store keeps; NaN where a definition has no value."""
 
-    Attributes
-    ----------
-    binding_ratio : ndarray, shape (definition, background, striatal), float64
-        In the order of `schema.DEFINITIONS`, `schema.BACKGROUNDS`, `schema.STRIATAL`.
-    asymmetry_index : ndarray, shape (definition, structure), float64
-        In percent; positive where the contralateral side binds more.
-    putamen_to_caudate_ratio : ndarray, shape (definition, side), float64
-        Of binding ratios.
-    """
+    binding_ratio: Floats
+    """Shape (definition, background, striatal). In the order of `schema.DEFINITIONS`, `schema.BACKGROUNDS`,
+    `schema.STRIATAL`."""
+    asymmetry_index: Floats
+    """Shape (definition, structure). In percent; positive where the contralateral side binds more."""
+    putamen_to_caudate_ratio: Floats
+    """Shape (definition, side). Of binding ratios."""
 
-    binding_ratio: npt.NDArray[np.float64]
-    asymmetry_index: npt.NDArray[np.float64]
-    putamen_to_caudate_ratio: npt.NDArray[np.float64]
-
-    def ratio(self, definition: str, background: str = "reference") -> dict[str, float]:
+    def ratio(self, definition: str, background: str = schema.REFERENCE) -> dict[str, float]:
         """Give one definition's ratios by striatal region."""
         row = self.binding_ratio[schema.DEFINITIONS.index(definition), schema.BACKGROUNDS.index(background)]
         return dict(zip(schema.STRIATAL, (float(value) for value in row), strict=True))
 
 
-def measure_binding(
-    uptake: npt.NDArray[np.float32], config: QuantifyConfig, regions: BindingRegions | None = None
-) -> Binding:
+def measure_binding(uptake: Floats32, config: QuantifyConfig, regions: BindingRegions | None = None) -> Binding:
     """Measure binding by every definition against every background.
 
     With C(r) the mean of the uptake in region r and c(b) the level of the background b:
@@ -54,11 +45,11 @@ def measure_binding(
     - `fixed_regions`: C / c - 1 over the atlas' own putamen, caudate, or both.
     - `large_volume`: (sum / c - V) / V_s, with the sum of the uptake times the voxel volume over a large volume V that
       holds all counts of one striatum, and its anatomical volume V_s = 11.2 ml (Tossici-Bolt et al. EJNMMI
-      2006;33). It does not depend on resolution; putamen and caudate cannot be told apart, and are NaN.
+      2006;33). It does not depend on resolution; it cannot tell putamen and caudate apart, and these are NaN.
 
-    The level of a background is its mean, save that of `reference` for hottest voxels: there it is the percentile
-    that the paper takes, to which the uptake is scaled. The large volume takes means over the inner parts of the
-    backgrounds (`large_volume_masks`).
+    The level of a background is its mean, with one exception: for `reference` and hottest voxels it is the
+    percentile that the paper takes, to which the uptake is scaled. The large volume takes means over the inner
+    parts of the backgrounds (`large_volume_masks`).
 
     Parameters
     ----------
@@ -77,12 +68,9 @@ def measure_binding(
 
     Raises
     ------
-    GridMismatchError
-        When the volume is on another grid.
-    EmptyVolumeError
-        When it holds values that are not finite.
-    ConfigurationError
-        When a volume of the parameters is not positive.
+    GridMismatchError, EmptyVolumeError, ConfigurationError
+        When the volume is on another grid, or has values that are not finite, or a volume of the parameters is not
+        positive.
     """
     if uptake.shape != schema.SHAPE:
         raise GridMismatchError(f"a volume of shape {uptake.shape} is not on the grid {schema.SHAPE}")
@@ -92,17 +80,16 @@ def measure_binding(
     for key in ("putamen_hottest_ml", "caudate_hottest_ml", "striatum_ml"):
         if not getattr(config, key) > 0:
             raise ConfigurationError(f"quantify.{key} must be positive")
-    regions = regions if regions is not None else analytic_binding_regions()
+    regions = regions or analytic_binding_regions()
     levels = {name: region.mean(flat) for name, region in regions.backgrounds.items()}
-    large_levels = {name: region.mean(flat) for name, region in regions.large_backgrounds.items()}
-    reference_seen = regions.backgrounds["reference"].seen(flat) >= SEEN_SHARE
+    reference_seen = regions.backgrounds[schema.REFERENCE].seen(flat) >= SEEN_SHARE
     levels_of = {
-        "hottest_voxels": levels | {"reference": 1.0 if reference_seen else np.nan},
+        schema.HOTTEST_VOXELS: levels | {schema.REFERENCE: 1.0 if reference_seen else np.nan},
         "fixed_regions": levels,
-        "large_volume": large_levels,
+        "large_volume": {name: region.mean(flat) for name, region in regions.large_backgrounds.items()},
     }
     means = {
-        "hottest_voxels": _hottest_means(regions, flat, config),
+        schema.HOTTEST_VOXELS: _hottest_means(regions, flat, config),
         "fixed_regions": {name: region.mean(flat) for name, region in regions.fixed.items()},
     }
     ratios = np.full((len(schema.DEFINITIONS), len(schema.BACKGROUNDS), len(schema.STRIATAL)), np.nan)
@@ -119,21 +106,12 @@ def measure_binding(
     return Binding(ratios, asymmetry_indices(ratios[:, 0]), putamen_to_caudate_ratios(ratios[:, 0]))
 
 
-def asymmetry_indices(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Give 100 (contralateral - ipsilateral) / mean of both, in percent.
+def asymmetry_indices(ratios: Floats) -> Floats:
+    """Give 100 (contralateral - ipsilateral) / mean of both, in percent: (..., striatal) to (..., structure).
 
-    Of binding ratios, not of uptake: the background is no asymmetry, and would make the index of the large volume
-    vanish. Where one side is not positive the index has no meaning, and is NaN; so it never exceeds 200 %.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (..., striatal), float64
-        Binding ratios in the order of `schema.STRIATAL`.
-
-    Returns
-    -------
-    ndarray, shape (..., structure), float64
-        In the order of `schema.STRUCTURES`.
+    The binding ratios are compared, not the uptake: the background has no asymmetry, and would make the index of
+    the large volume vanish. Where the ratio of a side is not positive the index has no meaning and is NaN; so it
+    never exceeds 200 %.
     """
     ipsilateral, contralateral = ratios[..., 0::2], ratios[..., 1::2]
     defined = (ipsilateral > 0) & (contralateral > 0)
@@ -141,24 +119,13 @@ def asymmetry_indices(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     return np.asarray(200.0 * (contralateral - ipsilateral) / both, np.float64)
 
 
-def putamen_to_caudate_ratios(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Give the putamen's over the caudate's binding ratio, NaN where the caudate's is not positive.
-
-    Parameters
-    ----------
-    ratios : ndarray, shape (..., striatal), float64
-        Binding ratios in the order of `schema.STRIATAL`.
-
-    Returns
-    -------
-    ndarray, shape (..., side), float64
-        In the order of `schema.SIDES`.
-    """
+def putamen_to_caudate_ratios(ratios: Floats) -> Floats:
+    """Give the ratio of putamen over caudate, NaN where the caudate's is not positive; (..., striatal) to (side)."""
     putamen, caudate = ratios[..., 0:2], ratios[..., 2:4]
     return np.asarray(putamen / np.where(caudate > 0, caudate, np.nan), np.float64)
 
 
-def _hottest_means(regions: BindingRegions, flat: npt.NDArray[np.float32], config: QuantifyConfig) -> dict[str, float]:
+def _hottest_means(regions: BindingRegions, flat: Floats32, config: QuantifyConfig) -> dict[str, float]:
     volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
     means = {}
     for name, region in regions.hottest.items():
@@ -172,8 +139,8 @@ def _hottest_means(regions: BindingRegions, flat: npt.NDArray[np.float32], confi
     return means
 
 
-def mean_of_hottest(values: npt.NDArray[np.float64], voxels: float) -> float:
-    """Give the mean of the so many greatest values; the last counts with the fraction that is left."""
+def mean_of_hottest(values: Floats, voxels: float) -> float:
+    """Give the mean of the `voxels` greatest values; the last one counts by the fraction that is left."""
     wanted = min(voxels, float(values.size))
     whole = int(wanted)
     hottest = np.sort(values)[::-1]
@@ -183,9 +150,7 @@ def mean_of_hottest(values: npt.NDArray[np.float64], voxels: float) -> float:
     return total / wanted
 
 
-def _large_volume_ratio(
-    region: Region | None, flat: npt.NDArray[np.float32], level: float, config: QuantifyConfig
-) -> float:
+def _large_volume_ratio(region: Region | None, flat: Floats32, level: float, config: QuantifyConfig) -> float:
     if region is None:
         return np.nan
     total, seen = region.total(flat)

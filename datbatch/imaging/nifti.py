@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import DatbatchError
 from datbatch.files import write_whole
 
@@ -18,36 +19,20 @@ MNI_CODE = 4
 """NIfTI's code of MNI space (`NIFTI_XFORM_MNI_152`)."""
 MILLIMETRES = 2
 HEADER = "<i10s18sihcB8h3f4h8f3fhBB4f2i80s24s2h6f12f16s4s"
-"""Fields of the header in their order (nifti1.h), 348 bytes. It is written here, since a library for it takes longer to
-load than a study takes to be imaged."""
+"""Fields of the header in their order (nifti1.h), 348 bytes. It is written here: a library for it takes longer to load
+than a study takes to be imaged."""
 SCANNER_CODE = 1
 """NIfTI's code of a space that belongs to the acquisition (`NIFTI_XFORM_SCANNER_ANAT`)."""
 
 
 def read_nifti(
     path: Path, dtype: type[np.float32] | type[np.float64], refusal: type[DatbatchError]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[Any], Floats]:
     """Read a three-dimensional NIfTI image and turn its axes to right, anterior, superior.
 
-    Parameters
-    ----------
-    path : Path
-        File.
-    dtype : type
-        Of the values.
-    refusal : type of DatbatchError
-        What is raised.
-
-    Returns
-    -------
-    tuple of ndarray
-        Values (x, y, z), and affine (4, 4), voxel index to mm.
-
-    Raises
-    ------
-    refusal
-        When the file cannot be read, is not three-dimensional, holds values that are not finite, is constant, or does
-        not say where it lies in space: its left and right would be a guess.
+    Gives the values (x, y, z) as `dtype`, and the affine (4, 4), voxel index to mm. Raises `refusal` when the file
+    cannot be read, is not three-dimensional, holds values that are not finite, is constant, or does not say where
+    it lies in space: its left and right would be a guess.
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -56,7 +41,7 @@ def read_nifti(
     try:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
-            raise refusal("the file is no NIfTI image")
+            raise refusal("the file is not a NIfTI image")
         if not (image.header["sform_code"] or image.header["qform_code"]):
             raise refusal("the header does not say where the image lies in space (no sform, no qform)")
         if len(image.shape) < 3 or any(size != 1 for size in image.shape[3:]):
@@ -76,28 +61,24 @@ def read_nifti(
 def write_nifti(
     path: Path,
     data: npt.NDArray[Any],
-    affine: npt.NDArray[np.float64],
-    slope: float | None = None,
+    affine: Floats,
+    slope: float = 1.0,
     *,
     code: int = MNI_CODE,
     description: str = "",
 ) -> None:
     """Write an image, see `nifti_bytes`; compressed where the name ends in `.gz`."""
-    content = nifti_bytes(data, affine, slope=1.0 if slope is None else slope, code=code, description=description)
+    content = nifti_bytes(data, affine, slope=slope, code=code, description=description)
     write_whole(path, gzip.compress(content, compresslevel=9, mtime=0) if path.suffix == ".gz" else content)
 
 
 def nifti_bytes(
-    data: npt.NDArray[Any],
-    affine: npt.NDArray[np.float64],
-    *,
-    slope: float = 1.0,
-    code: int = MNI_CODE,
-    description: str = "",
+    data: npt.NDArray[Any], affine: Floats, *, slope: float = 1.0, code: int = MNI_CODE, description: str = ""
 ) -> bytes:
     """Give an image as NIfTI-1; equal images give equal bytes.
 
-    Its place in space is said by the matrix (`sform`), and by the quaternion (`qform`) where the axes are the body's.
+    The matrix (`sform`) says where the image lies in space; where the axes are the body's the quaternion (`qform`)
+    says it, too.
 
     Parameters
     ----------
@@ -106,11 +87,11 @@ def nifti_bytes(
     affine : ndarray, shape (4, 4)
         Voxel index to mm.
     slope : float
-        What a stored value must be multiplied by.
+        Factor for a stored value.
     code : int
         NIfTI's code of the space that the affine leads to.
     description : str
-        What it is, ASCII; the header takes 79 characters.
+        What it is, in ASCII; the header takes 79 characters.
     """
     kind, bits = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}[data.dtype.name]
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))

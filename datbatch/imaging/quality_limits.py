@@ -1,4 +1,4 @@
-"""Flags of a study's projections: which of the figures that the store keeps are beyond which limits."""
+"""Flags of a study's projections: which of its stored figures are beyond which limits."""
 
 from __future__ import annotations
 
@@ -24,23 +24,18 @@ FLAGS = (
 )
 """Codes of what is unusual about projections, in the order in which they are named."""
 WITHOUT_FIGURE = ("edge_limit", "head_length_mm", "side_limit")
-"""Limits whose figures no table keeps: their flags (`cut-...`) are told only where projections are read."""
+"""Limits whose figures no table keeps: their flags (`cut-...`) are set only where projections are read."""
 
 
 def beyond_limits(figures: Mapping[str, Any], limits: QualityConfig) -> set[str]:
-    """Name the kept figures that are beyond their limits; what is not known is never flagged.
+    """Name the kept figures that are beyond their limits; what is not known (None or NaN) is never flagged.
 
-    Parameters
-    ----------
-    figures : mapping of str to float or None
-        By their names in the table of studies; None, like NaN, for what is not known.
-    limits : QualityConfig
-        All but `WITHOUT_FIGURE` of them count.
+    The figures have their names in the table of studies. All limits but `WITHOUT_FIGURE` count.
     """
-    known: dict[str, Any] = {name: np.nan if value is None else value for name, value in figures.items()}
 
     def of(name: str) -> float:
-        return float(known.get(name, np.nan))
+        value = figures.get(name)
+        return np.nan if value is None else float(value)
 
     delay, activity = of("injection_delay_min"), of("injected_activity_mbq")
     beyond = {

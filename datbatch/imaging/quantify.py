@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Bools, Floats, Floats32
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging.agreement import binding_flags
@@ -32,39 +33,26 @@ FEW_COUNTS = 1.0e6
 
 @dataclass(frozen=True)
 class Quantification:
-    """One study in the form that the store keeps.
+    """One study in the form that the store keeps."""
 
-    Attributes
-    ----------
-    uptake : ndarray, shape (x, y, z), float32
-        Normalised, scaled to the reference region, mirrored so that the ipsilateral side lies left.
-    reference_value : float
-        Counts that intensities were divided by.
-    mirrored : bool
-        Whether left and right were exchanged.
-    lower_side : str
-        The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
-        difference that counting noise can explain.
-    specific_binding_ratio : ndarray, shape (region,), float64
-        In the order of `schema.REGIONS`.
-    binding : Binding
-        The binding ratios by all definitions and backgrounds, in the mirrored frame.
-    flags : tuple of str
-        Codes out of `schema.QUANTIFICATION_FLAGS`.
-    """
-
-    uptake: npt.NDArray[np.float32]
+    uptake: Floats32
+    """Shape (x, y, z). Normalised, scaled to the reference region, mirrored so that the ipsilateral side lies left."""
     reference_value: float
+    """Counts that intensities were divided by."""
     mirrored: bool
+    """Whether left and right were exchanged."""
     lower_side: str
-    specific_binding_ratio: npt.NDArray[np.float64]
+    """The patient's side of lower putaminal binding, "left" or "right"; "uncertain" where it was mirrored or not by a
+    difference that counting noise can explain."""
+    specific_binding_ratio: Floats
+    """Shape (region,). In the order of `schema.REGIONS`."""
     binding: Binding
+    """The binding ratios by all definitions and backgrounds, in the mirrored frame."""
     flags: tuple[str, ...]
+    """Codes out of `schema.QUANTIFICATION_FLAGS`."""
 
 
-def reference_level(
-    volume: npt.NDArray[np.float32], reference_mask: npt.NDArray[np.bool_], percentile: float = 75.0
-) -> float:
+def reference_level(volume: Floats32, reference_mask: Bools, percentile: float = 75.0) -> float:
     """Give the percentile of a volume inside the reference region, linearly interpolated.
 
     Raises
@@ -85,9 +73,7 @@ def reference_level(
     return level
 
 
-def scale_to_reference(
-    volume: npt.NDArray[np.float32], reference_mask: npt.NDArray[np.bool_], percentile: float = 75
-) -> npt.NDArray[np.float32]:
+def scale_to_reference(volume: Floats32, reference_mask: Bools, percentile: float = 75) -> Floats32:
     """Divide a volume by the percentile of the reference region (Nazari et al. 2022: the 75th).
 
     Parameters
@@ -114,11 +100,7 @@ def scale_to_reference(
 
 
 def hottest_voxels_mean(
-    values: npt.NDArray[Any],
-    region_mask: npt.NDArray[np.bool_],
-    *,
-    volume_ml: float,
-    voxel_volume_ml: float,
+    values: npt.NDArray[Any], region_mask: Bools, *, volume_ml: float, voxel_volume_ml: float
 ) -> float:
     """Give the mean of the hottest voxels of a region that together have a given volume.
 
@@ -162,7 +144,7 @@ def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
     return (region_mean - reference_mean) / reference_mean
 
 
-def normal_side_ratio(template: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas | None = None) -> float:
+def normal_side_ratio(template: Floats32, config: QuantifyConfig, atlas: Atlas | None = None) -> float:
     """Give the right over the left putaminal binding ratio of a template, as a study's is measured.
 
     The two putamina of a healthy person are not mirror images: the left one is larger and lies further back. Regions
@@ -193,7 +175,7 @@ def normal_side_ratio(template: npt.NDArray[np.float32], config: QuantifyConfig,
 
 
 def quantify(
-    normalised: npt.NDArray[np.float32],
+    normalised: Floats32,
     config: QuantifyConfig,
     atlas: Atlas | None = None,
     side_ratio: float = 1.0,
@@ -254,7 +236,7 @@ def quantify(
     return Quantification(uptake, level, mirrored, lower_side, ratios, binding, flags)
 
 
-def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig, atlas: Atlas) -> npt.NDArray[np.float64]:
+def _binding_ratios(uptake: Floats32, config: QuantifyConfig, atlas: Atlas) -> Floats:
     """Give the ratios (region,) of a scaled volume, whose reference level is 1; the ipsilateral side is left."""
     ratios = np.full(len(schema.REGIONS), np.nan)
     for index, (name, mask) in enumerate(zip(schema.REGIONS, atlas.masks, strict=True)):
@@ -268,9 +250,7 @@ def _binding_ratios(uptake: npt.NDArray[np.float32], config: QuantifyConfig, atl
     return ratios
 
 
-def _striatal_ratio(
-    volume: npt.NDArray[np.float32], name: str, config: QuantifyConfig, atlas: Atlas, level: float = 1.0
-) -> float:
+def _striatal_ratio(volume: Floats32, name: str, config: QuantifyConfig, atlas: Atlas, level: float = 1.0) -> float:
     """Give the binding ratio by hottest voxels of a striatal region."""
     volumes_ml = {"putamen": config.putamen_hottest_ml, "caudate": config.caudate_hottest_ml}
     mean = hottest_voxels_mean(
@@ -279,7 +259,7 @@ def _striatal_ratio(
     return specific_binding_ratio(mean, level)
 
 
-def _inside(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _inside(values: npt.NDArray[Any], mask: Bools) -> Floats:
     if values.shape != mask.shape:
         raise GridMismatchError(f"a region of shape {mask.shape} does not fit a volume of shape {values.shape}")
     inside = np.asarray(values[np.asarray(mask, bool)], np.float64)

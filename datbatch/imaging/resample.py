@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats, Floats32
 from datbatch.errors import EmptyVolumeError, GridMismatchError
 from datbatch.imaging.volume import Volume
 
@@ -14,9 +14,7 @@ ROUNDING = 1e-6
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _trilinear(
-    source: npt.NDArray[np.float32], to_index: npt.NDArray[np.float64], target: npt.NDArray[np.float32]
-) -> None:
+def _trilinear(source: Floats32, to_index: Floats, target: Floats32) -> None:
     nx, ny, nz = source.shape
     for i in range(target.shape[0]):
         for j in range(target.shape[1]):
@@ -43,17 +41,12 @@ def _trilinear(
                 target[i, j, k] = (1 - w) * low + w * high
 
 
-def resample(
-    volume: Volume,
-    template_to_study: npt.NDArray[np.float64],
-    grid_affine: npt.NDArray[np.float64],
-    shape: tuple[int, int, int],
-) -> npt.NDArray[np.float32]:
+def resample(volume: Volume, template_to_study: Floats, grid_affine: Floats, shape: tuple[int, int, int]) -> Floats32:
     """Bring a study onto the template's grid by trilinear interpolation.
 
     A voxel of the grid at g (mm) takes the value of the study at `template_to_study` g. Voxels outside the study's
-    field of view become exactly 0, so that every value is finite; the registration's `coverage` tells how many of
-    the brain's there are.
+    field of view become exactly 0, so that every value is finite; the registration's `coverage` tells how much of
+    the brain they are.
 
     Parameters
     ----------
@@ -66,16 +59,10 @@ def resample(
     shape : tuple of int
         Voxels of the grid along x, y, z.
 
-    Returns
-    -------
-    ndarray, shape `shape`, float32
-
     Raises
     ------
-    EmptyVolumeError
-        When the volume is thinner than two voxels or holds values that are not finite.
-    GridMismatchError
-        When a matrix is not (4, 4) or cannot be inverted.
+    EmptyVolumeError, GridMismatchError
+        When the volume is thinner than two voxels or not finite; when a matrix is not (4, 4) or cannot be inverted.
     """
     require_image(volume.data)
     to_index = inverse(volume.affine) @ _matrix(template_to_study) @ _matrix(grid_affine)
@@ -84,8 +71,8 @@ def resample(
     return target
 
 
-def require_image(data: npt.NDArray[np.float32]) -> None:
-    """Refuse what is no three-dimensional image of finite, differing values."""
+def require_image(data: Floats32) -> None:
+    """Refuse what is not a three-dimensional image of finite, differing values."""
     if data.ndim != 3 or min(data.shape) < 2:
         raise EmptyVolumeError(f"an image needs three axes of at least two voxels, not shape {data.shape}")
     low, high = data.min(), data.max()
@@ -95,14 +82,14 @@ def require_image(data: npt.NDArray[np.float32]) -> None:
         raise EmptyVolumeError("all voxels of the image have the same value")
 
 
-def _matrix(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _matrix(affine: Floats) -> Floats:
     matrix = np.asarray(affine, np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise GridMismatchError(f"an affine is a finite (4, 4) matrix, not of shape {matrix.shape}")
     return matrix
 
 
-def inverse(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def inverse(affine: Floats) -> Floats:
     """Invert an affine; a degenerate one is refused."""
     matrix = _matrix(affine)
     if abs(np.linalg.det(matrix)) < 1e-9:
@@ -110,16 +97,6 @@ def inverse(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
-def mirror(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Exchange left and right on a grid that is symmetric about x = 0: exact, no interpolation.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-
-    Returns
-    -------
-    ndarray, shape (x, y, z)
-        A copy with the x axis reversed.
-    """
+def mirror(volume: Floats32) -> Floats32:
+    """Give a copy with left and right exchanged, on a grid that is symmetric about x = 0; exact, no interpolation."""
     return np.ascontiguousarray(volume[::-1])

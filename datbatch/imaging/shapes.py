@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import resources
 
 import numpy as np
-import numpy.typing as npt
 
-_Array = npt.NDArray[np.float64]
+from datbatch.arrays import Bools, Floats
 
 BEND_LIMIT = 1.3
 """Bends and tapers are polynomials of the place along the axis, constant beyond this multiple of the half length."""
@@ -65,7 +65,7 @@ class Shape:
         v += abs(self.bend_v2_mm) * t**2 + abs(self.bend_v3_mm) * t**3
         return float(np.sqrt(u**2 + v**2 + self.half_w_mm**2))
 
-    def contains(self, points_mm: _Array) -> npt.NDArray[np.bool_]:
+    def contains(self, points_mm: Floats) -> Bools:
         """Tell which points (..., 3), MNI mm RAS, lie inside."""
         q = (points_mm - np.array(self.centre_mm)) @ _turn(self.turn_x, self.turn_y, self.turn_z)
         w = q[..., 2] / self.half_w_mm
@@ -78,7 +78,7 @@ class Shape:
         return np.asarray((u**n + v**n) ** (m / n) + np.abs(w) ** m <= 1.0, bool)
 
 
-def _turn(x: float, y: float, z: float) -> _Array:
+def _turn(x: float, y: float, z: float) -> Floats:
     (cx, cy, cz), (sx, sy, sz) = np.cos([x, y, z]), np.sin([x, y, z])
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -103,7 +103,7 @@ def shape_table() -> tuple[Shape, ...]:
         )
 
 
-def structure_mask(structure: str, axes_mm: tuple[_Array, _Array, _Array]) -> npt.NDArray[np.bool_]:
+def structure_mask(structure: str, axes_mm: Sequence[Floats]) -> Bools:
     """Draw the left or midline shapes of a structure on a grid whose axes are x, y, z in MNI mm."""
     inside = np.zeros(tuple(axis.size for axis in axes_mm), bool)
     for shape in shape_table():

@@ -12,44 +12,36 @@ import numpy as np
 import numpy.typing as npt
 
 from datbatch import schema
+from datbatch.arrays import Floats, Floats32
 from datbatch.errors import NormalisationError, TemplateError
-from datbatch.imaging.atlas import region_masks
+from datbatch.imaging.atlas import analytic_atlas
 from datbatch.imaging.nifti import read_nifti, write_nifti
 from datbatch.imaging.quantify import scale_to_reference
-from datbatch.imaging.registration.register import Registration, register_affine
+from datbatch.imaging.registration.register import register_affine
 from datbatch.imaging.resample import inverse, resample
 from datbatch.imaging.volume import Volume
 
-Pose = npt.NDArray[np.float64]
+Pose = Floats
 """Template mm to study mm, shape (4, 4)."""
 _SHIPPED = "data/template.nii.gz"
 _HIGHEST_INTEGER = 4095
-"""Stored values are integers up to this: finer than the template's own noise, and small when compressed."""
+"""Greatest stored integer: finer steps than the template's own noise, and a small file."""
 LEAST_COVERAGE = 0.95
-"""Share of the brain that a template must cover: what it leaves out cannot guide the registration."""
+"""Share of the brain that a template must cover: the rest cannot guide the registration."""
 
 
 @lru_cache(maxsize=1)
 def load_template() -> Volume:
     """Load the template that ships with the package: the mean of simulated normal studies on the store's grid.
 
-    Returns
-    -------
-    Volume
-        Shape `schema.SHAPE`; 1 is the level of the reference region; read-only.
+    Its shape is `schema.SHAPE`; 1 is the level of the reference region; read-only.
     """
     with resources.as_file(resources.files("datbatch.imaging").joinpath(_SHIPPED)) as path:
         return read_template(path)
 
 
 def read_template(path: Path) -> Volume:
-    """Read a template from a NIfTI file, on its own grid.
-
-    Raises
-    ------
-    TemplateError
-        When the file cannot be read, is not three-dimensional, is empty or not finite, or does not say where it lies.
-    """
+    """Read a template from a NIfTI file, on its own grid; `TemplateError` as in `read_nifti`."""
     data, affine = read_nifti(path, np.float32, TemplateError)
     data.setflags(write=False)
     return Volume(data, affine)
@@ -58,22 +50,10 @@ def read_template(path: Path) -> Volume:
 def template_on_grid(template: Volume) -> Volume:
     """Bring a user's own template to the store's grid by trilinear interpolation; one that is on it stays as it is.
 
-    Parameters
-    ----------
-    template : Volume
-        In MNI mm, on any grid that covers the brain.
-
-    Returns
-    -------
-    Volume
-        Shape `schema.SHAPE`; 0 outside the template's field of view; read-only.
-
-    Raises
-    ------
-    TemplateError
-        When it covers less than 95 % of the brain, or is empty there.
+    The result has the shape `schema.SHAPE`, is 0 outside the template's field of view, and read-only. A
+    `TemplateError` refuses a template that covers less than 95 % of the brain, or is empty there.
     """
-    grid, brain = schema.grid_affine(), region_masks()[schema.REGIONS.index("whole_brain")]
+    grid, brain = schema.grid_affine(), analytic_atlas().mask(schema.WHOLE_BRAIN)
     to_index = inverse(template.affine) @ grid
     index = np.argwhere(brain) @ to_index[:3, :3].T + to_index[:3, 3]
     covered = float(((index >= 0) & (index <= np.array(template.data.shape) - 1)).all(axis=1).mean())
@@ -89,15 +69,7 @@ def template_on_grid(template: Volume) -> Volume:
 
 
 def write_template(template: Volume, path: Path) -> None:
-    """Write a template as NIfTI of 16-bit integers; equal templates give equal bytes.
-
-    Parameters
-    ----------
-    template : Volume
-        Image in MNI space.
-    path : Path
-        File name ending in `.nii.gz` or `.nii`.
-    """
+    """Write a template as NIfTI of 16-bit integers (`.nii.gz` or `.nii`); equal templates give equal bytes."""
     slope = float(template.data.max()) / _HIGHEST_INTEGER
     write_nifti(path, np.rint(template.data / slope).astype(np.int16), template.affine, slope)
 
@@ -117,24 +89,16 @@ class Round:
 
 @dataclass(frozen=True)
 class GroupTemplate:
-    """A template that is being built.
-
-    Attributes
-    ----------
-    template : Volume
-        As it is now.
-    first : mapping of int to ndarray, shape (4, 4)
-        Pose of each study against the start, by the study's index; empty before the first round.
-    poses : mapping of int to ndarray, shape (4, 4)
-        Poses of the last round.
-    rounds : tuple of Round
-        Done so far.
-    """
+    """A template that is being built."""
 
     template: Volume
+    """As it is now."""
     first: Mapping[int, Pose]
+    """Shape (4, 4). Pose of each study against the start, by the study's index; empty before the first round."""
     poses: Mapping[int, Pose]
+    """Shape (4, 4). Poses of the last round."""
     rounds: tuple[Round, ...] = ()
+    """Done so far."""
 
 
 def start_template(start: Volume) -> GroupTemplate:
@@ -151,14 +115,14 @@ def next_round(
 ) -> GroupTemplate:
     """Register all studies to the template and replace it by their mean.
 
-    What all studies move on average since they were registered to the start is taken out, so that the mean cannot
-    drift away from MNI space, nor grow or shrink. The mean over the studies is far surer than one registration of the
-    template to the start.
+    The mean movement of all studies since they were registered to the start is taken out, so that the mean cannot
+    drift away from MNI space, nor grow or shrink. The mean over the studies is much more accurate than one
+    registration of the template to the start.
 
     Parameters
     ----------
     group : GroupTemplate
-        What the round before left.
+        Result of the round before.
     studies : sequence of int
         Indices of the studies.
     register : callable
@@ -187,18 +151,12 @@ def next_round(
 
 @dataclass(frozen=True)
 class PosedSum:
-    """Sum of studies in the template's space.
+    """Sum of studies in the template's space."""
 
-    Attributes
-    ----------
-    total : ndarray, shape `schema.SHAPE`, float64
-        Of the studies, each scaled to its reference level.
-    count : ndarray, shape `schema.SHAPE`, int32
-        Studies that saw the voxel; one outside a study's field of view doesn't count.
-    """
-
-    total: npt.NDArray[np.float64]
+    total: Floats
+    """Shape `schema.SHAPE`. Of the studies, each scaled to its reference level."""
     count: npt.NDArray[np.int32]
+    """Shape `schema.SHAPE`. Studies that saw the voxel; one outside a study's field of view doesn't count."""
 
     @classmethod
     def nothing(cls) -> PosedSum:
@@ -215,12 +173,9 @@ class PosedSum:
 
 
 def build_template(
-    volumes: Sequence[Volume],
-    start: Volume,
-    rounds: int = 3,
-    progress: Callable[[Round], None] | None = None,
+    volumes: Sequence[Volume], start: Volume, rounds: int = 3, progress: Callable[[Round], None] | None = None
 ) -> Volume:
-    """Build a template from normal studies in memory: group-wise, each round registers all to the mean of the last.
+    """Build a template from normal studies in memory: each round registers all to the mean of the round before.
 
     Parameters
     ----------
@@ -245,7 +200,7 @@ def build_template(
     """
 
     def register(template: Volume, studies: Sequence[int]) -> dict[int, Pose]:
-        results = {i: _register(volumes[i], template) for i in studies}
+        results = {i: register_affine(volumes[i], template) for i in studies}
         return {index: found.template_to_study for index, found in results.items() if not found.failed}
 
     def average(poses: Mapping[int, Pose]) -> PosedSum:
@@ -262,24 +217,16 @@ def build_template(
     return group.template
 
 
-def _register(volume: Volume, template: Volume) -> Registration:
-    return register_affine(volume.data, volume.affine, template.data, template.affine)
-
-
 def _movement_mm(before: Mapping[int, Pose], after: Mapping[int, Pose]) -> float | None:
     """Give the mean distance that the points of the brain moved, over points and studies of both rounds."""
     both = before.keys() & after.keys()
     if not both:
         return None
-    brain = region_masks()[schema.REGIONS.index("whole_brain")][::5, ::5, ::5]
+    brain = analytic_atlas().mask(schema.WHOLE_BRAIN)[::5, ::5, ::5]
     points = 5 * schema.SPACING_MM * np.argwhere(brain) + np.array(schema.ORIGIN_MM)
-    moved = []
-    for index in sorted(both):
-        step = after[index] - before[index]
-        moved.append(float(np.linalg.norm(points @ step[:3, :3].T + step[:3, 3], axis=1).mean()))
-    return float(np.mean(moved))
+    steps = [after[index] - before[index] for index in sorted(both)]
+    return float(np.mean([np.linalg.norm(points @ s[:3, :3].T + s[:3, 3], axis=1).mean() for s in steps]))
 
 
-def _scaled(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    reference = region_masks()[schema.REGIONS.index("reference")]
-    return scale_to_reference(data, reference & (data != 0))
+def _scaled(data: Floats32) -> Floats32:
+    return scale_to_reference(data, analytic_atlas().mask(schema.REFERENCE) & (data != 0))

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from datbatch.arrays import Floats, Floats32
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Image values on a grid.
+    """Image values on a grid."""
 
-    Attributes
-    ----------
-    data : ndarray, shape (x, y, z), float32
-        Values.
-    affine : ndarray, shape (4, 4), float64
-        Voxel index to millimetres; right, anterior and superior are positive (RAS).
-    """
-
-    data: npt.NDArray[np.float32]
-    affine: npt.NDArray[np.float64]
+    data: Floats32
+    """Shape (x, y, z). Values."""
+    affine: Floats
+    """Shape (4, 4). Voxel index to millimetres; right, anterior and superior are positive (RAS)."""

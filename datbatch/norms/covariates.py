@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from datbatch.arrays import Bools, Floats, Texts
 
 DECADE_YEARS = 10.0
 FEMALE, MALE = "F", "M"
@@ -21,14 +22,12 @@ class Covariates:
     """
 
     terms: tuple[str, ...]
-    mean: npt.NDArray[np.float64]
+    mean: Floats
     """Mean over the studies of the fit, shape (term,): age in years, share of men."""
-    variance: npt.NDArray[np.float64]
+    variance: Floats
     """Variance of the columns over the studies of the fit, shape (term,)."""
 
-    def columns(
-        self, age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    def columns(self, age_years: Floats, sex: Texts) -> tuple[Floats, Bools]:
         """Give the columns of studies and what is missing in them.
 
         Parameters
@@ -49,9 +48,7 @@ class Covariates:
         return np.where(missing, 0.0, (raw - self.mean) / _units(self.terms)), missing
 
 
-def fit_covariates(
-    age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_], *, use_age: bool, use_sex: bool
-) -> tuple[Covariates, npt.NDArray[np.bool_]]:
+def fit_covariates(age_years: Floats, sex: Texts, *, use_age: bool, use_sex: bool) -> tuple[Covariates, Bools]:
     """Choose the covariates and centre them on the studies that state them all.
 
     Returns
@@ -70,13 +67,11 @@ def fit_covariates(
     return Covariates(terms, known.mean(axis=0), (known / _units(terms)).var(axis=0)), complete
 
 
-def _raw(
-    terms: tuple[str, ...], age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_]
-) -> npt.NDArray[np.float64]:
+def _raw(terms: tuple[str, ...], age_years: Floats, sex: Texts) -> Floats:
     male = np.where(sex == MALE, 1.0, np.where(sex == FEMALE, 0.0, np.nan))
     columns = {AGE: np.asarray(age_years, dtype=np.float64), SEX: male}
     return np.stack([columns[term] for term in terms], axis=1) if terms else np.empty((len(male), 0))
 
 
-def _units(terms: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def _units(terms: tuple[str, ...]) -> Floats:
     return np.array([DECADE_YEARS if term == AGE else 1.0 for term in terms])

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from datbatch.arrays import Bools, Floats, Indices, Texts
 
 MINIMUM_SITE_NORMALS, MINIMUM_SITE_STUDIES = 3, 5
 """Training studies below which a site's location or scale cannot be told."""
@@ -22,24 +23,22 @@ class Harmonisation:
 
     sites: Mapping[str, int]
     """Row of each site that was fitted."""
-    intercept: npt.NDArray[np.float64]
+    intercept: Floats
     """Mean of normal studies at the mean covariates, over all sites, shape (measure,)."""
-    slope: npt.NDArray[np.float64]
+    slope: Floats
     """Of the covariates, shape (term, measure)."""
-    sd: npt.NDArray[np.float64]
+    sd: Floats
     """Of the residuals, all sites and labels together, shape (measure,)."""
-    location: npt.NDArray[np.float64]
+    location: Floats
     """Shift of a site in units of `sd`, shape (site, measure)."""
-    scale: npt.NDArray[np.float64]
+    scale: Floats
     """Factor of a site on deviations from the mean, shape (site, measure)."""
 
-    def fitted(self, site: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
+    def fitted(self, site: Texts) -> Bools:
         """Say which studies come from a site that was fitted, shape (study,)."""
         return np.isin(site.astype(str), list(self.sites))
 
-    def apply(
-        self, values: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], site: npt.NDArray[np.str_]
-    ) -> npt.NDArray[np.float64]:
+    def apply(self, values: Floats, columns: Floats, site: Texts) -> Floats:
         """Remove the effect of the sites.
 
         With m = intercept + columns slope, the mean of normals over all sites at the study's age and sex,
@@ -69,12 +68,7 @@ class Harmonisation:
         return np.where((rows >= 0)[:, None], changed, values)
 
 
-def fit_harmonisation(
-    values: npt.NDArray[np.float64],
-    columns: npt.NDArray[np.float64],
-    site: npt.NDArray[np.str_],
-    positive: npt.NDArray[np.bool_],
-) -> Harmonisation:
+def fit_harmonisation(values: Floats, columns: Floats, site: Texts, positive: Bools) -> Harmonisation:
     """Estimate site effects on the training studies by ComBat, so that no label is needed to remove them.
 
     The model of measure g at site i is (Johnson et al., Biostatistics 2007; Fortin et al., NeuroImage 2018)
@@ -137,20 +131,15 @@ class _Standardised:
     """One measure in units of its spread."""
 
     intercept: float
-    slope: npt.NDArray[np.float64]
+    slope: Floats
     sd: float
-    z: npt.NDArray[np.float64]
+    z: Floats
     """Deviation of normals from the mean of all normals, of patients from that of their site's."""
-    weight: npt.NDArray[np.float64]
+    weight: Floats
     """1 / w^2 of each study."""
 
 
-def _standardise(
-    values: npt.NDArray[np.float64],
-    columns: npt.NDArray[np.float64],
-    site: npt.NDArray[np.intp],
-    positive: npt.NDArray[np.bool_],
-) -> _Standardised:
+def _standardise(values: Floats, columns: Floats, site: Indices, positive: Bools) -> _Standardised:
     """Fit one measure by least squares with a free mean for each site and label, the second time with weights."""
     known = np.isfinite(values)
     cell = (2 * site + positive)[known]
@@ -174,9 +163,7 @@ def _standardise(
     return _Standardised(intercept, slope, sd, z, weights)
 
 
-def site_effect(
-    z: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def site_effect(z: Floats, weight: Floats, positive: Bools) -> tuple[Floats, Floats]:
     """Give one site's location and scale for each measure: posterior means under priors fitted over the measures.
 
     With the hyperparameters (mean, t2) of the location and (shape, rate) of the squared scale, q the sum of the weights
@@ -205,7 +192,7 @@ def site_effect(
     if not told.any():
         return np.zeros(q0.size), np.ones(q0.size)
 
-    def squares(location: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def squares(location: Floats) -> Floats:
         return np.asarray(q2 - 2 * location * q1 + location**2 * q0 + patients)
 
     crude = q1 / np.where(q0 > 0, q0, 1)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.config import canonical_json
 from datbatch.errors import NormalRangeError
 from datbatch.norms.covariates import Covariates
@@ -64,7 +64,7 @@ class KeptRange:
         return found
 
     def compare(
-        self, values: npt.NDArray[np.float64], *, age_years: float | None, sex: str, site: str, kind: str
+        self, values: Floats, *, age_years: float | None, sex: str, site: str, kind: str
     ) -> tuple[Prediction, tuple[str, ...]]:
         """Compare one study.
 
@@ -134,7 +134,7 @@ _ARRAYS = (
 )
 
 
-def _array(values: Any) -> npt.NDArray[np.float64]:
+def _array(values: Any) -> Floats:
     return np.array(values, dtype=np.float64)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
 
 _SIZES = tuple(len(DEFINITIONS) * len(names) for names in (STRIATAL, STRUCTURES, SIDES))
@@ -19,11 +19,7 @@ DEFINITION_OF = tuple(next(d for d in DEFINITIONS if d in name.split()) for name
 """The definition of region that each measure rests on."""
 
 
-def measures(
-    binding_ratio: npt.NDArray[np.float64],
-    asymmetry_index: npt.NDArray[np.float64],
-    putamen_to_caudate_ratio: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+def measures(binding_ratio: Floats, asymmetry_index: Floats, putamen_to_caudate_ratio: Floats) -> Floats:
     """Bring the store's tables of semi-quantification together, in the order of `schema.MEASURES`.
 
     Parameters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats, Indices
 from datbatch.errors import NormalRangeError
 
 LOG_RATIOS = np.linspace(-14.0, 9.0, 70)
@@ -17,27 +17,25 @@ LOG_RATIOS = np.linspace(-14.0, 9.0, 70)
 class MixedModel:
     """Estimates for one measure; the first term is the intercept."""
 
-    coefficient: npt.NDArray[np.float64]
+    coefficient: Floats
     """Shape (term,)."""
-    covariance: npt.NDArray[np.float64]
+    covariance: Floats
     """Of the coefficients, shape (term, term)."""
     residual_variance: float
     """Within a site."""
     site_variance: float
     """Between sites; NaN where one site alone has studies."""
-    site_effect: npt.NDArray[np.float64]
+    site_effect: Floats
     """Best linear unbiased prediction of each site's deviation, shape (site,)."""
-    shrinkage: npt.NDArray[np.float64]
+    shrinkage: Floats
     """Share of a site's mean residual that is taken for its deviation, shape (site,)."""
-    site_columns: npt.NDArray[np.float64]
+    site_columns: Floats
     """Mean of the columns over each site's studies, shape (site, term); 0 where it has none."""
     freedom: int
     """Degrees of freedom of the residual variance."""
 
 
-def fit_mixed_model(
-    values: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp], sites: int
-) -> MixedModel:
+def fit_mixed_model(values: Floats, columns: Floats, site: Indices, sites: int) -> MixedModel:
     """Fit y = X b + u_site + e with u ~ N(0, s_u^2), e ~ N(0, s_e^2).
 
     Sites are random and not fixed: their deviations are shrunk towards the common mean, the more the fewer studies
@@ -85,7 +83,7 @@ def fit_mixed_model(
         raise NormalRangeError("the normal studies of a measure are too few for its sites and covariates")
     variance = max(rss / freedom, np.finfo(float).tiny)
 
-    def solve(ratio: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    def solve(ratio: float) -> tuple[Floats, Floats, float]:
         # V^-1 = 1 - sum over sites of c 1 1', c = r / (1 + n r).
         c = ratio / (1 + count * ratio)
         precision = xx - (x_sum * c[:, None]).T @ x_sum
@@ -137,9 +135,7 @@ def unknown_model(terms: int, sites: int) -> MixedModel:
     )
 
 
-def _within_sites(
-    values: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp]
-) -> tuple[float, int]:
+def _within_sites(values: Floats, columns: Floats, site: Indices) -> tuple[float, int]:
     """Give the residual sum of squares of a fit with a free intercept for each site, and its degrees of freedom."""
     count = np.maximum(np.bincount(site), 1)
     y = values - (np.bincount(site, values) / count)[site]
@@ -149,7 +145,7 @@ def _within_sites(
     return float(((y - x @ slope) ** 2).sum()), values.size - x.shape[1] - np.unique(site).size
 
 
-def _independent(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def _independent(columns: Floats) -> Indices:
     """Choose the columns that are not spanned by those before them."""
     chosen: list[int] = []
     for index in range(columns.shape[1]):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
+from datbatch.arrays import Bools, Floats, Indices, Ints, Texts
 from datbatch.errors import NormalRangeError
 from datbatch.norms.covariates import AGE, SEX, Covariates, fit_covariates
 from datbatch.norms.mixed import MixedModel, fit_mixed_model, unknown_model
@@ -27,15 +27,15 @@ INTERCEPT = "intercept"
 class Prediction:
     """Studies compared with the normal range, each array (study, measure) float64, in the measure's own unit."""
 
-    expected: npt.NDArray[np.float64]
-    sd: npt.NDArray[np.float64]
+    expected: Floats
+    sd: Floats
     """Of one new normal study about `expected`, uncertainty of the fit included."""
-    lower: npt.NDArray[np.float64]
-    upper: npt.NDArray[np.float64]
+    lower: Floats
+    upper: Floats
     """Ends of the 95 % prediction interval."""
-    z: npt.NDArray[np.float64]
+    z: Floats
     """(value - expected) / sd."""
-    warnings: Mapping[str, npt.NDArray[np.bool_]]
+    warnings: Mapping[str, Bools]
     """Which studies each code of `norms.warnings` concerns, shape (study,)."""
 
 
@@ -44,27 +44,27 @@ class NormalRange:
     """One linear model for each measure. Rows are the sites with normals of their own, and last any other site."""
 
     covariates: Covariates
-    coefficient: npt.NDArray[np.float64]
+    coefficient: Floats
     """Shape (term, measure): intercept (at the mean covariates), then the covariates' terms."""
-    covariance: npt.NDArray[np.float64]
+    covariance: Floats
     """Shape (measure, term, term)."""
-    residual_sd: npt.NDArray[np.float64]
+    residual_sd: Floats
     """Within a site, shape (measure,)."""
-    site_sd: npt.NDArray[np.float64]
+    site_sd: Floats
     """Between sites, shape (measure,); NaN where it is unknown, 0 where the model has no sites."""
     site_rows: Mapping[str, int]
     """Row of each site that has enough normals."""
-    site_effect: npt.NDArray[np.float64]
+    site_effect: Floats
     """Shape (row, measure)."""
-    site_columns: npt.NDArray[np.float64]
+    site_columns: Floats
     """Mean columns of a site's normals times the site's shrinkage, shape (row, term, measure)."""
-    site_variance: npt.NDArray[np.float64]
+    site_variance: Floats
     """What remains unknown of the site's deviation, shape (row, measure)."""
-    quantile: npt.NDArray[np.float64]
+    quantile: Floats
     """Half the width of the interval in prediction sd, shape (row, measure)."""
-    normals: npt.NDArray[np.int64]
+    normals: Ints
     """Normal studies fitted, shape (measure,)."""
-    outliers: npt.NDArray[np.int64]
+    outliers: Ints
     """Normal studies rejected, shape (measure,)."""
     normals_by_site: Mapping[str, int]
     age_range: tuple[float, float]
@@ -76,13 +76,7 @@ class NormalRange:
         """Names of the coefficients."""
         return (INTERCEPT, *self.covariates.terms)
 
-    def predict(
-        self,
-        values: npt.NDArray[np.float64],
-        age_years: npt.NDArray[np.float64],
-        sex: npt.NDArray[np.str_],
-        site: npt.NDArray[np.str_],
-    ) -> Prediction:
+    def predict(self, values: Floats, age_years: Floats, sex: Texts, site: Texts) -> Prediction:
         """Compare studies with the normal range.
 
         For a study with columns x at site s, with k the site's shrinkage and m the mean columns of its normals,
@@ -120,10 +114,8 @@ class NormalRange:
         z = (values - expected) / sd
         return Prediction(expected, sd, expected - reach, expected + reach, z, self._warnings(age_years, sex, site))
 
-    def _warnings(
-        self, age_years: npt.NDArray[np.float64], sex: npt.NDArray[np.str_], site: npt.NDArray[np.str_]
-    ) -> dict[str, npt.NDArray[np.bool_]]:
-        found: dict[str, npt.NDArray[np.bool_]] = {}
+    def _warnings(self, age_years: Floats, sex: Texts, site: Texts) -> dict[str, Bools]:
+        found: dict[str, Bools] = {}
         if AGE in self.covariates.terms:
             found["age-missing"] = np.isnan(age_years)
             found["age-extrapolated"] = (age_years < self.age_range[0]) | (age_years > self.age_range[1])
@@ -161,10 +153,10 @@ class NormalRange:
 
 
 def fit_normal_range(
-    values: npt.NDArray[np.float64],
-    age_years: npt.NDArray[np.float64],
-    sex: npt.NDArray[np.str_],
-    site: npt.NDArray[np.str_],
+    values: Floats,
+    age_years: Floats,
+    sex: Texts,
+    site: Texts,
     *,
     use_age: bool = True,
     use_sex: bool = True,
@@ -246,22 +238,15 @@ class _Measure:
     """The model of one measure, with its rows as in `NormalRange`."""
 
     model: MixedModel
-    effect: npt.NDArray[np.float64]
-    columns: npt.NDArray[np.float64]
-    variance: npt.NDArray[np.float64]
-    quantile: npt.NDArray[np.float64]
+    effect: Floats
+    columns: Floats
+    variance: Floats
+    quantile: Floats
     normals: int
     outliers: int
 
 
-def _fit_measure(
-    values: npt.NDArray[np.float64],
-    columns: npt.NDArray[np.float64],
-    site: npt.NDArray[np.intp],
-    sites: int,
-    own: npt.NDArray[np.intp],
-    use_site: bool,
-) -> _Measure:
+def _fit_measure(values: Floats, columns: Floats, site: Indices, sites: int, own: Indices, use_site: bool) -> _Measure:
     kept = np.isfinite(values)
     usable = kept.sum() >= MINIMUM_NORMALS and _freedom(columns[kept], site[kept]) >= MINIMUM_FREEDOM
     if usable:
@@ -293,7 +278,7 @@ def _fit_measure(
     )
 
 
-def _freedom(columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp]) -> int:
+def _freedom(columns: Floats, site: Indices) -> int:
     """Count what is left of the studies when each site and covariate has taken its share."""
     return int(len(columns) - (columns.shape[1] - 1) - np.unique(site).size)
 

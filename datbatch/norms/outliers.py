@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
+
+from datbatch.arrays import Bools, Floats, Indices
 
 HUBER_CUT = 1.345
 """Residual in standard deviations from which Huber's weight falls: 95 % efficiency on Gaussian data."""
@@ -16,9 +17,7 @@ MAD_EFFICIENCY = 0.37
 ROUNDS = 30
 
 
-def is_outlier(
-    values: npt.NDArray[np.float64], columns: npt.NDArray[np.float64], site: npt.NDArray[np.intp]
-) -> npt.NDArray[np.bool_]:
+def is_outlier(values: Floats, columns: Floats, site: Indices) -> Bools:
     """Find the studies that are no part of the normal population, as mislabelled ones are.
 
     A linear model with an intercept for each site is fitted with Huber's weights (Huber, Ann Math Stat 1964) by
@@ -62,9 +61,7 @@ def is_outlier(
     return np.asarray(np.abs(residual) > cut * scale)
 
 
-def _within(
-    column: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], site: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
+def _within(column: Floats, weight: Floats, site: Indices) -> Floats:
     """Subtract the weighted mean of each site: the same as a free intercept for it."""
     total = np.maximum(np.bincount(site, weight), np.finfo(float).tiny)
     return np.asarray(column - (np.bincount(site, weight * column) / total)[site])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Texts
 from datbatch.errors import RecoveryTableError
 from datbatch.norms.measures import BINDING_RATIOS, DEFINITION_OF
 from datbatch.schema import DEFINITIONS
@@ -36,11 +36,11 @@ class RecoveryTable:
 class Recovered:
     """Measures as they would be with full recovery."""
 
-    values: npt.NDArray[np.float64]
+    values: Floats
     """Shape (study, measure); NaN where the factor is unknown."""
-    sd: npt.NDArray[np.float64]
+    sd: Floats
     """Part of it that the factor's own sd makes, shape (study, measure); NaN where that is unknown."""
-    missing: npt.NDArray[np.bool_]
+    missing: Bools
     """Studies whose camera lacks the factor of a definition, shape (study,)."""
 
 
@@ -87,7 +87,7 @@ def read_recovery(path: Path) -> RecoveryTable:
     return RecoveryTable(key, factors, hashlib.sha256(content).hexdigest()[:16])
 
 
-def recover(values: npt.NDArray[np.float64], camera: npt.NDArray[np.str_], table: RecoveryTable | None) -> Recovered:
+def recover(values: Floats, camera: Texts, table: RecoveryTable | None) -> Recovered:
     """Divide binding ratios by the recovery of their camera and definition.
 
     Asymmetry indices and ratios of structures stay: a common factor cancels. The sd is |value| sd / recovery^2, the

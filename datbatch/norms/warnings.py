@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Texts
 from datbatch.schema import TOMOGRAM
 
 WARNINGS = {
@@ -24,7 +25,7 @@ WARNINGS = {
 """Codes in the order in which they are listed."""
 
 
-def join_warnings(found: Mapping[str, npt.NDArray[np.bool_]], studies: int) -> npt.NDArray[np.object_]:
+def join_warnings(found: Mapping[str, Bools], studies: int) -> npt.NDArray[np.object_]:
     """Write the codes that concern each study, separated by spaces; empty where none does.
 
     Parameters
@@ -43,9 +44,7 @@ def join_warnings(found: Mapping[str, npt.NDArray[np.bool_]], studies: int) -> n
     return np.array(texts, dtype=object)[which.ravel()] if studies else np.array([], dtype=object)
 
 
-def reconstruction_class(
-    scanner: npt.NDArray[np.str_], pixel_size_mm: npt.NDArray[np.float64], source: npt.NDArray[np.str_] | None = None
-) -> npt.NDArray[np.str_]:
+def reconstruction_class(scanner: Texts, pixel_size_mm: Floats, source: Texts | None = None) -> Texts:
     """Name what makes studies of one store comparable: the camera and its pixel size, to 0.1 mm.
 
     All else of the reconstruction is the same for every study of a store, save of those that were reconstructed

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from datbatch.arrays import Bools, Floats, Ints
 from datbatch.errors import GridMismatchError
 from datbatch.precision import products
 
@@ -16,7 +17,7 @@ PASSED_TOGETHER = 8
 """Flipped images that pass the network together: the weights of the fully connected layers are read once for all."""
 
 
-def block_regions(mask: npt.NDArray[np.bool_], edge: int) -> npt.NDArray[np.int32]:
+def block_regions(mask: Bools, edge: int) -> npt.NDArray[np.int32]:
     """Divide a mask into cubes.
 
     Parameters
@@ -40,14 +41,14 @@ def block_regions(mask: npt.NDArray[np.bool_], edge: int) -> npt.NDArray[np.int3
     return regions
 
 
-def relevance_order(relevance: npt.NDArray[Any], regions: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+def relevance_order(relevance: npt.NDArray[Any], regions: npt.NDArray[np.int32]) -> Ints:
     """Give the regions' numbers by the sum of their relevance, most relevant first; equal ones by number."""
     inside = regions >= 0
     sums = np.bincount(regions[inside], weights=relevance[inside].astype(np.float64))
     return np.argsort(-sums, kind="stable")
 
 
-def flip_counts(regions: int, steps: int) -> npt.NDArray[np.int64]:
+def flip_counts(regions: int, steps: int) -> Ints:
     """Give how many regions are flipped at each point of a curve: 0, then n (k / steps)^2 for k = 1 ... steps.
 
     Points lie close where few regions are flipped, since relevance is concentrated in few.
@@ -62,9 +63,9 @@ def flipping_curve(
     image: npt.NDArray[np.floating],
     replacement: npt.NDArray[np.floating],
     regions: npt.NDArray[np.int32],
-    order: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
+    order: Ints,
+    counts: Ints,
+) -> Floats:
     """Give the network's outputs while ever more regions are replaced.
 
     Samek et al. 2017, IEEE Trans Neural Netw Learn Syst 28:2660, Sect. III.
@@ -108,8 +109,6 @@ def flipping_curve(
     return np.concatenate(outputs)
 
 
-def area_between(
-    shares: npt.NDArray[np.float64], reference: npt.NDArray[np.float64], curve: npt.NDArray[np.float64]
-) -> float:
+def area_between(shares: Floats, reference: Floats, curve: Floats) -> float:
     """Give the area by which a curve lies below the reference, over shares flipped from 0 to 1 (trapezoids)."""
     return float(np.trapezoid(reference - curve, shares))

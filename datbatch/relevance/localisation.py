@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
+from datbatch.arrays import Bools
 
-def relevance_mass(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> float | None:
+
+def relevance_mass(values: npt.NDArray[Any], mask: Bools) -> float | None:
     """Give the share of relevance that lies inside a mask.
 
     sum of R_i over the mask / sum of R_i over all voxels (Arras et al. 2022, Inf Fusion 81:14, Eq. 1).
@@ -30,7 +32,7 @@ def relevance_mass(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> flo
     return float(values[mask].sum(dtype=np.float64)) / total if total > 0 else None
 
 
-def relevance_rank(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> float | None:
+def relevance_rank(values: npt.NDArray[Any], mask: Bools) -> float | None:
     """Give the share of the K most relevant voxels that lie inside a mask of K voxels.
 
     Arras et al. 2022, Inf Fusion 81:14, Eq. 3. Voxels of equal relevance at rank K count by their expected share.
@@ -57,6 +59,6 @@ def relevance_rank(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> flo
     return (int(inside[above].sum()) + places * float(inside[tied].mean())) / count
 
 
-def widen(mask: npt.NDArray[np.bool_], margin_mm: float, spacing_mm: float) -> npt.NDArray[np.bool_]:
+def widen(mask: Bools, margin_mm: float, spacing_mm: float) -> Bools:
     """Give what lies within `margin_mm` of a mask's voxels (distance between voxel centres), the mask included."""
     return np.asarray(distance_transform_edt(~mask, sampling=spacing_mm) <= margin_mm, dtype=bool)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats
 from datbatch.errors import TrainingDataError
 
 LEAST_OF_A_CLASS = 5
@@ -26,7 +27,7 @@ class Orientation:
     """Area under the ROC curve of the oriented putamen relevance, on what it was learned from (at least 0.5)."""
 
 
-def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Bools:
     """Choose the studies that orientation is learned from: the validation set's, never the test set's.
 
     A validation set with fewer than `LEAST_OF_A_CLASS` studies of a class is joined by the training set, since the
@@ -43,13 +44,13 @@ def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) 
     -------
     ndarray of bool, shape (study,)
     """
-    chosen: npt.NDArray[np.bool_] = (np.asarray(split) == "validation") & (labels >= 0)
+    chosen: Bools = (np.asarray(split) == "validation") & (labels >= 0)
     if np.bincount(labels[chosen], minlength=2).min() < LEAST_OF_A_CLASS:
         chosen |= (np.asarray(split) == "train") & (labels >= 0)
     return chosen
 
 
-def learn_orientation(putamen_relevance: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> Orientation:
+def learn_orientation(putamen_relevance: Floats, labels: npt.NDArray[np.integer]) -> Orientation:
     """Find the sign and the cut that separate the classes best.
 
     Relevance that starts from the predicted class says by itself nothing of the class: with other initial
@@ -89,7 +90,7 @@ def learn_orientation(putamen_relevance: npt.NDArray[np.float64], labels: npt.ND
     return Orientation(sign=sign, threshold=threshold, auc=max(area, 1.0 - area))
 
 
-def inconsistent(oriented: npt.ArrayLike, predicted: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
+def inconsistent(oriented: npt.ArrayLike, predicted: npt.ArrayLike, threshold: float) -> Bools:
     """Flag maps that are typical of the class that was not predicted (Nazari et al. 2022, "Results").
 
     Parameters
@@ -110,7 +111,7 @@ def inconsistent(oriented: npt.ArrayLike, predicted: npt.ArrayLike, threshold: f
     return np.asarray(np.isfinite(values) & ((values >= threshold) != (np.asarray(predicted) == 1)))
 
 
-def _area(values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+def _area(values: Floats, positive: Bools) -> float:
     """Give the probability that a positive study has the higher value, ties counted half (Mann and Whitney 1947)."""
     # A second of import that only learning needs.
     from scipy.stats import rankdata

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from datbatch.arrays import Bools
 from datbatch.errors import ModelError
 from datbatch.relevance.propagation import layers_in_order, weighted_layers
 from datbatch.relevance.similarity import rank_correlation
@@ -43,9 +44,7 @@ def cascade(trained: nn.Module, drawn: nn.Module) -> Iterator[tuple[str, nn.Sequ
         yield name, nn.Sequential(*ours[:place], *theirs[place:]).eval()
 
 
-def map_similarity(
-    original: npt.NDArray[Any], other: npt.NDArray[Any], mask: npt.NDArray[np.bool_]
-) -> dict[str, float | None]:
+def map_similarity(original: npt.NDArray[Any], other: npt.NDArray[Any], mask: Bools) -> dict[str, float | None]:
     """Compare two maps by rank correlation inside a mask, of magnitudes ("absolute") and with their signs ("signed").
 
     Adebayo et al. 2018, Sect. 3.2: magnitudes and signed values can tell different stories. None where a map is

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Bools, Floats, Indices
 from datbatch.errors import EmptyVolumeError, GridMismatchError
 from datbatch.schema import STATISTICS
 
 
 def region_statistics(
     relevance: npt.NDArray[np.floating],
-    masks: npt.NDArray[np.bool_],
-    coordinates_mm: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    masks: Bools,
+    coordinates_mm: tuple[Floats, Floats, Floats],
     *,
     hottest_ml: float,
     voxel_volume_ml: float,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Summarise a relevance map in each region.
 
     Parameters
@@ -58,9 +59,9 @@ def region_statistics(
 
 def _one_region(
     flat: npt.NDArray[np.floating],
-    voxels: npt.NDArray[np.intp],
+    voxels: Indices,
     shape: tuple[int, ...],
-    coordinates_mm: tuple[npt.NDArray[np.float64], ...],
+    coordinates_mm: tuple[Floats, ...],
     hottest_count: float,
 ) -> tuple[float, ...]:
     if voxels.size == 0:
@@ -75,7 +76,7 @@ def _one_region(
     return (float(values.mean()), hottest_mean(values, hottest_count), *places[0], *places[1], *masses)
 
 
-def hottest_mean(values: npt.NDArray[np.float64], count: float) -> float:
+def hottest_mean(values: Floats, count: float) -> float:
     """Average the `count` most relevant values: those of the largest magnitude, with their signs.
 
     The paper applies the hottest-voxels analysis of uptake to relevance, whose sign depends on the class:

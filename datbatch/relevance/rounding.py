@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from datbatch.arrays import Floats32
 
 MANTISSA_BITS = 23
 
 
-def round_mantissa(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
+def round_mantissa(values: Floats32, bits: int) -> Floats32:
     """Round float32 values to the nearest with `bits` mantissa bits, ties to even (IEEE 754, 4.3.1).
 
     The relative error is at most 2^-(bits + 1). NaN and infinities stay; a value that would round to infinity is

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
+from datbatch.arrays import Floats, Floats32
 from datbatch.relevance.similarity import correlation
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
@@ -18,7 +19,7 @@ FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 def add_noise(
     volume: npt.NDArray[np.floating], share: float, generator: np.random.Generator, *, fwhm_mm: float, spacing_mm: float
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Add noise like that of a reconstructed image: growing with the root of uptake, and blurred.
 
     u + share sqrt(max(u, 0)) n, where u is uptake in multiples of the reference level and n Gaussian noise of mean 0
@@ -69,7 +70,7 @@ def pairwise_rank_correlation(maps: Sequence[npt.NDArray[Any]]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(found) else None
 
 
-def sign_agreement(values: npt.NDArray[np.float64]) -> float | None:
+def sign_agreement(values: Floats) -> float | None:
     """Give how often two networks agree about the sign of a figure.
 
     Parameters

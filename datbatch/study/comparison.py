@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import StudyFacts
+from datbatch.arrays import Floats
 from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config
 from datbatch.errors import NormalRangeError
@@ -35,11 +35,11 @@ class Person:
 class AgeCurve:
     """What is normal over age for one person's sex and site, each array (age, measure), float64."""
 
-    age_years: npt.NDArray[np.float64]
+    age_years: Floats
     """Shape (age,): the ages of the normal studies, and the person's, capped at `schema.AGE_CAP_YEARS`."""
-    expected: npt.NDArray[np.float64]
-    lower: npt.NDArray[np.float64]
-    upper: npt.NDArray[np.float64]
+    expected: Floats
+    lower: Floats
+    upper: Floats
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Comparison:
     """A study's measures beside what is normal, each array (measure,) in the order of `schema.MEASURES`, float64."""
 
     person: Person
-    value: npt.NDArray[np.float64]
-    expected: npt.NDArray[np.float64]
-    lower: npt.NDArray[np.float64]
-    upper: npt.NDArray[np.float64]
+    value: Floats
+    expected: Floats
+    lower: Floats
+    upper: Floats
     """Ends of the 95 % prediction interval."""
-    z: npt.NDArray[np.float64]
+    z: Floats
     normals: int
     """Normal studies of the fit, at most."""
     warnings: tuple[str, ...]

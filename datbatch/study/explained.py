@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import Acquisition
 from datbatch.archive.codes import explain_code
+from datbatch.arrays import Floats, Floats32
 from datbatch.imaging import Atlas, Binding
 from datbatch.norms import WARNINGS
 from datbatch.study.comparison import Comparison
@@ -25,8 +25,8 @@ MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 class ExplainedVolume:
     """Inference and relevance of one study."""
 
-    relevance: npt.NDArray[np.float32]
-    regional: npt.NDArray[np.float64]
+    relevance: Floats32
+    regional: Floats
     probability: float
     log_odds: float
     predicted: str
@@ -37,106 +37,64 @@ class ExplainedVolume:
 
 @dataclass(frozen=True)
 class StudyExplanation(ExplainedVolume):
-    """Everything about one study.
+    """Everything about one study."""
 
-    Attributes
-    ----------
-    uptake : ndarray, shape (x, y, z), float32
-        Normalised to MNI, scaled to the reference region, ipsilateral side left (x < 0); `schema.grid_affine()`.
-    relevance : ndarray, shape (x, y, z), float32
-        Layer-wise relevance of each voxel, on the same grid.
-    mirrored : bool
-        Whether left and right were exchanged: if so, ipsilateral is the patient's right side.
-    lower_side : str
-        The patient's side of lower putaminal binding, left or right; uncertain where counting noise can explain
-        the difference.
-    specific_binding_ratio : ndarray, shape (region,), float64
-        In the order of `schema.REGIONS`.
-    binding : Binding
-        Binding ratios by all definitions and backgrounds, asymmetry indices, putamen-to-caudate ratios.
-    quantification_flags : tuple of str
-        Codes of what was unusual about them; `explain_code` tells their meaning.
-    regional : ndarray, shape (region, statistic), float64
-        Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`.
-    probability, log_odds : float
-        Of the positive class (reduced uptake), as the network gives them.
-    calibrated_probability : float
-        The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated.
-    certain : bool or None
-        Whether the decision lies beyond the margin of a certain call; None where that is not known.
-    not_judged : str
-        Why it is not known, and what to do; empty where it is.
-    uncertain_share : float
-        Share of validation studies that the model calls uncertain; NaN where that is not known.
-    predicted : str
-        negative or positive.
-    inconsistent : bool
-        Whether the map is typical of the class that was not predicted.
-    orientation : int
-        +1 or -1: relevance times it speaks for reduced uptake where it is positive.
-    template_to_study : ndarray, shape (4, 4), float64
-        MNI mm to study mm, RAS.
-    quality : dict of str to float
-        Scores of the normalisation.
-    counts : float
-        Sum of the projections.
-    motion_mm : float
-        Largest distance between two positions of the head during the acquisition; NaN where not known.
-    comparison : Comparison or None
-        Every measure of binding against the cohort's normal range.
-    not_compared : str
-        Why there is no comparison, and what to do; empty where there is one.
-    flags : tuple of str
-        Codes of what was unusual.
-    model : str
-        Name of the model's folder.
-    weights_sha256 : str
-        Digest of its weights.
-    atlas : Atlas
-        Regions that all figures are of, in the frame of the volumes.
-    seconds : dict of str to float
-        Wall time by step.
-    acquired : mapping
-        What the stage `reconstruct` says of the acquisition: scanner, views, sizes, motion, counts by angle.
-    stages : mapping of str to mapping
-        By stage that made it: digest, version and parameters, as the store's attribute `stages` has them.
-    projections : Acquisition or None
-        The raw projections, where they are at hand.
-    study : str
-        Pseudonym; empty for a study that is in no store.
-    simulated : bool
-        Whether it was simulated.
-    source : str
-        What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known.
-    """
-
-    uptake: npt.NDArray[np.float32]
+    uptake: Floats32
+    """Shape (x, y, z). Normalised to MNI, scaled to the reference region, ipsilateral side left (x < 0);
+    `schema.grid_affine()`."""
     mirrored: bool
+    """Whether left and right were exchanged: if so, ipsilateral is the patient's right side."""
     lower_side: str
-    specific_binding_ratio: npt.NDArray[np.float64]
+    """The patient's side of lower putaminal binding, left or right; uncertain where counting noise can explain the
+    difference."""
+    specific_binding_ratio: Floats
+    """Shape (region,). In the order of `schema.REGIONS`."""
     binding: Binding
+    """Binding ratios by all definitions and backgrounds, asymmetry indices, putamen-to-caudate ratios."""
     quantification_flags: tuple[str, ...]
-    template_to_study: npt.NDArray[np.float64]
+    """Codes of what was unusual about them; `explain_code` tells their meaning."""
+    template_to_study: Floats
+    """Shape (4, 4). MNI mm to study mm, RAS."""
     quality: dict[str, float]
+    """Scores of the normalisation."""
     counts: float
+    """Sum of the projections."""
     motion_mm: float
+    """Largest distance between two positions of the head during the acquisition; NaN where not known."""
     flags: tuple[str, ...]
+    """Codes of what was unusual."""
     comparison: Comparison | None
+    """Every measure of binding against the cohort's normal range."""
     not_compared: str
+    """Why there is no comparison, and what to do; empty where there is one."""
     calibrated_probability: float
+    """The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated."""
     certain: bool | None
+    """Whether the decision lies beyond the margin of a certain call; None where that is not known."""
     not_judged: str
+    """Why it is not known, and what to do; empty where it is."""
     uncertain_share: float
+    """Share of validation studies that the model calls uncertain; NaN where that is not known."""
     model: str
+    """Name of the model's folder."""
     weights_sha256: str
+    """Digest of its weights."""
     atlas: Atlas
+    """Regions that all figures are of, in the frame of the volumes."""
     seconds: dict[str, float]
+    """Wall time by step."""
     acquired: Mapping[str, Any] = field(default_factory=dict)
+    """What the stage `reconstruct` says of the acquisition: scanner, views, sizes, motion, counts by angle."""
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By stage that made it: digest, version and parameters, as the store's attribute `stages` has them."""
     projections: Acquisition | None = None
+    """The raw projections, where they are at hand."""
     study: str = ""
+    """Pseudonym; empty for a study that is in no store."""
     simulated: bool = False
+    """Whether it was simulated."""
     source: str = schema.PROJECTIONS
+    """What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known."""
 
     def side(self, region: str) -> str:
         """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
@@ -254,12 +212,12 @@ class StudyExplanation(ExplainedVolume):
         return lines
 
 
-def _cells(values: npt.NDArray[np.float64], width: int, form: str) -> str:
+def _cells(values: Floats, width: int, form: str) -> str:
     """Write one line of a table, a dash where there is no value."""
     return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
 
 
-def _numbers(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+def _numbers(names: Sequence[str], values: Floats) -> dict[str, float | None]:
     return {name: _number(value) for name, value in zip(names, values, strict=True)}
 
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
+from datbatch.arrays import Floats, Floats32
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
@@ -134,27 +134,18 @@ def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, Sta
 
 @dataclass(frozen=True)
 class ImagedStudy:
-    """One study through the imaging stages.
-
-    Attributes
-    ----------
-    rows : dict of str to Row
-        Outcome by stage.
-    uptake : ndarray, shape (x, y, z), float32, or None
-        Volume for the store; None where a stage failed.
-    seconds : dict of str to float
-        Wall time by step.
-    facts : StudyFacts or None
-        What the header says of the study; None where it could not be read.
-    acquisition : Acquisition or None
-        The projections, for whoever shows them; None where they could not be read.
-    """
+    """One study through the imaging stages."""
 
     rows: dict[str, Row]
-    uptake: npt.NDArray[np.float32] | None = None
+    """Outcome by stage."""
+    uptake: Floats32 | None = None
+    """Shape (x, y, z). Volume for the store; None where a stage failed."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by step."""
     facts: StudyFacts | None = None
+    """What the header says of the study; None where it could not be read."""
     acquisition: Acquisition | None = None
+    """The projections, for whoever shows them; None where they could not be read."""
 
 
 def image_study(
@@ -208,7 +199,7 @@ def image_study(
                 acquisition = read_study(files, config=config.archive)
             facts = acquisition.study
             with clock("reconstruct"):
-                volume = reconstruct(acquisition, **vars(config.reconstruct))
+                volume = reconstruct(acquisition, config.reconstruct)
             if stage not in rows:
                 with clock("assess"):
                     quality = assess_projections(acquisition, config.quality)
@@ -216,7 +207,7 @@ def image_study(
         stage = "register"
         if stage not in rows:
             with clock("register"):
-                registration = register_study(volume, config, space.template)
+                registration = register_affine(volume, space.template, config.register)
             values = _registration_values(registration)
             if registration.failed:
                 raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
@@ -267,12 +258,6 @@ def _tomogram_values(tomogram: Tomogram) -> dict[str, Any]:
     return {"scanner": tomogram.study.scanner, "flags": " ".join(tomogram.study.flags)}
 
 
-def register_study(volume: Volume, config: Config, template: Volume) -> Registration:
-    """Register a reconstructed study to a template with the parameters of the stage `register`."""
-    options = _without(vars(config.register), "template")
-    return register_affine(volume.data, volume.affine, template.data, template.affine, **options)
-
-
 def _registration_values(registration: Registration) -> dict[str, Any]:
     values: dict[str, Any] = {f"quality_{name}": _finite(score) for name, score in registration.quality.items()}
     return values | {"template_to_study": registration.template_to_study.tolist()}
@@ -306,7 +291,7 @@ def _quantification_values(result: Quantification) -> dict[str, Any]:
     }
 
 
-def _finite_list(values: npt.NDArray[np.float64]) -> list[Any]:
+def _finite_list(values: Floats) -> list[Any]:
     """Give nested lists of a table's values, with None for NaN."""
     return [_finite(v) if values.ndim == 1 else _finite_list(v) for v in values]
 

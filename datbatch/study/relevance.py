@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from datbatch import schema
+from datbatch.arrays import Floats, Floats32
 from datbatch.classifier.folder import ModelFolder
 from datbatch.classifier.model import Model, load_model
 from datbatch.classifier.network import choose_device
@@ -28,7 +28,7 @@ VOXEL_ML = schema.SPACING_MM**3 / 1000.0
 
 
 def explain_volumes(
-    volumes: Sequence[npt.NDArray[np.float32]], model: Model, config: ExplainConfig, atlas: Atlas
+    volumes: Sequence[Floats32], model: Model, config: ExplainConfig, atlas: Atlas
 ) -> list[ExplainedVolume]:
     """Infer and explain normalised volumes of shape (x, y, z), float32.
 
@@ -77,8 +77,8 @@ def _kept(folder: Path, _: int) -> Model:
 
 
 def propagate_volumes(
-    network: torch.nn.Module, volumes: Sequence[npt.NDArray[np.float32]], config: ExplainConfig
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    network: torch.nn.Module, volumes: Sequence[Floats32], config: ExplainConfig
+) -> tuple[Floats32, Floats32]:
     """Give logits (study, 2) and relevance (study, x, y, z) of normalised volumes."""
     device = next(network.parameters()).device
     images = torch.from_numpy(np.stack(volumes)[:, None]).to(device)
@@ -86,9 +86,7 @@ def propagate_volumes(
     return explained.logits.float().cpu().numpy(), explained.relevance[:, 0].float().cpu().numpy()
 
 
-def regional_relevance(
-    relevance: npt.NDArray[np.float32], config: ExplainConfig, atlas: Atlas
-) -> npt.NDArray[np.float64]:
+def regional_relevance(relevance: Floats32, config: ExplainConfig, atlas: Atlas) -> Floats:
     """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
     axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
     sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}

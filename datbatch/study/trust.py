@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from datbatch import schema
+from datbatch.arrays import Bools, Floats, Floats32, Ints
 from datbatch.classifier.model import Model
 from datbatch.classifier.network import arrange, build_network, preset
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
@@ -33,8 +33,6 @@ from datbatch.relevance.similarity import correlation
 from datbatch.relevance.stability import add_noise
 from datbatch.study.relevance import VOXEL_ML, load_model_once
 from datbatch.study.space import store_atlas
-
-Volume = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,14 @@ def try_study(task: TrustTask) -> int:
 
 
 def try_map(
-    volume: Volume,
+    volume: Floats32,
     model: Model,
     atlas: Atlas,
     explain: ExplainConfig,
     trust: TrustConfig,
     *,
     sign: int,
-    replacement: Volume,
+    replacement: Floats32,
     stream: int,
 ) -> dict[str, Any]:
     """Try the map of one study in every way; see the modules of `datbatch.relevance` for what each figure is.
@@ -144,12 +142,12 @@ def _conserved(balance: Balance) -> dict[str, Any]:
 
 def _randomised(
     images: Tensor,
-    relevance: Volume,
+    relevance: Floats32,
     called: int,
     model: Model,
     explain: ExplainConfig,
     trust: TrustConfig,
-    brain: npt.NDArray[np.bool_],
+    brain: Bools,
 ) -> list[dict[str, Any]]:
     # The output stays the same while the network forgets, or two classes would be compared.
     target = schema.LABELS[called] if explain.target == "predicted" else explain.target
@@ -163,13 +161,13 @@ def _randomised(
 
 
 def _flipped(
-    volume: Volume,
-    replacement: Volume,
-    speaking: Volume,
+    volume: Floats32,
+    replacement: Floats32,
+    speaking: Floats32,
     called: int,
     network: nn.Module,
     trust: TrustConfig,
-    brain: npt.NDArray[np.bool_],
+    brain: Bools,
     stream: int,
 ) -> dict[str, Any]:
     """Give log odds of the predicted class along each order; those of random orders are averaged."""
@@ -178,7 +176,7 @@ def _flipped(
     counts = flip_counts(count, trust.flipping_steps)
     generator = np.random.default_rng([trust.seed, stream, 0])
 
-    def curve(order: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def curve(order: Ints) -> Floats:
         odds = log_odds(flipping_curve(network, volume, replacement, regions, order, counts))
         return odds if schema.LABELS[called] == schema.POSITIVE else -odds
 
@@ -188,7 +186,7 @@ def _flipped(
     return {"shares": (counts / count).tolist(), **{name: values.tolist() for name, values in curves.items()}}
 
 
-def _localised(speaking: Volume, atlas: Atlas, trust: TrustConfig) -> dict[str, Any]:
+def _localised(speaking: Floats32, atlas: Atlas, trust: TrustConfig) -> dict[str, Any]:
     """Give mass and rank in the striatum and around it, of what speaks for the decision and of all magnitudes."""
     found: dict[str, Any] = {}
     values = {"positive": np.maximum(speaking, 0), "absolute": np.abs(speaking)}
@@ -199,7 +197,7 @@ def _localised(speaking: Volume, atlas: Atlas, trust: TrustConfig) -> dict[str, 
     return found
 
 
-def striatal_masks(atlas: Atlas, margin_mm: float) -> Mapping[str, npt.NDArray[np.bool_]]:
+def striatal_masks(atlas: Atlas, margin_mm: float) -> Mapping[str, Bools]:
     """Give the striatum (putamen and caudate of both sides) and the same with a margin, inside the brain."""
     names = [f"{structure}_{side}" for structure in ("putamen", "caudate") for side in schema.SIDES]
     striatum = np.any([atlas.mask(name) for name in names], axis=0)
@@ -208,8 +206,8 @@ def striatal_masks(atlas: Atlas, margin_mm: float) -> Mapping[str, npt.NDArray[n
 
 
 def _noisy(
-    volume: Volume,
-    relevance: Volume,
+    volume: Floats32,
+    relevance: Floats32,
     called: int,
     network: nn.Module,
     atlas: Atlas,
@@ -220,7 +218,7 @@ def _noisy(
 ) -> dict[str, Any]:
     brain, region = atlas.mask("whole_brain"), atlas.hottest["putamen_ipsilateral"]
 
-    def putamen(one: Volume) -> float:
+    def putamen(one: Floats32) -> float:
         return sign * hottest_mean(one[region].astype(np.float64), explain.hottest_ml / VOXEL_ML)
 
     generator = np.random.default_rng([trust.seed, stream, 1])
@@ -246,7 +244,7 @@ def drawn_network(name: str, shape: tuple[int, int, int], seed: int, device: tor
 
 
 @lru_cache(maxsize=1)
-def mean_image(store: Location, classes: tuple[tuple[int, ...], ...]) -> Volume:
+def mean_image(store: Location, classes: tuple[tuple[int, ...], ...]) -> Floats32:
     """Give the mean image of training studies, in which each class counts the same.
 
     What a flipped region becomes should be nothing that the network never saw (Hooker et al. 2019, NeurIPS 32:9737):
@@ -258,9 +256,9 @@ def mean_image(store: Location, classes: tuple[tuple[int, ...], ...]) -> Volume:
     return np.asarray(np.mean(means, axis=0), dtype=np.float32)
 
 
-def _as_images(network: nn.Module, *volumes: Volume) -> Tensor:
+def _as_images(network: nn.Module, *volumes: Floats32) -> Tensor:
     return torch.from_numpy(np.stack(volumes)[:, None]).to(next(network.parameters()).device)
 
 
-def _map(relevance: Tensor) -> Volume:
+def _map(relevance: Tensor) -> Floats32:
     return np.asarray(relevance[0, 0].float().cpu().numpy())

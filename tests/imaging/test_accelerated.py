@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from datbatch.config import ReconstructConfig
 from datbatch.errors import ConfigurationError, MissingDeviceError
 from datbatch.imaging.reconstruction import accelerated, backprojection
 from datbatch.imaging.reconstruction.backprojection import back_project
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
-OPTIONS = {"pixel_size_mm": 4.0, "cutoff_per_cm": 0.9}
+
+
+def projected(projections, angles_deg, **options):
+    return back_project(projections, angles_deg, 4.0, ReconstructConfig(cutoff_per_cm=0.9, **options), threads=1)
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def on_torch(monkeypatch):
         monkeypatch.setattr(
             backprojection, "filter_and_accumulate", lambda *arguments, **_: original(*arguments, device=device)
         )
-        return back_project(projections, angles_deg, device="cuda", **OPTIONS, **options)
+        return projected(projections, angles_deg, device="cuda", **options)
 
     return run
 
@@ -41,7 +45,7 @@ def on_torch(monkeypatch):
 )
 def test_it_agrees_with_the_processor(on_torch, device, name, views, rows, bins, angles):
     projections = np.random.default_rng(1).poisson(30, (views, rows, bins)).astype(np.uint16)
-    expected = back_project(projections, angles, filter=name, **OPTIONS)
+    expected = projected(projections, angles, filter=name)
     found = on_torch(projections, angles, device, filter=name)
     assert found.dtype == np.float32
     assert found.shape == expected.shape
@@ -59,6 +63,6 @@ def test_bounded_memory_changes_nothing(on_torch, device, monkeypatch):
 def test_a_missing_or_unknown_device_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MissingDeviceError):
-        back_project(np.ones((4, 2, 8)), np.arange(4) * 45.0, filter="hann", device="cuda", **OPTIONS)
+        projected(np.ones((4, 2, 8)), np.arange(4) * 45.0, filter="hann", device="cuda")
     with pytest.raises(ConfigurationError):
-        back_project(np.ones((4, 2, 8)), np.arange(4) * 45.0, filter="hann", device="tpu", **OPTIONS)
+        projected(np.ones((4, 2, 8)), np.arange(4) * 45.0, filter="hann", device="tpu")

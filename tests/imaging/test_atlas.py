@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datbatch import schema
-from datbatch.imaging import hottest_region_masks, label_volume, region_masks
+from datbatch.imaging import analytic_atlas
 from datbatch.imaging.shapes import shape_table, structure_mask
 from tests.imaging.test_binding import mask_of
 
@@ -60,9 +60,9 @@ def test_ipsilateral_is_left():
 
 
 def test_the_structures_do_not_overlap_and_all_lie_in_the_brain():
-    separate = region_masks()[: schema.REGIONS.index("occipital")]
+    separate = analytic_atlas().masks[: schema.REGIONS.index("occipital")]
     assert separate.sum(axis=0).max() == 1
-    assert not (region_masks() & ~mask_of("whole_brain")).any()
+    assert not (analytic_atlas().masks & ~mask_of("whole_brain")).any()
 
 
 def test_the_reference_keeps_clear_of_specific_uptake():
@@ -79,7 +79,7 @@ def test_the_brain_has_the_volume_of_a_brain():
 
 
 def test_the_large_regions_are_unilateral_disjoint_and_hold_their_structure():
-    large = hottest_region_masks()
+    large = analytic_atlas().hottest
     assert set(large) == {f"{structure}_{side}" for structure in ("putamen", "caudate") for side in schema.SIDES}
     assert np.sum(list(large.values()), axis=0).max() == 1
     x = schema.coordinates_mm(0)
@@ -91,7 +91,7 @@ def test_the_large_regions_are_unilateral_disjoint_and_hold_their_structure():
 
 
 def test_the_label_volume_names_each_voxel_once():
-    labels = label_volume()
+    labels = analytic_atlas().labels
     for index, region in enumerate(schema.REGIONS[:7]):
         np.testing.assert_array_equal(labels == index + 1, mask_of(region))
     np.testing.assert_array_equal(labels > 0, mask_of("whole_brain"))

@@ -14,7 +14,7 @@ from nibabel.orientations import inv_ornt_aff
 
 from datbatch import schema
 from datbatch.errors import AtlasError, DatbatchError, GridMismatchError
-from datbatch.imaging import analytic_atlas, atlas_from_labels, label_volume, read_atlas, write_labels
+from datbatch.imaging import analytic_atlas, atlas_from_labels, read_atlas, write_labels
 from datbatch.imaging.atlas_file import NAMES
 
 PLAIN = {
@@ -34,7 +34,7 @@ PLAIN = {
 
 
 def labels() -> npt.NDArray[np.int16]:
-    return label_volume().astype(np.int16)
+    return analytic_atlas().labels.astype(np.int16)
 
 
 def write(
@@ -189,7 +189,7 @@ def test_a_file_that_is_no_image_is_refused(own: Path) -> None:
 
 
 def test_labels_that_are_not_symmetric_or_on_another_grid_are_refused() -> None:
-    mine = label_volume().copy()
+    mine = analytic_atlas().labels.copy()
     mine[tuple(np.argwhere(mine == 5)[0])] = 9
     with pytest.raises(AtlasError, match="mirror"):
         atlas_from_labels(mine)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from datbatch.archive.geometry.acquisition import Acquisition
+from datbatch.config import ReconstructConfig
 from datbatch.errors import BodyContourError, ConfigurationError
 from datbatch.imaging import Volume, reconstruct
 from datbatch.imaging.reconstruction.attenuation import DIRECTIONS, area_mm2, body_contour, chang_factors, corners
@@ -105,7 +106,7 @@ def test_a_uniform_cylinder_that_absorbs_turns_flat(x, y):
     inside = np.hypot(AXIS_MM[:, None] - x, AXIS_MM[None, :] - y) < 73.0
     truth = reconstruct(cylinder(x, y, 0.0)).data[:, :, 12][inside].mean()
     plain = reconstruct(absorbing).data[:, :, 12][inside] / truth
-    corrected = reconstruct(absorbing, attenuation="chang").data[:, :, 12][inside] / truth
+    corrected = reconstruct(absorbing, ReconstructConfig(attenuation="chang")).data[:, :, 12][inside] / truth
     assert plain.min() < 0.5
     assert corrected.mean() == pytest.approx(1.0, abs=0.03)
     assert np.abs(corrected - 1).max() < 0.06

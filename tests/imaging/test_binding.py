@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
-from datbatch.imaging import hottest_region_masks, large_volume_masks, measure_binding, mirror, quantify, region_masks
+from datbatch.imaging import analytic_atlas, large_volume_masks, measure_binding, mirror, quantify
 from datbatch.imaging.binding import asymmetry_indices, putamen_to_caudate_ratios
 from datbatch.simulation.phantom import SIDES, Anatomy, Grid, StriatalBinding, build_phantom
 
@@ -24,7 +24,7 @@ VOXEL_ML = 0.008
 
 
 def mask_of(region: str) -> np.ndarray:
-    return region_masks()[schema.REGIONS.index(region)]
+    return analytic_atlas().masks[schema.REGIONS.index(region)]
 
 
 def piecewise(**values: float) -> np.ndarray:
@@ -79,7 +79,7 @@ def by_definition(
     if definition == "hottest_voxels":
         level = 1.0 if background == "reference" else level
         volumes = {"putamen": 1250, "caudate": 625}
-        hottest = [np.sort(uptake[hottest_region_masks()[f"{s}_{side}"]])[-volumes[s] :] for s in both]
+        hottest = [np.sort(uptake[analytic_atlas().hottest[f"{s}_{side}"]])[-volumes[s] :] for s in both]
         return float(np.concatenate(hottest).mean(dtype=np.float64) / level - 1)
     if definition == "fixed_regions":
         return float(uptake[np.any([mask_of(f"{s}_{side}") for s in both], axis=0)].mean(dtype=np.float64) / level - 1)

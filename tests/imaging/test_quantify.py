@@ -11,12 +11,12 @@ from datbatch import schema
 from datbatch.config import QuantifyConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError, ReferenceRegionError
 from datbatch.imaging import (
+    analytic_atlas,
     hottest_voxels_mean,
     load_template,
     mirror,
     normal_side_ratio,
     quantify,
-    region_masks,
     scale_to_reference,
     specific_binding_ratio,
 )
@@ -86,8 +86,8 @@ def test_a_study_and_its_mirror_image_are_quantified_alike(asymmetric_head):
 
 def weakened(volume, factor):
     """Give a volume whose right putamen has so much of its binding."""
-    right = region_masks()[PUTAMINA[1]]
-    background = np.percentile(volume[region_masks()[-1]], 75)
+    right = analytic_atlas().masks[PUTAMINA[1]]
+    background = np.percentile(volume[analytic_atlas().masks[-1]], 75)
     return np.where(right, background + factor * (volume - background), volume).astype(np.float32)
 
 
@@ -124,7 +124,7 @@ def test_the_ratio_of_the_normal_sides_is_that_of_the_template():
 def test_a_template_of_one_sided_disease_moves_the_decision_by_little(asymmetric_head):
     assert normal_side_ratio(asymmetric_head, CONFIG) == pytest.approx(0.95 / 1.05)
     assert normal_side_ratio(mirror(asymmetric_head), CONFIG) == pytest.approx(1.05 / 0.95)
-    empty = np.where(region_masks()[-1], asymmetric_head, 0.5 * asymmetric_head.min()).astype(np.float32)
+    empty = np.where(analytic_atlas().masks[-1], asymmetric_head, 0.5 * asymmetric_head.min()).astype(np.float32)
     assert normal_side_ratio(empty, CONFIG) == 1.0
 
 
@@ -141,7 +141,7 @@ def test_counts_do_not_change_the_binding_ratios_of_any_definition(asymmetric_he
 
 def test_the_reference_level_is_one_after_scaling(asymmetric_head):
     uptake = quantify(asymmetric_head, CONFIG).uptake
-    assert np.percentile(uptake[region_masks()[-1]], 75) == pytest.approx(1.0, abs=1e-6)
+    assert np.percentile(uptake[analytic_atlas().masks[-1]], 75) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_what_lies_outside_the_field_of_view_does_not_count(asymmetric_head):
@@ -161,7 +161,7 @@ def test_studies_that_cannot_be_quantified_are_named(asymmetric_head):
         (EmptyVolumeError, np.ones(schema.SHAPE, np.float32)),
         (EmptyVolumeError, np.where(asymmetric_head > 2, np.nan, asymmetric_head)),
         (ReferenceRegionError, -asymmetric_head),
-        (ReferenceRegionError, np.where(region_masks()[-1], 0, asymmetric_head)),
+        (ReferenceRegionError, np.where(analytic_atlas().masks[-1], 0, asymmetric_head)),
     ):
         with pytest.raises(kind):
             quantify(volume, CONFIG)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from datbatch.archive.geometry.acquisition import Acquisition
+from datbatch.config import ReconstructConfig
 from datbatch.errors import (
     BodyContourError,
     ConfigurationError,
@@ -99,6 +100,6 @@ def test_unknown_options_and_a_point_without_a_head_are_refused_by_name():
     acquisition = point_acquisition(SOURCES_RAS_MM[0], np.arange(12) * 30.0)
     for options in ({"attenuation": "ct"}, {"filter": "butterworth"}, {"cutoff_per_cm": 0.0}, {"device": "tpu"}):
         with pytest.raises(ConfigurationError):
-            reconstruct(acquisition, **options)
+            reconstruct(acquisition, ReconstructConfig(**options))
     with pytest.raises(BodyContourError):
-        reconstruct(acquisition, attenuation="chang")
+        reconstruct(acquisition, ReconstructConfig(attenuation="chang"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from datbatch.config import RegisterConfig
 from datbatch.errors import EmptyVolumeError, GridMismatchError
 from datbatch.imaging import load_template, reconstruct, register_affine
 from datbatch.imaging.registration import register
@@ -26,7 +27,7 @@ from tests.reference.head_phantom import (
 
 
 def registered(head_template, data, affine, **options):
-    return register_affine(data, affine, head_template.data, head_template.affine, **options)
+    return register_affine(Volume(data, affine), head_template, RegisterConfig(**options))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -88,8 +89,8 @@ def test_turning_a_simulated_head_turns_the_affine():
 def test_a_mirrored_study_on_a_mirrored_template_gives_the_mirrored_affine(head_template):
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
     data, affine = head_volume(random_pose(12), noise=0.02, striatum=(3.5, 2.0))
-    here = register_affine(data, affine, head_template.data, head_template.affine)
-    there = register_affine(data, mirror @ affine, head_template.data, mirror @ head_template.affine)
+    here = register_affine(Volume(data, affine), head_template)
+    there = register_affine(Volume(data, mirror @ affine), Volume(head_template.data, mirror @ head_template.affine))
     expected = mirror @ here.template_to_study @ mirror
     assert landmark_error_mm(there.template_to_study, expected, BRAIN_MM) < 0.01
 
@@ -186,22 +187,22 @@ def test_bad_templates_are_named(head_template):
     good = head_template.data
     for bad in (np.zeros_like(good), good * np.nan, -good - 1, good[:, :, :1]):
         with pytest.raises(EmptyVolumeError):
-            register_affine(data, affine, bad, head_template.affine)
+            register_affine(Volume(data, affine), Volume(bad, head_template.affine))
     with pytest.raises(GridMismatchError):
-        register_affine(data, affine, good, np.zeros((4, 4)))
+        register_affine(Volume(data, affine), Volume(good, np.zeros((4, 4))))
 
 
 def test_a_template_far_away_is_still_found(head_template):
     far = moved(shift_mm=(900.0, -2000.0, 400.0))
     data, affine = head_volume(random_pose(6))
     here = registered(head_template, data, affine)
-    there = register_affine(data, affine, head_template.data, far @ head_template.affine)
+    there = register_affine(Volume(data, affine), Volume(head_template.data, far @ head_template.affine))
     assert landmark_error_mm(there.template_to_study @ far, here.template_to_study, BRAIN_MM) < 0.01
 
 
 def test_a_template_too_small_to_compare_is_a_failure(head_template):
     data, affine = head_volume(np.eye(4))
-    found = register_affine(data, affine, head_template.data[45:48, 50:53, 30:33], head_template.affine)
+    found = register_affine(Volume(data, affine), Volume(head_template.data[45:48, 50:53, 30:33], head_template.affine))
     assert found.failed
     assert found.quality["failure_probability"] > 0.999
 

@@ -89,12 +89,12 @@ def test_an_image_without_a_head_is_a_failure(head_template, image):
     _, affine = head_volume(np.eye(4))
     sharp = image(*np.moveaxis(grid_points(affine, (64, 64, 64)), -1, 0)).astype(np.float32)
     blurred = gaussian_filter(sharp, 1.5)
-    assert register_affine(blurred, affine, head_template.data, head_template.affine).failed
+    assert register_affine(Volume(blurred, affine), head_template).failed
 
 
 def test_a_noisy_head_is_no_failure(head_template):
     data, affine = head_volume(random_pose(11), noise=0.3, seed=11)
-    found = register_affine(data, affine, head_template.data, head_template.affine)
+    found = register_affine(Volume(data, affine), head_template)
     assert found.quality["correlation"] < 0.93
     assert not found.failed
 

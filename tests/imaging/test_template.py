@@ -10,11 +10,11 @@ from datbatch import schema
 from datbatch.errors import NormalisationError, TemplateError
 from datbatch.imaging import (
     Volume,
+    analytic_atlas,
     build_template,
     load_template,
     read_template,
     reconstruct,
-    region_masks,
     register_affine,
     resample,
     template_on_grid,
@@ -29,7 +29,7 @@ def test_the_shipped_template_is_on_the_stores_grid_with_bright_striata():
     template = load_template()
     assert template.data.shape == schema.SHAPE
     np.testing.assert_array_equal(template.affine, schema.grid_affine())
-    masks = dict(zip(schema.REGIONS, region_masks(), strict=True))
+    masks = dict(zip(schema.REGIONS, analytic_atlas().masks, strict=True))
     assert np.percentile(template.data[masks["reference"]], 75) == pytest.approx(1.0, abs=0.01)
     for side in schema.SIDES:
         assert template.data[masks[f"putamen_{side}"]].mean() > 1.4
@@ -41,7 +41,7 @@ def test_simulated_studies_are_brought_to_mni_space_by_the_shipped_template():
     for index in (3, 4):
         study = acquire(draw_subject(index, seed=31))
         volume = reconstruct(study)
-        found = register_affine(volume.data, volume.affine, template.data, template.affine)
+        found = register_affine(volume, template)
         assert not found.failed
         true = study.truth.template_to_study
         assert landmark_error_mm(found.template_to_study, true, STRIATAL_MM) < 2.0
@@ -73,7 +73,7 @@ def test_a_group_wise_template_keeps_pose_and_size_of_its_start(head_template):
     volumes = [Volume(*head_volume(common @ random_pose(50 + k, turn_deg=3), noise=0.02, seed=k)) for k in range(3)]
     rounds: list[Round] = []
     built = build_template(volumes, head_template, rounds=2, progress=rounds.append)
-    drift = register_affine(built.data, built.affine, head_template.data, head_template.affine)
+    drift = register_affine(built, head_template)
     assert landmark_error_mm(drift.template_to_study, np.eye(4), BRAIN_MM) < 1.0
     assert [one.number for one in rounds] == [1, 2]
     assert rounds[1].change < rounds[0].change
@@ -91,7 +91,7 @@ def test_a_template_needs_studies_that_can_be_registered(head_template):
 
 def test_the_template_registers_to_itself_as_the_identity():
     template = load_template()
-    found = register_affine(template.data, template.affine, template.data, template.affine)
+    found = register_affine(template, template)
     np.testing.assert_allclose(found.template_to_study, np.eye(4), atol=1e-6)
     assert found.quality["correlation"] == pytest.approx(1.0)
     same = resample(template, found.template_to_study, template.affine, template.data.shape)
@@ -108,9 +108,9 @@ def test_a_template_of_another_grid_and_orientation_comes_to_the_stores_grid(tmp
     own = template_on_grid(read_template(path))
     assert own.data.shape == schema.SHAPE
     np.testing.assert_array_equal(own.affine, schema.grid_affine())
-    brain = region_masks()[schema.REGIONS.index("whole_brain")]
+    brain = analytic_atlas().masks[schema.REGIONS.index("whole_brain")]
     assert np.corrcoef(own.data[brain], shipped.data[brain])[0, 1] > 0.98
-    found = register_affine(shipped.data, shipped.affine, own.data, own.affine)
+    found = register_affine(shipped, own)
     assert landmark_error_mm(found.template_to_study, np.eye(4), BRAIN_MM) < 0.5
 
 
@@ -142,6 +142,6 @@ def test_an_image_that_can_be_no_template_is_named(tmp_path):
     far[0, 3] += 60
     with pytest.raises(TemplateError, match=r"covers \d+% of the brain"):
         template_on_grid(own(shipped, far))
-    outside = np.where(region_masks()[schema.REGIONS.index("whole_brain")], 0, shipped + 1)
+    outside = np.where(analytic_atlas().masks[schema.REGIONS.index("whole_brain")], 0, shipped + 1)
     with pytest.raises(TemplateError, match="no uptake"):
         template_on_grid(own(outside.astype(np.float32)))

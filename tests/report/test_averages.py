@@ -8,7 +8,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from datbatch import schema
-from datbatch.imaging import region_masks
+from datbatch.imaging import analytic_atlas
 from datbatch.report.cohort.averages import peak_distance_mm, scan_test_set, striatal_slice, striatum_distance_mm
 from tests.report.synthetic import TEST_SET, WHOLE, Recorded, blob, relevance_of, uptake_of
 
@@ -17,7 +17,7 @@ OUTCOMES = ["TN", "TN", "TN", "TP", "TP", "FN", "FP"]
 
 @pytest.fixture(scope="module")
 def masks():
-    return region_masks()
+    return analytic_atlas().masks
 
 
 def lazy(studies, make) -> tuple[xr.DataArray, Recorded]:

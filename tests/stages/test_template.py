@@ -86,7 +86,7 @@ def test_a_template_is_built_from_the_normal_studies_and_the_cohort_normalised_w
 
     built = read_template(template_path(own_cohort))
     shipped = load_template()
-    found = register_affine(built.data, built.affine, shipped.data, shipped.affine)
+    found = register_affine(built, shipped)
     assert landmark_error_mm(found.template_to_study, np.eye(4), BRAIN_MM) < 2.0
 
     store = Store(own_cohort)

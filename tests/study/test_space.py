@@ -22,7 +22,6 @@ from datbatch.imaging import (
     Volume,
     analytic_atlas,
     atlas_from_labels,
-    label_volume,
     load_template,
     write_labels,
     write_template,
@@ -47,7 +46,7 @@ SURNAME = "DOE_JOHN"
 
 def moved_atlas() -> Atlas:
     """Give an atlas whose thalamus is larger."""
-    labels = label_volume().copy()
+    labels = analytic_atlas().labels.copy()
     grown = np.roll(labels == schema.REGIONS.index("thalamus") + 1, 1, axis=2)
     labels[grown & (labels > 8)] = schema.REGIONS.index("thalamus") + 1
     return atlas_from_labels(labels)
@@ -122,7 +121,7 @@ def test_the_store_gives_back_what_it_was_made_with(own: Config, tmp_path: Path)
     assert float(inside.x[inside.notnull().any(["y", "z"])].max()) < 0
     # Another run with the shipped ones replaces them.
     write_space(store, configured_space(Config()))
-    np.testing.assert_array_equal(store.read_image(schema.ATLAS), label_volume())
+    np.testing.assert_array_equal(store.read_image(schema.ATLAS), analytic_atlas().labels)
     with pytest.raises(StoreError):
         store_space(store.path, recorded(replace(own, quantify=QuantifyConfig(atlas=KNOWN_BY + "0" * 16))))
 

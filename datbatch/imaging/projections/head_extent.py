@@ -1,4 +1,4 @@
-"""Where the head lies in the field of view, told by the counts: which rows are head, and what is cut off."""
+"""Where the counts show the head in the field of view: which rows are head, and what is cut off."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from datbatch.arrays import Floats
+
 SMOOTHING_SIGMA_MM = 4.0
 PLATEAU_PERCENTILE = 80.0
 """Percentile of the rows' counts that stands for a row through the head."""
 VERTEX_SHARE = 0.25
 """The head begins where a row first has this share of the plateau."""
 ABOVE_MM, HEAD_MM = 20.0, 170.0
-"""Rows from so far above the vertex to so far below it are the head; what follows need not move with it."""
+"""Rows this far above and below the vertex are the head; the rows below need not move with it."""
 EDGE_PIXELS = 2
 VIEWS_PERCENTILE = 90.0
 """A head too wide is cut in some views only."""
@@ -23,38 +25,22 @@ VIEWS_PERCENTILE = 90.0
 
 @dataclass(frozen=True)
 class HeadExtent:
-    """What of the head is seen.
-
-    Attributes
-    ----------
-    rows : slice
-        Rows of the head.
-    seen_mm : float
-        From the vertex, or the first row where it is cut, to the last row.
-    top_share, base_share : float
-        Counts of the first and last rows over those of a row through the head.
-    side_share : float
-        Counts of the bins at either edge over those of the fullest bin, in the head's rows of the views with most.
-    """
+    """Which part of the head is seen."""
 
     rows: slice
     seen_mm: float
+    """From the vertex, or the first row where it is cut, to the last row."""
     top_share: float
     base_share: float
+    """Counts of the first and last rows over those of a row through the head."""
     side_share: float
+    """Counts of the bins at either edge over those of the fullest bin, in the head's rows of the views with most."""
 
 
-def head_extent(projections: npt.NDArray[Any], axial: npt.NDArray[np.float64], row_size_mm: float) -> HeadExtent:
-    """Find the head.
+def head_extent(projections: npt.NDArray[Any], axial: Floats, row_size_mm: float) -> HeadExtent:
+    """Find the head in projections (view, row, bin) that hold counts; row 0 is the patient's head side.
 
-    Parameters
-    ----------
-    projections : ndarray, shape (view, row, bin)
-        Counts, not all zero; row 0 is the patient's head side.
-    axial : ndarray, shape (view, row), float64
-        Their sum over the bins.
-    row_size_mm : float
-        Size of a row.
+    `axial` (view, row) is their sum over the bins.
     """
     profile = gaussian_filter1d(axial.sum(axis=0), SMOOTHING_SIGMA_MM / row_size_mm, mode="nearest")
     rows = profile.size

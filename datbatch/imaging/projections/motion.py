@@ -1,10 +1,10 @@
 """How the head moved while the camera turned, and where the axis of rotation projects to, from the projections alone.
 
-Two numbers are read off each view: how far its axial profile is shifted (Eisner et al. J Nucl Med 1987;28:97-101
+Two numbers are measured in each view: how far its axial profile is shifted (Eisner et al. J Nucl Med 1987;28:97-101
 compare successive profiles; here each is fitted to the mean one), and where its counts are centred across (centre of
-rotation by curve fitting, IAEA-TECDOC-602, 1991). With a head that lies still both run smoothly over the angle of the
-detector; a movement is a step or drift in time that no smooth course explains. Heads that look from different angles
-at the same moment tell the two apart.
+rotation by curve fitting, IAEA-TECDOC-602, 1991). If the head lies still both run smoothly over the angle of the
+detector. A movement is a step or drift in time that no smooth course explains; detectors that look from different
+angles at the same moment help to tell the two apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-FloatArray = npt.NDArray[np.float64]
+from datbatch.arrays import Floats
+
 IntArray = npt.NDArray[np.int32]
 
 AXIAL_COURSE_MM = (0.6, 0.5, 0.12, 0.08, 0.03, 0.03)
@@ -24,21 +25,21 @@ ACROSS_COURSE_MM = (30.0, 2.0, 0.5, 0.3, 0.12, 0.06)
 """Spread of the cosine and sine coefficients of each harmonic of the smooth course, as attenuation and depth make it.
 
 Two to three times the root mean square over simulated heads of all poses. It tells a slow drift from attenuation, and
-steadies arcs of 180 degrees.
+keeps the fit stable on arcs of 180 degrees.
 """
 COURSE_ERROR_MM = 0.05
-"""What the smooth course may miss in a view."""
+"""Error of the smooth course in a view."""
 SIGNIFICANT = 20.0
-"""Fall of chi squared from which on a movement is believed; some 60 instants are tried for each."""
+"""Fall of chi squared from which a movement is believed; some 60 instants are tried for each."""
 PENALTY = 8.0
-"""What each free parameter must explain beyond; the Bayesian criterion would ask 5, the logarithm of 120 views."""
+"""What each free parameter must explain in addition; the Bayesian criterion would be 5, the logarithm of 120 views."""
 MAX_MOVEMENTS = 4
 HEADS_APART_MM = 1.5
 """Spread of the offset between detectors of a calibrated camera: larger ones are rather a movement."""
 SMOOTHING_SIGMA_MM = 4.0
 """Blur of the axial profiles, so that they can be shifted by parts of a row."""
 MARGIN_MM = 12.0
-"""Rows so near an end of the profile are left out: what is shifted in from outside is not known."""
+"""Rows so near an end of the profile are left out: what a shift moves in from outside is not known."""
 SHIFT_ROUNDS = 4
 SIGMA_PER_MEDIAN = 1.4826
 """Standard deviation of a Gaussian over the median of its absolute values."""
@@ -48,48 +49,31 @@ FLOOR_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Positions:
-    """One coordinate that was measured in every view.
+    """One coordinate that was measured in every view."""
 
-    Attributes
-    ----------
-    mm : ndarray, shape (view,)
-        Along the rows or the bins.
-    sigma_mm : ndarray, shape (view,)
-        Standard deviation by counting noise; infinite where a view has no counts.
-    """
-
-    mm: FloatArray
-    sigma_mm: FloatArray
+    mm: Floats
+    """Shape (view,). Along the rows or the bins."""
+    sigma_mm: Floats
+    """Shape (view,). Standard deviation by counting noise; infinite where a view has no counts."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a measured coordinate did over the acquisition.
+    """What a measured coordinate did over the acquisition."""
 
-    Attributes
-    ----------
-    displacement_mm : ndarray, shape (moment, component)
-        Of the head at each moment, against the first: axial, or in the two directions across.
-    offset_mm : ndarray, shape (head,)
-        The constant of each head's curve.
-    """
-
-    displacement_mm: FloatArray
-    offset_mm: FloatArray
+    displacement_mm: Floats
+    """Shape (moment, component). Of the head at each moment, against the first: axial, or in the two directions
+    across."""
+    offset_mm: Floats
+    """Shape (head,). The constant of each head's curve."""
 
 
-def axial_positions(profiles: FloatArray, row_size_mm: float) -> Positions:
+def axial_positions(profiles: Floats, row_size_mm: float) -> Positions:
     """Measure how far each view's axial profile is shifted towards higher rows, against the mean of all.
 
     Each profile p is fitted by least squares as g (r - s r'), with the mean profile r, its slope r', a gain g and a
-    shift s; the profile is moved back and the fit repeated, so that large shifts are exact, too.
-
-    Parameters
-    ----------
-    profiles : ndarray, shape (view, row), float64
-        Counts of each row; only rows that belong to the head.
-    row_size_mm : float
-        Size of a row.
+    shift s. The profile is moved back and the fit repeated, so that large shifts are exact, too. `profiles` (view,
+    row) hold the counts of rows that belong to the head.
     """
     rows = profiles.shape[1]
     smooth = gaussian_filter1d(profiles, SMOOTHING_SIGMA_MM / row_size_mm, axis=1, mode="nearest")
@@ -116,15 +100,10 @@ def axial_positions(profiles: FloatArray, row_size_mm: float) -> Positions:
     return Positions(shift * row_size_mm, sigma * row_size_mm)
 
 
-def across_positions(profiles: FloatArray, pixel_size_mm: float) -> Positions:
+def across_positions(profiles: Floats, pixel_size_mm: float) -> Positions:
     """Measure where each view's counts are centred along the bins, from the middle of the matrix, (bins - 1) / 2.
 
-    Parameters
-    ----------
-    profiles : ndarray, shape (view, bin), float64
-        Counts of each bin; only rows that belong to the head.
-    pixel_size_mm : float
-        Size of a bin.
+    `profiles` (view, bin) hold the counts of the head's rows.
     """
     place = (np.arange(profiles.shape[1]) - (profiles.shape[1] - 1) / 2) * pixel_size_mm
     counts = profiles.sum(axis=1)
@@ -134,52 +113,37 @@ def across_positions(profiles: FloatArray, pixel_size_mm: float) -> Positions:
     return Positions(centre, np.where(counts > 0, spread, np.inf))
 
 
-def axial_course(measured: Positions, angles_deg: FloatArray, head: IntArray, moment: IntArray) -> Course:
-    """Find the head's movement along the axis.
+def axial_course(measured: Positions, angles_deg: Floats, head: IntArray, moment: IntArray) -> Course:
+    """Find the head's movement along the axis from `axial_positions`.
 
-    Parameters
-    ----------
-    measured : Positions
-        From `axial_positions`.
-    angles_deg : ndarray, shape (view,), float64
-        Of the detector.
-    head, moment : ndarray, shape (view,), int32
-        Which detector took the view, and its place in time among that detector's; both from 0.
+    `head` says which detector took a view, `moment` its place in time among that detector's views; both from 0.
     """
     # Detectors need not stand at the same height; rows count downwards.
     direction = -np.ones((len(angles_deg), 1))
-    smooth = _SmoothCourse(np.radians(angles_deg), AXIAL_COURSE_MM)
-    return _course(measured, smooth, direction, head, moment)
+    return _course(measured, _SmoothCourse(np.radians(angles_deg), AXIAL_COURSE_MM), direction, head, moment)
 
 
-def across_course(measured: Positions, angles_deg: FloatArray, head: IntArray, moment: IntArray) -> Course:
-    """Find the head's movement across the axis, and the offset of the centre of rotation.
+def across_course(measured: Positions, angles_deg: Floats, head: IntArray, moment: IntArray) -> Course:
+    """Find the head's movement across the axis, and the offset of the centre of rotation, from `across_positions`.
 
-    A point (x, y) in LPS mm is seen at bin coordinate u = c - x cos a + y sin a by the detector at angle a, with the
-    offset c of the centre of rotation. The centre of the counts follows this curve, but for attenuation, which adds
-    harmonics. What happens along the rays of the moment is not seen: a step towards or away from the detectors is found
-    by the views that follow, if it does not look like attenuation. Opposed detectors whose offsets differ look much
-    like a slow drift: small differences are believed to be the detectors', large ones the head's.
-
-    Parameters
-    ----------
-    measured : Positions
-        From `across_positions`.
-    angles_deg, head, moment : ndarray, shape (view,)
-        As for `axial_course`.
+    A point (x, y) in LPS mm is seen at bin coordinate u = c - x cos a + y sin a by the detector at angle a, with
+    the offset c of the centre of rotation. The centre of the counts follows this curve, but attenuation adds
+    harmonics. A step along the rays of its moment, towards or away from the detectors, is not seen then: the views
+    that follow show it, if it does not look like attenuation. Opposed detectors whose offsets differ look much like
+    a slow drift: small differences are taken for the detectors', large ones for the head's.
     """
     turn = np.radians(angles_deg)
     direction = np.stack([-np.cos(turn), np.sin(turn)], axis=1)
     return _course(measured, _SmoothCourse(turn, ACROSS_COURSE_MM), direction, head, moment)
 
 
-def largest_distance_mm(displacement_mm: FloatArray) -> float:
+def largest_distance_mm(displacement_mm: Floats) -> float:
     """Give the largest distance between any two of the places (moment, component)."""
     between = displacement_mm[:, None, :] - displacement_mm[None, :, :]
     return float(np.sqrt((between**2).sum(axis=-1)).max())
 
 
-def _shifted(profiles: FloatArray, shift: FloatArray) -> FloatArray:
+def _shifted(profiles: Floats, shift: Floats) -> Floats:
     """Move each profile back by its shift, in rows; linear between rows, the end rows go on."""
     rows = profiles.shape[1]
     place = np.clip(np.arange(rows) + shift[:, None], 0, rows - 1)
@@ -197,23 +161,21 @@ class _SmoothCourse:
     Gaussian priors become further rows of the least squares: each says that a coefficient over its spread is zero.
     """
 
-    turn_rad: FloatArray
+    turn_rad: Floats
     spread_mm: tuple[float, ...]
 
-    def columns(self) -> FloatArray:
+    def columns(self) -> Floats:
         """Give 1, cos a, cos 2a ... sin a, sin 2a ..., shape (view, column)."""
         turn = self.turn_rad[:, None] * np.arange(1, len(self.spread_mm) + 1)
         return np.hstack([np.ones((len(turn), 1)), np.cos(turn), np.sin(turn)])
 
-    def prior(self) -> FloatArray:
+    def prior(self) -> Floats:
         """Give the rows of the prior, shape (row, column)."""
         inverse = 1.0 / np.array(self.spread_mm * 2)
         return np.hstack([np.zeros((inverse.size, 1)), np.diag(inverse)])
 
 
-def _course(
-    measured: Positions, smooth: _SmoothCourse, direction: FloatArray, head: IntArray, moment: IntArray
-) -> Course:
+def _course(measured: Positions, smooth: _SmoothCourse, direction: Floats, head: IntArray, moment: IntArray) -> Course:
     """Add to the smooth course, one by one, the movements and the offsets of heads that explain most."""
     shapes = _movements(int(moment.max()) + 1)
     heads = np.unique(head)
@@ -221,7 +183,7 @@ def _course(
     known, apart = smooth.prior(), np.eye(heads.size - 1) / HEADS_APART_MM
     rows = len(known) + len(apart)
 
-    def weighted(columns: FloatArray) -> FloatArray:
+    def weighted(columns: Floats) -> Floats:
         return np.vstack([columns * weight[:, None], np.zeros((rows, columns.shape[1]))])
 
     basis = weighted(smooth.columns())
@@ -255,13 +217,13 @@ def _course(
     return Course(displacement, offset)
 
 
-def _movements(moments: int) -> Sequence[FloatArray]:
+def _movements(moments: int) -> Sequence[Floats]:
     """Give the movements that are tried: a steady drift, and a step at each moment but the first."""
     time = np.arange(moments, dtype=np.float64)
     return [time / max(moments - 1, 1), *((time >= start).astype(np.float64) for start in range(1, moments))]
 
 
-def _gains(values: FloatArray, design: FloatArray, blocks: Sequence[FloatArray]) -> FloatArray:
+def _gains(values: Floats, design: Floats, blocks: Sequence[Floats]) -> Floats:
     """Give the fall of chi squared when each block of columns joins the design."""
     orthogonal, _ = np.linalg.qr(design)
     rest = values - orthogonal @ (orthogonal.T @ values)
@@ -277,7 +239,7 @@ def _gains(values: FloatArray, design: FloatArray, blocks: Sequence[FloatArray])
     return gains
 
 
-def _inflated(measured: Positions, head: IntArray, moment: IntArray) -> FloatArray:
+def _inflated(measured: Positions, head: IntArray, moment: IntArray) -> Floats:
     """Scale the noise up where neighbouring views differ by more than counting noise (scaled or filtered counts)."""
     order = np.lexsort((moment, head))
     same = np.diff(head[order]) == 0

@@ -1,4 +1,4 @@
-"""What is worth knowing about a study's raw projections before anybody believes what was made of them."""
+"""The quality of a study's raw projections: counts, sampling, motion, centre of rotation, cut heads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats, Floats32, Ints
 from datbatch.config import QualityConfig
 from datbatch.errors import InvalidProjectionsError
 from datbatch.imaging.projections.head_extent import HeadExtent, head_extent
 from datbatch.imaging.projections.motion import (
+    SIGMA_PER_MEDIAN,
     Course,
     across_course,
     across_positions,
@@ -24,7 +26,6 @@ from datbatch.imaging.quality_limits import beyond_limits, in_order
 from datbatch.imaging.reconstruction.reconstruct import Projections
 from datbatch.schema import ANGLE_SECTOR_DEG, ANGLES_DEG
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
 
 _DEFAULT = QualityConfig()
@@ -33,10 +34,9 @@ MIN_VIEWS = 16
 ARC_GAP_DEG = 75.0
 """A single gap at least this wide is the open side of an arc (270 degrees or less), not missing views."""
 JUMP_SIGMAS = 4.5
-"""Steps below this many standard deviations are counting noise: some 120 are looked at."""
+"""Smaller steps, in standard deviations, are counting noise: some 120 are looked at."""
 NEIGHBOURS = 4
 """Steps on either side whose median is the smooth course."""
-SIGMA_PER_MEDIAN = 1.4826
 
 
 class StudyHeader(Protocol):
@@ -45,98 +45,66 @@ class StudyHeader(Protocol):
     @property
     def extra(self) -> Mapping[str, Any]:
         """Numbers by name: `injected_mbq`, `delay_min`, `frame_duration_ms`, where stated."""
-        ...
 
 
 class RecordedProjections(Projections, Protocol):
     """What the quality needs of an acquisition (`datbatch.archive.Acquisition` has it)."""
 
     @property
-    def radius_mm(self) -> FloatArray:
+    def radius_mm(self) -> Floats:
         """Radius of rotation, shape (view,); NaN where not known."""
-        ...
 
     @property
     def head(self) -> IntArray | None:
         """Detector of each view from 0, shape (view,); None where not known."""
-        ...
 
     @property
     def moment(self) -> IntArray | None:
         """Place in time of each view among those of its detector from 0, shape (view,); None where not known."""
-        ...
 
     @property
     def study(self) -> StudyHeader:
         """Facts of the header."""
-        ...
 
 
 @dataclass(frozen=True)
 class ProjectionQuality:
-    """Quality of one study's projections; NaN where something is not known.
+    """Quality of one study's projections; NaN where something is not known."""
 
-    Attributes
-    ----------
-    counts_by_angle : ndarray, shape (angle,), float32
-        Mean counts of a view in each sector of `schema.ANGLES_DEG`; NaN where there is no view.
-    count_jump : float
-        Largest step of the counts between neighbouring views of one detector, as a fraction, that neither counting
-        noise nor the smooth course explains; 0 where there is none.
-    missing_views : int
-        Directions that the regular sampling lacks, and views without counts.
-    repeated_views : int
-        Views whose pixels another view has bit by bit, and directions that were taken more often than the others.
-    motion_mm : float
-        Largest distance between two positions of the head; 0 where no movement is found, NaN where the order of the
-        views in time is not known.
-    motion_axial_mm, motion_transaxial_mm : float
-        The same along and across the axis of rotation. A slow drift across, towards where the detectors started,
-        looks like attenuation and is not found.
-    centre_of_rotation_mm : float
-        Where the axis of rotation projects to, towards the image's right, from the middle of the matrix; the largest
-        over the detectors. NaN for less than a full circle.
-    radius_mm : float
-        Mean radius of rotation.
-    injected_activity_mbq, injection_delay_min, seconds_per_view : float
-        Injected activity, minutes from injection to acquisition, and duration of a view, from the header.
-    flags : tuple of str
-        Codes of what is beyond the limits of `QualityConfig`.
-    """
-
-    counts_by_angle: npt.NDArray[np.float32]
+    counts_by_angle: Floats32
+    """Shape (angle,). Mean counts of a view in each sector of `schema.ANGLES_DEG`; NaN where there is no view."""
     count_jump: float
+    """Largest step of the counts between neighbouring views of one detector, as a fraction, that neither counting noise
+    nor the smooth course explains; 0 where there is none."""
     missing_views: int
+    """Directions that the regular sampling lacks, and views without counts."""
     repeated_views: int
+    """Views whose pixels another view has bit by bit, and directions that were taken more often than the others."""
     motion_mm: float
+    """Largest distance between two positions of the head; 0 where no movement is found, NaN where the order of the
+    views in time is not known."""
     motion_axial_mm: float
     motion_transaxial_mm: float
+    """The same along and across the axis of rotation. A slow drift across, towards where the detectors started, looks
+    like attenuation and is not found."""
     centre_of_rotation_mm: float
+    """Where the axis of rotation projects to, towards the image's right, from the middle of the matrix; the largest
+    over the detectors. NaN for less than a full circle."""
     radius_mm: float
+    """Mean radius of rotation."""
     injected_activity_mbq: float
     injection_delay_min: float
     seconds_per_view: float
+    """Injected activity, minutes from injection to acquisition, and duration of a view, from the header."""
     flags: tuple[str, ...]
+    """Codes of what is beyond the limits of `QualityConfig`."""
 
 
 def assess_projections(acquisition: RecordedProjections, config: QualityConfig = _DEFAULT) -> ProjectionQuality:
-    """Assess a study's raw projections.
+    """Assess a study's raw projections (view, row, bin), in any order of the views.
 
-    Parameters
-    ----------
-    acquisition : RecordedProjections
-        Projections of shape (view, row, bin) with their angles and sizes, in any order of the views.
-    config : QualityConfig
-        Limits of the flags.
-
-    Returns
-    -------
-    ProjectionQuality
-
-    Raises
-    ------
-    InvalidProjectionsError
-        When projections hold negative values or such that are not finite, or no counts.
+    `config` holds the limits of the flags. An `InvalidProjectionsError` refuses projections that hold negative
+    values or such that are not finite, or no counts.
     """
     projections = acquisition.projections
     axial = projections.sum(axis=2, dtype=np.float64)
@@ -166,7 +134,7 @@ def assess_projections(acquisition: RecordedProjections, config: QualityConfig =
     return replace(quality, flags=_flags(quality, float(counts.sum()), extent, config))
 
 
-def counts_by_angle(counts: FloatArray, angles_deg: FloatArray) -> npt.NDArray[np.float32]:
+def counts_by_angle(counts: Floats, angles_deg: Floats) -> Floats32:
     """Give the mean counts of a view, shape (view,), in each sector of `schema.ANGLES_DEG`; NaN where no view is."""
     sectors = len(ANGLES_DEG)
     # Angles such as 5.9999997 belong to the next sector.
@@ -176,23 +144,13 @@ def counts_by_angle(counts: FloatArray, angles_deg: FloatArray) -> npt.NDArray[n
         return (np.bincount(sector, weights=counts, minlength=sectors) / views).astype(np.float32)
 
 
-def count_jump(counts: FloatArray, head: IntArray, moment: npt.NDArray[Any]) -> float:
+def count_jump(counts: Floats, head: IntArray, moment: npt.NDArray[Any]) -> float:
     """Give the largest step of the counts between neighbouring views of one detector that noise does not explain.
 
     The step is d = ln(N_next / N) less its running median over nine steps; under Poisson statistics its variance is
-    1/N + 1/N_next. Where the steps spread wider than that (scaled counts), their own robust spread stands for it.
-
-    Parameters
-    ----------
-    counts : ndarray, shape (view,), float64
-        Sum of each view; views without counts are left out.
-    head, moment : ndarray, shape (view,)
-        Detector, and place in time among the views of that detector.
-
-    Returns
-    -------
-    float
-        As a fraction, exp(|d|) - 1; 0 where no step is significant.
+    1/N + 1/N_next. Where the steps spread wider than that (scaled counts), their own robust spread is taken. The
+    result is a fraction, exp(|d|) - 1; 0 where no step is significant. Views without counts are left out; `moment`
+    is the place in time among the views of a detector.
     """
     largest = 0.0
     for detector in np.unique(head):
@@ -210,23 +168,11 @@ def count_jump(counts: FloatArray, head: IntArray, moment: npt.NDArray[Any]) -> 
     return largest
 
 
-def sampling_faults(projections: npt.NDArray[Any], angles_deg: FloatArray, counts: FloatArray) -> tuple[int, int]:
+def sampling_faults(projections: npt.NDArray[Any], angles_deg: Floats, counts: Floats) -> tuple[int, int]:
     """Count missing and repeated views.
 
-    Parameters
-    ----------
-    projections : ndarray, shape (view, row, bin)
-        Counts.
-    angles_deg : ndarray, shape (view,), float64
-        Of the detector.
-    counts : ndarray, shape (view,), float64
-        Sum of each view.
-
-    Returns
-    -------
-    missing, repeated : int
-        Missing are directions in gaps of the regular sampling, directions that were taken less often than usual, and
-        views without counts; repeated are bitwise copies and directions that were taken more often than usual.
+    Missing are directions in gaps of the regular sampling, directions that were taken less often than usual, and
+    views without counts. Repeated are bitwise copies and directions that were taken more often than usual.
     """
     directions, times = _directions(angles_deg)
     gaps = np.diff(directions, append=directions[0] + 360.0)
@@ -242,7 +188,7 @@ def sampling_faults(projections: npt.NDArray[Any], angles_deg: FloatArray, count
     return missing, max(copies, int(np.maximum(times - usual, 0).sum()))
 
 
-def _check(projections: npt.NDArray[Any], axial: FloatArray) -> None:
+def _check(projections: npt.NDArray[Any], axial: Floats) -> None:
     if not np.isfinite(axial).all():
         raise InvalidProjectionsError("the projections hold values that are not finite")
     if projections.dtype.kind != "u" and projections.min() < 0:
@@ -251,7 +197,7 @@ def _check(projections: npt.NDArray[Any], axial: FloatArray) -> None:
         raise InvalidProjectionsError("the projections hold no counts")
 
 
-def _directions(angles_deg: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def _directions(angles_deg: Floats) -> tuple[Floats, Ints]:
     """Give the different angles in growing order, and how often each was taken."""
     wrapped = np.sort(np.mod(angles_deg, 360.0))
     gaps = np.diff(wrapped, append=wrapped[0] + 360.0)
@@ -264,21 +210,16 @@ def _directions(angles_deg: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int6
     return wrapped[starts], np.bincount(number)
 
 
-def _motion(
-    acquisition: RecordedProjections, axial: FloatArray, extent: HeadExtent
-) -> tuple[float, float, float, float]:
+def _motion(acquisition: RecordedProjections, axial: Floats, extent: HeadExtent) -> tuple[float, float, float, float]:
     """Give the movement along the axis, across it and in all, and the offset of the centre of rotation."""
-    nothing = (np.nan, np.nan, np.nan, np.nan)
-    angles = acquisition.angles_deg
+    angles, head, moment = acquisition.angles_deg, acquisition.head, acquisition.moment
     if angles.size < MIN_VIEWS or extent.rows.stop - extent.rows.start < 4:
-        return nothing
-    across = across_positions(
-        acquisition.projections[:, extent.rows].sum(axis=1, dtype=np.float64), acquisition.pixel_size_mm
-    )
-    if acquisition.head is None or acquisition.moment is None:
+        return np.nan, np.nan, np.nan, np.nan
+    profiles = acquisition.projections[:, extent.rows].sum(axis=1, dtype=np.float64)
+    across = across_positions(profiles, acquisition.pixel_size_mm)
+    if head is None or moment is None:
         still = np.zeros(angles.size, dtype=np.int32)
-        return (*nothing[:3], _centre(across_course(across, angles, still, still), angles))
-    head, moment = acquisition.head, acquisition.moment
+        return np.nan, np.nan, np.nan, _centre(across_course(across, angles, still, still), angles)
     course = across_course(across, angles, head, moment)
     along = axial_course(axial_positions(axial[:, extent.rows], acquisition.row_size_mm), angles, head, moment)
     places = (along.displacement_mm, course.displacement_mm)
@@ -286,16 +227,15 @@ def _motion(
     return found[0], found[1], found[2], _centre(course, angles)
 
 
-def _centre(course: Course, angles_deg: FloatArray) -> float:
+def _centre(course: Course, angles_deg: Floats) -> float:
     """Give the largest offset over the detectors; an arc does not tell it from where the head lies."""
     directions, _ = _directions(angles_deg)
-    gaps = np.diff(directions, append=directions[0] + 360.0)
-    if gaps.max() >= ARC_GAP_DEG:
+    if np.diff(directions, append=directions[0] + 360.0).max() >= ARC_GAP_DEG:
         return np.nan
     return float(course.offset_mm[np.argmax(np.abs(course.offset_mm))])
 
 
-def _mean_known(values: FloatArray) -> float:
+def _mean_known(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else np.nan
 

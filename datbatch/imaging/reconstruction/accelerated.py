@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from datbatch.arrays import Floats, Floats32
 from datbatch.errors import MissingDeviceError
 from datbatch.imaging.reconstruction.filters import padded_length
 
@@ -13,42 +11,19 @@ TAPS_AT_ONCE = 2**25
 
 
 def filter_and_accumulate(
-    projections: npt.NDArray[np.float32],
-    angles_rad: npt.NDArray[np.float64],
-    response: npt.NDArray[np.float32],
-    share: npt.NDArray[np.float32],
-    *,
-    device: str,
-) -> npt.NDArray[np.float32]:
+    projections: Floats32, angles_rad: Floats, response: Floats32, share: Floats32, *, device: str
+) -> Floats32:
     """Filter projections and add them up, linearly interpolated, inside the field of view.
 
-    The same sum as `filtered_back_projection`'s, f = sum over directions of share Q(x cos a - y sin a). Every pixel is
-    a weighted sum of two bins a direction, with the same weights in all slices; that is an embedding bag: a table of
-    (direction and bin, slice), two indices and weights a direction for each pixel, one fused kernel that holds no
-    intermediate image, and a fixed order of summation.
+    The same sum as that of `back_project`, f = sum over directions of share Q(x cos a - y sin a), which it matches
+    to 1e-5 of the maximum, not bit by bit. Every pixel is a weighted sum of two bins a direction, with the same
+    weights in all slices. That is an embedding bag: a table of (direction and bin, slice), and for each pixel two
+    indices and weights a direction. One fused kernel computes it in a fixed order of summation and holds no
+    intermediate image.
 
-    Parameters
-    ----------
-    projections : ndarray, shape (direction, row, bin), float32
-        Counts, distinct directions.
-    angles_rad : ndarray, shape (direction,), float64
-        Angle of each direction.
-    response : ndarray, shape (frequency,), float32
-        Filter at the non-negative frequencies of the padded length.
-    share : ndarray, shape (direction,), float32
-        Weight of each direction.
-    device : str
-        Where PyTorch computes: `cuda`, or `cpu` to check one against the other.
-
-    Returns
-    -------
-    ndarray, shape (bin, bin, row), float32
-        Axes x, y, row; agrees with the processor's result to 1e-5 of the maximum, not bit by bit.
-
-    Raises
-    ------
-    MissingDeviceError
-        When PyTorch sees no such device.
+    `projections` (direction, row, bin) have distinct directions; `response` is the filter at the non-negative
+    frequencies of the padded length, `share` the weight of each direction. `device` is `cuda`, or `cpu` to check
+    one against the other; without it a `MissingDeviceError` is raised. Gives the image (x, y, row).
     """
     import torch
 

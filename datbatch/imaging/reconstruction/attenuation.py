@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from datbatch.arrays import Bools, Floats, Floats32
 from datbatch.errors import BodyContourError, ConfigurationError
 from datbatch.imaging.reconstruction.backprojection import view_weights
 from datbatch.imaging.registration.smoothing import smooth_and_thin
@@ -19,40 +19,27 @@ SAMPLING_MM = 6.0
 AIR_NEAR, AIR_FAR = 2, 5
 """How far from what is bright, in samples, the level of the air is taken."""
 OUTLINE_SHARE = 0.45
-"""Where the outline lies between the level of the air and that of the head: low, for the scalp is faint."""
+"""Where the outline lies between the level of the air and that of the head: low, because the scalp is faint."""
 SMALLEST_AREA_MM2 = 3000.0
 """Widest cross-section that still can be a head: about 62 mm across."""
 LARGEST_SHARE = 0.95
-"""Share of the field of view above which an outline is no outline."""
-
-_FloatArray = npt.NDArray[np.float64]
+"""Share of the field of view above which an outline is not one of a head."""
 
 
-def body_contour(volume: Volume) -> _FloatArray:
+def body_contour(volume: Volume) -> Floats:
     """Find the outline of the head in an image that is not corrected for attenuation.
 
-    The image is blurred (10 mm) and thinned out (6 mm). The outline lies where it has risen 45 % of the way from the
-    level of the air around the head, which scatter raises above zero, to the level of the head near its rim. The latter
-    is the upper quartile of what is brighter than half the head's median: absorption dims the centre, the scalp is
-    faint, and striata and glands are too small to move a quartile. Of what is brighter the largest connected piece
-    counts, and in each slice its convex hull, whose support function h(k) = max of p . (cos k, sin k) is averaged over
+    The image, whose axes are the patient's with x = y = 0 on the axis of rotation, is blurred (10 mm) and thinned
+    out (6 mm). The outline lies where the image has risen 45 % of the way from the level of the air around the
+    head, which scatter raises above zero, to the level of the head near its rim. The latter is the upper quartile
+    of what is brighter than half the head's median: absorption dims the centre, the scalp is faint, and striata and
+    glands are too small to move a quartile. The largest connected piece of what is brighter counts, and in each
+    slice its convex hull. The hull's support function h(k) = max of p . (cos k, sin k) is averaged over
     neighbouring slices (a Minkowski mean, which stays convex). The outline may touch the edge of the field of view.
 
-    Parameters
-    ----------
-    volume : Volume
-        Image with its axes along the patient's; x and y are zero on the axis of rotation.
-
-    Returns
-    -------
-    ndarray, shape (slice, `DIRECTIONS`), float64
-        Support function of the outline in mm about x = y = 0, for the angles 2 pi k / `DIRECTIONS` from x towards y;
-        NaN in slices without a body.
-
-    Raises
-    ------
-    BodyContourError
-        When nothing like a head is seen: too small, or as large as the field of view.
+    Gives the support function (slice, `DIRECTIONS`) in mm about x = y = 0, for the angles 2 pi k / `DIRECTIONS`
+    from x towards y; NaN in slices without a body. A `BodyContourError` says that nothing like a head is seen: too
+    small, or as large as the field of view.
     """
     coarse = smooth_and_thin(volume, SMOOTHING_FWHM_MM, SAMPLING_MM)
     threshold = _threshold(coarse)
@@ -98,7 +85,7 @@ def _threshold(coarse: Volume) -> float:
     return air + OUTLINE_SHARE * (level - air)
 
 
-def _support(coarse: Volume, head: npt.NDArray[np.bool_], threshold: float, k: int) -> _FloatArray:
+def _support(coarse: Volume, head: Bools, threshold: float, k: int) -> Floats:
     """Give the support function, in mm, of where one slice crosses the threshold first and last in rows and columns."""
     points = []
     for axis in (0, 1):
@@ -117,12 +104,11 @@ def _support(coarse: Volume, head: npt.NDArray[np.bool_], threshold: float, k: i
     if len(found) < 3:
         return np.full(DIRECTIONS, np.nan)
     angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
-    normals = np.stack([np.cos(angle), np.sin(angle)])
-    support: _FloatArray = ((found * np.diag(coarse.affine)[:2] + coarse.affine[:2, 3]) @ normals).max(axis=0)
-    return support
+    points_mm = found * np.diag(coarse.affine)[:2] + coarse.affine[:2, 3]
+    return np.asarray((points_mm @ np.stack([np.cos(angle), np.sin(angle)])).max(axis=0))
 
 
-def corners(support: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def corners(support: Floats) -> Floats:
     """Give the corners of the polygon within supporting lines: (..., direction) to (..., direction, 2)."""
     turn = 2 * np.pi / support.shape[-1]
     angle = turn * np.arange(support.shape[-1])
@@ -132,14 +118,14 @@ def corners(support: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     )
 
 
-def area_mm2(support: npt.NDArray[np.float64]) -> float:
+def area_mm2(support: Floats) -> float:
     """Give the area of one polygon, by the shoelace formula."""
     x, y = corners(support).T
     return float(0.5 * (x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _exits(across: _FloatArray, along: _FloatArray, exits: _FloatArray) -> None:
+def _exits(across: Floats, along: Floats, exits: Floats) -> None:
     """Give the largest `along` of a convex polygon at across = 0, 1, 2, ...; beyond it, that of its nearest corner."""
     count = across.size
     lowest, highest = 0, 0
@@ -167,9 +153,7 @@ def _exits(across: _FloatArray, along: _FloatArray, exits: _FloatArray) -> None:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _survivals(
-    x: _FloatArray, y: _FloatArray, angles: _FloatArray, per_pixel: float, survival: npt.NDArray[np.float32]
-) -> None:
+def _survivals(x: Floats, y: Floats, angles: Floats, per_pixel: float, survival: Floats32) -> None:
     """Fill exp(-mu S): S is how far towards the detector the outline reaches, beside the axis, at each bin.
 
     x, y (slice, corner) in pixels from the axis of rotation; survival (view, bin, slice).
@@ -190,13 +174,7 @@ def _survivals(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _average(
-    survival: npt.NDArray[np.float32],
-    angles: _FloatArray,
-    weights: _FloatArray,
-    per_pixel: float,
-    low: _FloatArray,
-    high: _FloatArray,
-    factors: npt.NDArray[np.float32],
+    survival: Floats32, angles: Floats, weights: Floats, per_pixel: float, low: Floats, high: Floats, factors: Floats32
 ) -> None:
     """Fill the inverse of the mean over views of exp(-mu (S - s)) inside the outline; factors (x, y, slice) hold ones.
 
@@ -232,41 +210,17 @@ def _average(
 
 
 def chang_factors(
-    support_mm: npt.NDArray[np.float64],
-    angles_deg: npt.NDArray[np.float64],
-    *,
-    bins: int,
-    pixel_size_mm: float,
-    attenuation_per_cm: float,
-) -> npt.NDArray[np.float32]:
-    """Give the first-order correction factors of uniform attenuation within an outline.
+    support_mm: Floats, angles_deg: Floats, bins: int, pixel_size_mm: float, attenuation_per_cm: float
+) -> Floats32:
+    """Give the first-order correction factors (x, y, slice) of uniform attenuation within an outline.
 
-    C(x, y) = 1 / (sum over views of w exp(-mu l)), l the way from the pixel to the outline towards the detector, the
-    weights w each view's share of the image (Chang, A method for attenuation correction in radionuclide computed
-    tomography, IEEE Trans Nucl Sci 1978;25:638-643, first-order step). Outside the outline the factor is one.
+    C(x, y) = 1 / (sum over views of w exp(-mu l)), l the way from the pixel to the outline towards the detector,
+    the weights w each view's share of the image (Chang, A method for attenuation correction in radionuclide
+    computed tomography, IEEE Trans Nucl Sci 1978;25:638-643, first-order step). Outside the outline the factor is
+    one; it is never below one.
 
-    Parameters
-    ----------
-    support_mm : ndarray, shape (slice, direction), float64
-        Support function of the outline, see `body_contour`; NaN in slices without a body.
-    angles_deg : ndarray, shape (view,), float64
-        Angle of each view, as in `filtered_back_projection`.
-    bins : int
-        Pixels along x and y.
-    pixel_size_mm : float
-        Size of a pixel.
-    attenuation_per_cm : float
-        Linear attenuation coefficient mu.
-
-    Returns
-    -------
-    ndarray, shape (bin, bin, slice), float32
-        Axes x, y, slice; never below one.
-
-    Raises
-    ------
-    ConfigurationError
-        When the coefficient is negative or not finite.
+    `support_mm` comes from `body_contour`, the angles are those of `filtered_back_projection`; the image has `bins`
+    pixels along x and y. A `ConfigurationError` refuses a coefficient mu that is negative or not finite.
     """
     if not 0 <= attenuation_per_cm < np.inf:
         raise ConfigurationError(f"the attenuation coefficient must not be negative, nor {attenuation_per_cm!r}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from datbatch.arrays import Bools, Floats, Floats32, Indices
+from datbatch.config import ReconstructConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError
 from datbatch.imaging.reconstruction.accelerated import filter_and_accumulate
 from datbatch.imaging.reconstruction.filters import FilterName, frequency_response, padded_length
@@ -17,20 +19,11 @@ from datbatch.imaging.reconstruction.filters import FilterName, frequency_respon
 SAME_DIRECTION_DEG = 1e-3
 """Views closer than this (also seen from the opposite side) count as one direction: under 0.002 bins at the rim."""
 
-Device = Literal["cpu", "cuda"]
-
-_FloatArray = npt.NDArray[np.float32]
+DEVICES = ("cpu", "cuda")
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _accumulate(
-    filtered: _FloatArray,
-    cosines: npt.NDArray[np.float64],
-    sines: npt.NDArray[np.float64],
-    first: int,
-    step: int,
-    image: _FloatArray,
-) -> None:
+def _accumulate(filtered: Floats32, cosines: Floats, sines: Floats, first: int, step: int, image: Floats32) -> None:
     """Add every view, linearly interpolated, to the pixels inside the field of view, in every `step`-th plane of x.
 
     filtered (view, bin, slice), image (x, y, slice). The slice axis is innermost, so one pair of weights serves a
@@ -71,19 +64,11 @@ def _accumulate(
                 image[i, j, k] = total[k]
 
 
-def merge_directions(
-    angles_deg: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def merge_directions(angles_deg: Floats) -> tuple[Floats, Indices, Bools]:
     """Find the distinct directions among views; parallel views from opposite sides see the same lines.
 
-    Returns
-    -------
-    direction_deg : ndarray, shape (direction,), float64
-        Angle of the first view of each direction.
-    member : ndarray, shape (view,), intp
-        Direction of each view.
-    reversed_bins : ndarray, shape (view,), bool
-        Whether the view looks from the other side, so that its bins run backwards.
+    Gives the angle of the first view of each direction, the direction of each view, and whether the view looks from
+    the other side, so that its bins run backwards.
     """
     directions: list[float] = []
     member = np.empty(angles_deg.size, np.intp)
@@ -99,7 +84,7 @@ def merge_directions(
     return np.array(directions), member, reversed_bins
 
 
-def angular_weights(direction_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def angular_weights(direction_deg: Floats) -> Floats:
     """Give each direction's share of the half circle, in radians: half the gaps to its two neighbours.
 
     The sum is pi whatever the spacing, so that arcs of 180 and 360 degrees and uneven steps are weighted right.
@@ -113,24 +98,17 @@ def angular_weights(direction_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return weights
 
 
-def view_weights(angles_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def view_weights(angles_deg: Floats) -> Floats:
     """Give each view's share of the image; views of one direction share its angle, and the sum is one."""
     direction_deg, member, _ = merge_directions(angles_deg)
     return (angular_weights(direction_deg) / np.bincount(member))[member] / np.pi
 
 
 def back_project(
-    projections: npt.NDArray[Any],
-    angles_deg: npt.NDArray[np.float64],
-    *,
-    pixel_size_mm: float,
-    cutoff_per_cm: float,
-    filter: FilterName,  # noqa: A002
-    threads: int = 1,
-    device: Device = "cpu",
-) -> npt.NDArray[np.float32]:
+    projections: npt.NDArray[Any], angles_deg: Floats, pixel_size_mm: float, config: ReconstructConfig, *, threads: int
+) -> Floats32:
     """Reconstruct all slices: projections (view, row, bin) to an image (x, y, row); see `filtered_back_projection`."""
-    _check(projections, angles_deg, pixel_size_mm, threads, device)
+    _check(projections, angles_deg, pixel_size_mm, threads, config.device)
     _, rows, bins = projections.shape
     direction_deg, member, reversed_bins = merge_directions(angles_deg)
     merged = np.zeros((direction_deg.size, rows, bins), np.float32)
@@ -138,17 +116,17 @@ def back_project(
         merged[direction] += projections[view, :, ::-1] if backwards else projections[view]
     if not np.isfinite(merged).all():
         raise EmptyVolumeError("the projections hold values that are not finite")
-    nyquist_per_cm = 5.0 / pixel_size_mm
-    response = frequency_response(filter, padded_length(bins), cutoff_per_cm / nyquist_per_cm).astype(np.float32)
+    length, nyquist_per_cm = padded_length(bins), 5.0 / pixel_size_mm
+    response = frequency_response(config.filter, length, config.cutoff_per_cm / nyquist_per_cm).astype(np.float32)
     # The response is twice the ramp, hence the half; several views of one direction are averaged.
     share = (angular_weights(direction_deg) / (2.0 * np.bincount(member))).astype(np.float32)
     radians = np.deg2rad(direction_deg)
-    if device == "cuda":
-        return filter_and_accumulate(merged, radians, response, share, device=device)
-    spectrum = scipy.fft.rfft(merged, n=padded_length(bins), axis=-1)
+    if config.device == "cuda":
+        return filter_and_accumulate(merged, radians, response, share, device=config.device)
+    spectrum = scipy.fft.rfft(merged, n=length, axis=-1)
     spectrum *= response
     spectrum *= share[:, None, None]
-    filtered = scipy.fft.irfft(spectrum, n=padded_length(bins), axis=-1)[..., :bins]
+    filtered = scipy.fft.irfft(spectrum, n=length, axis=-1)[..., :bins]
     filtered = np.ascontiguousarray(filtered.transpose(0, 2, 1), np.float32)
     image = np.zeros((bins, bins, rows), np.float32)
     cosines, sines = np.cos(radians), np.sin(radians)
@@ -161,9 +139,7 @@ def back_project(
     return image
 
 
-def _check(
-    projections: npt.NDArray[Any], angles_deg: npt.NDArray[np.float64], pixel_size_mm: float, threads: int, device: str
-) -> None:
+def _check(projections: npt.NDArray[Any], angles_deg: Floats, pixel_size_mm: float, threads: int, device: str) -> None:
     if projections.ndim != 3 or angles_deg.shape != projections.shape[:1]:
         raise GridMismatchError(
             f"projections of shape {projections.shape} do not fit angles of shape {angles_deg.shape} "
@@ -177,26 +153,26 @@ def _check(
         raise GridMismatchError(f"the pixel size must be positive, not {pixel_size_mm!r} mm")
     if threads < 1:
         raise ConfigurationError(f"there must be at least one thread, not {threads!r}")
-    if device not in get_args(Device):
-        raise ConfigurationError(f"unknown device {device!r}; known are {', '.join(get_args(Device))}")
+    if device not in DEVICES:
+        raise ConfigurationError(f"unknown device {device!r}; known are {', '.join(DEVICES)}")
 
 
 def filtered_back_projection(
     projections: npt.NDArray[Any],
-    angles_deg: npt.NDArray[np.float64],
+    angles_deg: Floats,
     *,
     pixel_size_mm: float,
     cutoff_per_cm: float = 1.25,
     filter: FilterName = "shepp-logan",  # noqa: A002
     threads: int = 1,
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Reconstruct all slices of a study at once.
 
-    f(x, y) = sum over directions of w_a Q_a(x cos a - y sin a), where Q_a is the filtered projection and the weights
-    w_a are the angular gaps (they sum to pi); Kak and Slaney 1988, eq. 3.34 to 3.36, linear interpolation. The image is
-    linear in the projections, and negative values are kept. Values are counts per pixel: a slice of an object inside
-    the field of view sums to the counts of one view, the closer the more directions there are (60 directions: within
-    1 % for a disc of 4 pixels radius, within 0.2 % from 10 pixels on).
+    f(x, y) = sum over directions of w_a Q_a(x cos a - y sin a), where Q_a is the filtered projection and the
+    weights w_a are the angular gaps (they sum to pi); Kak and Slaney 1988, eq. 3.34 to 3.36, linear interpolation.
+    The image is linear in the projections, and negative values are kept. Values are counts per pixel: a slice of an
+    object inside the field of view sums to the counts of one view. The more directions there are the closer (60
+    directions: within 1 % for a disc of 4 pixels radius, within 0.2 % from 10 pixels on).
 
     Parameters
     ----------
@@ -211,7 +187,7 @@ def filtered_back_projection(
     filter : str
         Window multiplied with the ramp.
     threads : int
-        Threads that share the image; any number gives the same bits. One inside a worker that has one core.
+        Threads that share the image; any number gives the same bits. Take one in a worker that has one core.
 
     Returns
     -------
@@ -228,12 +204,6 @@ def filtered_back_projection(
     ConfigurationError
         When the filter is unknown, or the cutoff or the number of threads is not positive.
     """
-    image = back_project(
-        np.asarray(projections),
-        np.asarray(angles_deg, np.float64),
-        pixel_size_mm=pixel_size_mm,
-        cutoff_per_cm=cutoff_per_cm,
-        filter=filter,
-        threads=threads,
-    )
-    return image.transpose(2, 1, 0)
+    config = ReconstructConfig(filter=filter, cutoff_per_cm=cutoff_per_cm)
+    counts, angles = np.asarray(projections), np.asarray(angles_deg, np.float64)
+    return back_project(counts, angles, pixel_size_mm, config, threads=threads).transpose(2, 1, 0)

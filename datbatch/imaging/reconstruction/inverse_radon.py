@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
 from datbatch.errors import ConfigurationError, EmptyVolumeError
 from datbatch.imaging.reconstruction.filters import FilterName, frequency_response, padded_length
 
@@ -16,14 +17,7 @@ Interpolation = Literal["nearest", "linear", "cubic"]
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _spread(
-    filtered: npt.NDArray[np.float64],
-    cosines: npt.NDArray[np.float64],
-    sines: npt.NDArray[np.float64],
-    origin: int,
-    nearest: bool,
-    image: npt.NDArray[np.float64],
-) -> None:
+def _spread(filtered: Floats, cosines: Floats, sines: Floats, origin: int, nearest: bool, image: Floats) -> None:
     """Add filtered (view, bin) to image (row, column); t = 0 falls on bin `origin`, bins outside count as zero."""
     views, bins = filtered.shape
     size = image.shape[0]
@@ -58,20 +52,21 @@ def iradon(
     output_size: int | None = None,
     interpolation: Interpolation = "linear",
     origin_bin: int | None = None,
-) -> npt.NDArray[np.float64]:
+) -> Floats:
     """Invert a Radon transform as MATLAB's `iradon` does, number by number.
 
     The image is pi / (2 views) times the sum of the filtered projections at t = x cos theta + y sin theta (Kak and
-    Slaney 1988, chapter 3), where x grows along the columns and y against the rows. Views are weighted equally, as
-    there; `filtered_back_projection` is what weights by the angular gaps.
+    Slaney 1988, chapter 3), where x grows along the columns and y against the rows. All views have the same weight,
+    as in MATLAB; `filtered_back_projection` weights by the angular gaps.
 
-    The origin of the image is pixel floor((n + 1) / 2), counted from 1; that of the projections is bin
-    floor(bins / 2), counted from 0. For an odd number of bins, all that MATLAB's `radon` makes, that is the middle and
-    MATLAB's documented ceil(bins / 2), counted from 1. For an even number MATLAB is at odds with itself: its
-    documentation says bins / 2 - 1, counted from 0, its compiled loop takes floor(length / 2) of what it is given, with
-    zeros added or not (source of `iradon` as shipped for code generation, 2022, function `iradonImpl`), which comes to
-    bins / 2 - 1 where the projections are shorter than the image's diagonal and to bins / 2 elsewhere. `origin_bin`
-    chooses. `cubic` is shape-preserving (`pchip`) and sees zeros beyond the projections; `nearest` rounds halves up.
+    The origin of the image is pixel floor((n + 1) / 2), counted from 1; that of the projections is bin floor(bins /
+    2), counted from 0. For an odd number of bins, the only kind that MATLAB's `radon` makes, that is the middle and
+    MATLAB's documented ceil(bins / 2), counted from 1. For an even number MATLAB contradicts itself. Its
+    documentation says bins / 2 - 1, counted from 0. Its compiled loop takes floor(length / 2) of what it is given,
+    with zeros added or not (source of `iradon` as shipped for code generation, 2022, function `iradonImpl`): that
+    is bins / 2 - 1 where the projections are shorter than the image's diagonal and bins / 2 elsewhere. `origin_bin`
+    chooses. `cubic` is shape-preserving (`pchip`) and sees zeros beyond the projections; `nearest` rounds halves
+    up.
 
     Parameters
     ----------

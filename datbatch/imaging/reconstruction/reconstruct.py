@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from datbatch.arrays import Floats
+from datbatch.config import ReconstructConfig
 from datbatch.errors import ConfigurationError, EmptyVolumeError, GridMismatchError, InvalidProjectionsError
 from datbatch.imaging.reconstruction.attenuation import body_contour, chang_factors
-from datbatch.imaging.reconstruction.backprojection import Device, back_project
-from datbatch.imaging.reconstruction.filters import FilterName
+from datbatch.imaging.reconstruction.backprojection import back_project
 from datbatch.imaging.volume import Volume
+
+_DEFAULT = ReconstructConfig()
 
 
 class Projections(Protocol):
@@ -20,60 +23,40 @@ class Projections(Protocol):
     @property
     def projections(self) -> npt.NDArray[Any]:
         """Counts, shape (view, row, bin); row 0 at the head, bins along (-cos a, sin a, 0) in LPS."""
-        ...
 
     @property
-    def angles_deg(self) -> npt.NDArray[np.float64]:
+    def angles_deg(self) -> Floats:
         """Angles, shape (view,); 0 at the back, counter-clockwise seen from the feet."""
-        ...
 
     @property
     def pixel_size_mm(self) -> float:
         """Size of a bin."""
-        ...
 
     @property
     def row_size_mm(self) -> float:
         """Size of a row."""
-        ...
 
 
-def reconstruct(
-    acquisition: Projections,
-    *,
-    filter: FilterName = "shepp-logan",  # noqa: A002
-    cutoff_per_cm: float = 1.25,
-    attenuation: Literal["none", "chang"] = "none",
-    attenuation_per_cm: float = 0.11,
-    device: Device = "cpu",
-    threads: int = 1,
-) -> Volume:
+def reconstruct(acquisition: Projections, config: ReconstructConfig = _DEFAULT, *, threads: int = 1) -> Volume:
     """Reconstruct a study by filtered back-projection (Nazari et al. 2022: Shepp-Logan, 1.25 cycles/cm).
 
-    By default neither attenuation nor scatter is corrected; the reconstruction is linear and negative values are kept.
+    By default neither attenuation nor scatter is corrected; the reconstruction is linear and negative values are
+    kept.
 
-    With `chang` every pixel inside the outline of the head is multiplied by a factor of at least one (`chang_factors`),
-    those outside stay as they are. Values are then counts per pixel as if nothing had been absorbed, and the
-    reconstruction is no longer linear, since the outline is found in the data (`body_contour`). The default coefficient
-    is an effective one for I-123 whose scatter stays in the image: 0.09 to 0.11/cm made a pool phantom flat with four
-    of six collimators, 0.05/cm with the other two (Asia Ocean J Nucl Med Biol 2018, PMC6038970; filtered
-    back-projection, Chang, no scatter correction); primary photons alone would need 0.148/cm. A camera's own value is
-    found with a uniform phantom.
+    With `chang` every pixel inside the outline of the head is multiplied by a factor of at least one
+    (`chang_factors`); the pixels outside stay as they are. Values are then counts per pixel as if nothing had been
+    absorbed. The reconstruction is no longer linear, since the outline is found in the data (`body_contour`). The
+    default coefficient is an effective one for I-123 whose scatter stays in the image: 0.09 to 0.11/cm made a pool
+    phantom flat with four of six collimators, 0.05/cm with the other two (Asia Ocean J Nucl Med Biol 2018,
+    PMC6038970; filtered back-projection, Chang, no scatter correction); primary photons alone would need 0.148/cm.
+    A camera's own value is found with a uniform phantom.
 
     Parameters
     ----------
     acquisition : Projections
         Raw projections with their angles and pixel sizes.
-    filter : str
-        Window multiplied with the ramp.
-    cutoff_per_cm : float
-        Cutoff in cycles/cm, whatever the pixel size.
-    attenuation : {"none", "chang"}
-        Correction for attenuation.
-    attenuation_per_cm : float
-        Coefficient of `chang`.
-    device : {"cpu", "cuda"}
-        Where the back-projection is computed; the two agree to 1e-5 of the maximum.
+    config : ReconstructConfig
+        Filter, cutoff, attenuation and device.
     threads : int
         Threads of the back-projection on `cpu`; any number gives the same bits.
 
@@ -94,32 +77,20 @@ def reconstruct(
     BodyContourError
         When attenuation shall be corrected and no outline of a head is seen.
     MissingDeviceError
-        When the device is not there.
+        When there is no such device.
     ConfigurationError
         When a parameter is unknown or out of range.
     """
-    _check(acquisition, attenuation)
-    data = back_project(
-        acquisition.projections[:, ::-1, :],
-        acquisition.angles_deg,
-        pixel_size_mm=acquisition.pixel_size_mm,
-        cutoff_per_cm=cutoff_per_cm,
-        filter=filter,
-        threads=threads,
-        device=device,
-    )
-    size_mm = np.array([acquisition.pixel_size_mm, acquisition.pixel_size_mm, acquisition.row_size_mm])
+    _check(acquisition, config.attenuation)
+    pixel_size_mm, angles_deg = acquisition.pixel_size_mm, acquisition.angles_deg
+    data = back_project(acquisition.projections[:, ::-1, :], angles_deg, pixel_size_mm, config, threads=threads)
+    size_mm = np.array([pixel_size_mm, pixel_size_mm, acquisition.row_size_mm])
     affine = np.diag([*size_mm, 1.0])
     affine[:3, 3] = -size_mm * (np.array(data.shape) - 1) / 2.0
     volume = Volume(data, affine)
-    if attenuation == "chang":
-        data *= chang_factors(
-            body_contour(volume),
-            acquisition.angles_deg,
-            bins=data.shape[0],
-            pixel_size_mm=acquisition.pixel_size_mm,
-            attenuation_per_cm=attenuation_per_cm,
-        )
+    if config.attenuation == "chang":
+        support_mm, bins = body_contour(volume), data.shape[0]
+        data *= chang_factors(support_mm, angles_deg, bins, pixel_size_mm, config.attenuation_per_cm)
     return volume
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
-_Array = npt.NDArray[np.float64]
+from datbatch.arrays import Bools, Floats, Floats32
 
 LENGTH_MM = 50.0
 """Unit of length inside the normal equations, so that rotations and shifts have columns of like size."""
@@ -41,49 +40,32 @@ RESEL_FWHM_MM = 14.0
 
 @dataclass(frozen=True)
 class Samples:
-    """Points of the template with what is known there.
+    """Points of the template with what is known there."""
 
-    Attributes
-    ----------
-    points_mm : ndarray, shape (point, 3)
-        Template coordinates less `centre_mm`.
-    values : ndarray, shape (point,)
-        Smoothed template.
-    gradients : ndarray, shape (point, 3)
-        Its gradient, per mm.
-    centre_mm : ndarray, shape (3,)
-        What the head turns about.
-    """
-
-    points_mm: _Array
-    values: _Array
-    gradients: _Array
-    centre_mm: _Array
+    points_mm: Floats
+    """Shape (point, 3). Template coordinates less `centre_mm`."""
+    values: Floats
+    """Shape (point,). Smoothed template."""
+    gradients: Floats
+    """Shape (point, 3). Its gradient, per mm."""
+    centre_mm: Floats
+    """Shape (3,). The point about which the head turns."""
+    sampling_mm: float
+    """Distance of the points."""
 
 
 @dataclass(frozen=True)
 class Moving:
-    """The smoothed study.
+    """The smoothed study."""
 
-    Attributes
-    ----------
-    data : ndarray, shape (x, y, z), float32
-    to_index : ndarray, shape (4, 4)
-        Study mm to voxel index.
-    """
-
-    data: npt.NDArray[np.float32]
-    to_index: _Array
+    data: Floats32
+    to_index: Floats
+    """Shape (4, 4). Study mm to voxel index."""
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _interpolate(
-    data: npt.NDArray[np.float32],
-    matrix: _Array,
-    points: _Array,
-    values: _Array,
-    gradients: _Array,
-    inside: npt.NDArray[np.bool_],
+    data: Floats32, matrix: Floats, points: Floats, values: Floats, gradients: Floats, inside: Bools
 ) -> None:
     """Trilinear value and gradient (in the points' frame) of `data` at matrix (3, 4) times each point."""
     nx, ny, nz = data.shape
@@ -115,14 +97,14 @@ def _interpolate(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _accumulate(
-    points: _Array,
-    jacobian: _Array,
-    template: _Array,
-    residual: _Array,
-    inside: npt.NDArray[np.bool_],
+    points: Floats,
+    jacobian: Floats,
+    template: Floats,
+    residual: Floats,
+    inside: Bools,
     knee: float,
-    normal: _Array,
-    right: _Array,
+    normal: Floats,
+    right: Floats,
 ) -> float:
     """Add up the weighted normal equations; gives the sum of the weights."""
     row = np.empty(13)
@@ -151,23 +133,16 @@ def _accumulate(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Study and template at the samples, for one affine.
+    """Study and template at the samples, for one affine."""
 
-    Attributes
-    ----------
-    study : ndarray, shape (point,)
-    gradients : ndarray, shape (point, 3)
-        Of the study, in template coordinates, per mm.
-    inside : ndarray, shape (point,), bool
-        Whether the point lies in the study's field of view.
-    """
-
-    study: _Array
-    gradients: _Array
-    inside: npt.NDArray[np.bool_]
+    study: Floats
+    gradients: Floats
+    """Shape (point, 3). Of the study, in template coordinates, per mm."""
+    inside: Bools
+    """Shape (point,). Whether the point lies in the study's field of view."""
 
 
-def compare(moving: Moving, samples: Samples, affine: _Array) -> Comparison:
+def compare(moving: Moving, samples: Samples, affine: Floats) -> Comparison:
     """Look up the study at every sample of the template; `affine` (4, 4) maps centred template mm to study mm."""
     count = samples.values.size
     values, gradients = np.zeros(count), np.zeros((count, 3))
@@ -184,8 +159,8 @@ def intensity_scale(seen: Comparison, samples: Samples) -> float:
 
 
 def gauss_newton_step(
-    seen: Comparison, samples: Samples, scale: float, stretch: _Array, stretch_sd: float, independent: float
-) -> tuple[_Array, float]:
+    seen: Comparison, samples: Samples, scale: float, stretch: Floats, stretch_sd: float, independent: float
+) -> tuple[Floats, float]:
     """Give the update D (4, 4) of the affine and that of the intensity scale.
 
     Size and shear have a Gaussian prior: the symmetric logarithm of the stretch, `stretch` (3, 3), is zero with
@@ -195,16 +170,8 @@ def gauss_newton_step(
     spread = SIGMA_PER_MEDIAN * float(np.median(np.abs(residual[seen.inside]))) + 1e-12
     jacobian = 0.5 * (seen.gradients + scale * samples.gradients) * LENGTH_MM
     normal, right = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-    _accumulate(
-        samples.points_mm / LENGTH_MM,
-        jacobian,
-        samples.values,
-        residual,
-        seen.inside,
-        HUBER_SIGMAS * spread,
-        normal,
-        right,
-    )
+    points, knee = samples.points_mm / LENGTH_MM, HUBER_SIGMAS * spread
+    _accumulate(points, jacobian, samples.values, residual, seen.inside, knee, normal, right)
     observed = independent / spread**2
     normal *= observed
     right *= observed
@@ -225,26 +192,20 @@ def gauss_newton_step(
     return step, float(solution[12])
 
 
-def stretch_logarithm(affine: _Array) -> _Array:
+def stretch_logarithm(affine: Floats) -> Floats:
     """Give the logarithm of U in the polar decomposition A = R U: sizes on the diagonal, shears beside it."""
     _, sizes, right = np.linalg.svd(affine[:3, :3])
     return np.asarray((right.T * np.log(np.maximum(sizes, 1e-6))) @ right, np.float64)
 
 
 def descend(
-    moving: Moving,
-    samples: Samples,
-    affine: _Array,
-    *,
-    sampling_mm: float,
-    stretch_sd: float,
-    most_steps: int = MOST_STEPS,
-) -> _Array:
+    moving: Moving, samples: Samples, affine: Floats, stretch_sd: float, most_steps: int = MOST_STEPS
+) -> Floats:
     """Iterate Gauss-Newton steps until nothing moves; gives the affine (4, 4) that is reached.
 
-    `affine` is the start; all samples, `sampling_mm` apart, are compared at every step.
+    `affine` is the start; all samples are compared at every step.
     """
-    independent = min(1.0, (sampling_mm / RESEL_FWHM_MM) ** 3)
+    independent = min(1.0, (samples.sampling_mm / RESEL_FWHM_MM) ** 3)
     reach = np.abs(samples.points_mm).max(axis=0)
     scale = None
     for _ in range(most_steps):

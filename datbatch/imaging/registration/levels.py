@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 
+from datbatch.arrays import Bools, Floats, Floats32
 from datbatch.errors import EmptyVolumeError
 from datbatch.imaging.registration.alignment import Moving, Samples
 from datbatch.imaging.resample import inverse
@@ -21,46 +21,24 @@ OUTLINE_FRACTION = 0.5
 
 @dataclass(frozen=True)
 class Level:
-    """Study and template, smoothed alike.
-
-    Attributes
-    ----------
-    study : Moving
-        The study.
-    near : Samples
-        Points of the template that are fitted: inside the head's outline and around it.
-    everywhere : Samples
-        All points of the template's grid.
-    head : ndarray, shape (point,), bool
-        Which of `everywhere` are inside the outline.
-    intensity : float
-        Of the template; the outline is a fraction of it.
-    sampling_mm : float
-        Distance of the points.
-    """
+    """Study and template, smoothed alike."""
 
     study: Moving
     near: Samples
+    """Points of the template that are fitted: inside the head's outline and around it."""
     everywhere: Samples
-    head: npt.NDArray[np.bool_]
+    """All points of the template's grid."""
+    head: Bools
+    """Shape (point,). Which of `everywhere` are inside the outline."""
     intensity: float
-    sampling_mm: float
+    """Of the template; the outline is a fraction of it."""
 
 
-def level(study: Volume, template: Volume, centre_mm: npt.NDArray[np.float64] | None = None) -> Level:
+def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> Level:
     """Choose the samples of a smoothed template and take its gradient there.
 
-    Parameters
-    ----------
-    study, template : Volume
-        Smoothed alike.
-    centre_mm : ndarray, shape (3,), optional
-        What the template's coordinates are relative to; the middle of its head by default.
-
-    Raises
-    ------
-    EmptyVolumeError
-        When the template has no positive value.
+    The study is smoothed alike. Coordinates are relative to `centre_mm`, by default the middle of the template's
+    head.
     """
     values = template.data.astype(np.float64)
     axes = template.affine[:3, :3]
@@ -76,15 +54,14 @@ def level(study: Volume, template: Volume, centre_mm: npt.NDArray[np.float64] | 
     points = points - centre_mm
     return Level(
         Moving(study.data, inverse(study.affine)),
-        Samples(points[near], values.ravel()[near], gradients[near], centre_mm),
-        Samples(points, values.ravel(), gradients, centre_mm),
+        Samples(points[near], values.ravel()[near], gradients[near], centre_mm, sampling_mm),
+        Samples(points, values.ravel(), gradients, centre_mm, sampling_mm),
         head.ravel(),
         intensity,
-        sampling_mm,
     )
 
 
-def head_intensity(data: npt.NDArray[np.float32]) -> float:
+def head_intensity(data: Floats32) -> float:
     """Give the typical intensity inside the head: the mean of what exceeds the mean of the positive values."""
     positive = data[data > 0]
     if positive.size == 0:
@@ -93,26 +70,19 @@ def head_intensity(data: npt.NDArray[np.float32]) -> float:
 
 
 def at_unit_intensity(image: Volume) -> Volume:
-    """Divide by the typical intensity of the head: what follows is the same whatever the unit of the counts."""
+    """Divide by the typical intensity of the head, so that the unit of the counts does not matter."""
     return Volume((image.data / head_intensity(image.data)).astype(np.float32), image.affine)
 
 
-def head_centre_mm(image: Volume) -> npt.NDArray[np.float64]:
+def head_centre_mm(image: Volume) -> Floats:
     """Give the centre of the head, from the voxels inside its outline."""
     head = np.argwhere(image.data > OUTLINE_FRACTION * head_intensity(image.data))
     return np.asarray(image.affine[:3, :3] @ head.mean(axis=0) + image.affine[:3, 3], np.float64)
 
 
 def field_of_view(study: Volume) -> Volume:
-    """Cut off the empty slices at both ends of every axis: nothing was measured there.
-
-    Raises
-    ------
-    EmptyVolumeError
-        When less than two slices are left.
-    """
-    affine = study.affine.copy()
-    data = study.data
+    """Cut off the empty slices at both ends of every axis, where nothing was measured; at least two must be left."""
+    affine, data = study.affine.copy(), study.data
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         filled = np.flatnonzero((data != 0).any(axis=others))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
+from datbatch.arrays import Floats
 from datbatch.config import RegisterConfig
 from datbatch.imaging.registration.alignment import AFFINE_STRETCH_SD, MOST_STEPS, RIGID_STRETCH_SD, descend
 from datbatch.imaging.registration.levels import Level, at_unit_intensity, field_of_view, head_centre_mm, level
@@ -18,20 +17,17 @@ from datbatch.imaging.registration.smoothing import smooth_and_thin
 from datbatch.imaging.resample import inverse, require_image
 from datbatch.imaging.volume import Volume
 
-_Array = npt.NDArray[np.float64]
-
+_DEFAULT = RegisterConfig()
 CAPTURE_FWHM_MM = 20.0
-"""Smoothing of both images while the pose is sought: wide valleys lead to it from turns of 60 degrees."""
-
+"""Smoothing of both images while the pose is sought: it is found from turns of 60 degrees then."""
 SURE_PROBABILITY = 0.1
-"""A result that is more probably a failure than this is compared with one from turned starts; few good ones are."""
-
+"""A result with a higher probability of failure is compared with one from turned starts; few good results have it."""
 
 _BLAS = ThreadpoolController()
-"""Limited to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
+"""Held to one thread here: on two, SciPy's exponential of a 4 x 4 matrix takes 1,500 times as long."""
 
 
-def _turns() -> tuple[_Array, ...]:
+def _turns() -> tuple[Floats, ...]:
     """Give the turns to start from where the first start fails: 45 degrees either way about each axis."""
     turns = []
     for first, second in ((1, 2), (2, 0), (0, 1)):
@@ -48,51 +44,32 @@ _TURNS = _turns()
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a study lies.
+    """Where a study lies."""
 
-    Attributes
-    ----------
-    template_to_study : ndarray, shape (4, 4), float64
-        Template mm to study mm, RAS.
-    quality : dict of str to float
-        The scores of `reliability.quality_scores`, and `failure_probability` that they add up to.
-    failed : bool
-        Whether the probability of failure exceeds its limit.
-    """
-
-    template_to_study: _Array
+    template_to_study: Floats
+    """Shape (4, 4). Template mm to study mm, RAS."""
     quality: dict[str, float]
+    """The scores of `reliability.quality_scores`, and `failure_probability` that they add up to."""
     failed: bool
+    """Whether the probability of failure exceeds its limit."""
 
 
-def register_affine(
-    volume: npt.NDArray[np.float32],
-    affine: _Array,
-    template: npt.NDArray[np.float32],
-    template_affine: _Array,
-    **options: Any,
-) -> Registration:
+def register_affine(study: Volume, template: Volume, config: RegisterConfig = _DEFAULT) -> Registration:
     """Find the affine from the template's space to the study.
 
     Minimises sum of rho(S(A p) - s T(p)) over sample points p of the template near the brain, with Huber's rho, an
-    intensity scale s, and a weak Gaussian prior on size and shear (see `alignment`). Study and template are smoothed
-    alike. Points outside the study's field of view are left out, empty slices too, so that a cut head is not pulled to
-    the edge. Starts at the centres of the heads; turns and shifts, then the whole affine are found on strongly
-    smoothed images and coarse samples, then the affine on fine ones. Where that is not surely good, starts turned by
-    45 degrees about each axis are tried, and the more reliable result is given.
+    intensity scale s, and a weak Gaussian prior on size and shear (see `alignment`). Study and template are
+    smoothed alike. Points outside the study's field of view, and empty slices, are left out, so that a cut head is
+    not pulled to the edge. The search starts at the centres of the heads. Turns and shifts, then the whole affine
+    are found on strongly smoothed images and coarse samples, then the affine on fine ones. Where that is not surely
+    good, starts turned by 45 degrees about each axis are tried, and the more reliable result is given.
 
     Parameters
     ----------
-    volume : ndarray, shape (x, y, z)
-        Study.
-    affine : ndarray, shape (4, 4)
-        Its voxel index to mm, RAS.
-    template : ndarray, shape (x, y, z)
-        Template.
-    template_affine : ndarray, shape (4, 4)
-        Its voxel index to mm, RAS.
-    **options
-        Fields of `RegisterConfig`, save `template`.
+    study, template : Volume
+        Images with their places in space.
+    config : RegisterConfig
+        All but its `template` count.
 
     Returns
     -------
@@ -107,7 +84,7 @@ def register_affine(
         When an affine is not (4, 4) or cannot be inverted.
     """
     with _BLAS.limit(limits=1, user_api="blas"):
-        return _register(_checked(volume, affine), _checked(template, template_affine), RegisterConfig(**options))
+        return _register(_checked(study), _checked(template), config)
 
 
 def _register(study: Volume, template: Volume, config: RegisterConfig) -> Registration:
@@ -123,7 +100,7 @@ def _register(study: Volume, template: Volume, config: RegisterConfig) -> Regist
     return min(found, again, key=lambda result: result.quality["failure_probability"])
 
 
-def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Level, Level, _Array]:
+def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Level, Level, Floats]:
     """Smooth both images for the fine and the coarse level; gives the centre of the study's head, mm, too."""
     fwhm, fine_mm, coarse_mm = config.smoothing_fwhm_mm, config.fine_sampling_mm, config.coarse_sampling_mm
     wider = float(np.sqrt(max(CAPTURE_FWHM_MM**2 - fwhm**2, 0.0)))
@@ -135,26 +112,19 @@ def prepare(study: Volume, template: Volume, config: RegisterConfig) -> tuple[Le
     return fine, level(blurred, blurred_target, fine.near.centre_mm), head_centre_mm(near)
 
 
-def find_pose(coarse: Level, start: _Array, most_steps: int = MOST_STEPS) -> _Array:
+def find_pose(coarse: Level, start: Floats, most_steps: int = MOST_STEPS) -> Floats:
     """Find the pose, then size and shear too, on strongly smoothed images; (4, 4), centred template mm to study mm."""
     for stretch_sd in (RIGID_STRETCH_SD, AFFINE_STRETCH_SD):
-        start = descend(
-            coarse.study,
-            coarse.near,
-            start,
-            sampling_mm=coarse.sampling_mm,
-            stretch_sd=stretch_sd,
-            most_steps=most_steps,
-        )
+        start = descend(coarse.study, coarse.near, start, stretch_sd, most_steps)
     return start
 
 
-def refine(fine: Level, start: _Array) -> _Array:
+def refine(fine: Level, start: Floats) -> Floats:
     """Find the whole affine on weakly smoothed images; (4, 4), centred template mm to study mm."""
-    return descend(fine.study, fine.near, start, sampling_mm=fine.sampling_mm, stretch_sd=AFFINE_STRETCH_SD)
+    return descend(fine.study, fine.near, start, AFFINE_STRETCH_SD)
 
 
-def _judged(fine: Level, coarse: Level, affine: _Array, config: RegisterConfig) -> Registration:
+def _judged(fine: Level, coarse: Level, affine: Floats, config: RegisterConfig) -> Registration:
     """Score a result and undo the centring of the template's coordinates."""
     quality = quality_scores(fine, coarse, affine)
     probability = failure_probability(quality)
@@ -164,8 +134,8 @@ def _judged(fine: Level, coarse: Level, affine: _Array, config: RegisterConfig) 
     return Registration(affine @ uncentre, {**quality, "failure_probability": probability}, failed)
 
 
-def _checked(data: npt.NDArray[np.float32], affine: _Array) -> Volume:
-    image = np.ascontiguousarray(data, np.float32)
+def _checked(volume: Volume) -> Volume:
+    image = np.ascontiguousarray(volume.data, np.float32)
     require_image(image)
-    inverse(affine)
-    return Volume(image, np.asarray(affine, np.float64))
+    inverse(volume.affine)
+    return Volume(image, np.asarray(volume.affine, np.float64))

@@ -1,11 +1,11 @@
-"""Gaussian smoothing that also thins out: the blurred image is only computed where it is needed."""
+"""Gaussian smoothing on fewer samples: the blurred image is only computed where it is needed."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from datbatch.arrays import Floats, Floats32, Ints
 from datbatch.imaging.volume import Volume
 
 FWHM_PER_SIGMA = float(np.sqrt(8.0 * np.log(2.0)))
@@ -14,12 +14,7 @@ REACH_SIGMA = 3.0
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
-def _weighted_rows(
-    rows: npt.NDArray[np.float32],
-    first: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float32],
-    out: npt.NDArray[np.float32],
-) -> None:
+def _weighted_rows(rows: Floats32, first: Ints, weights: Floats32, out: Floats32) -> None:
     """Each output row is a weighted sum of consecutive input rows."""
     for i in range(out.shape[0]):
         out[i, :] = 0.0
@@ -31,9 +26,7 @@ def _weighted_rows(
                     out[i, j] += weight * row[j]
 
 
-def _thin_axis(
-    data: npt.NDArray[np.float32], axis: int, centres: npt.NDArray[np.float64], sigma: float
-) -> npt.NDArray[np.float32]:
+def _thin_axis(data: Floats32, axis: int, centres: Floats, sigma: float) -> Floats32:
     """Blur along one axis at fractional `centres` (voxels); weights are renormalised at the edges."""
     moved = np.ascontiguousarray(np.moveaxis(data, axis, 0))
     rows = moved.reshape(moved.shape[0], -1)
@@ -49,23 +42,10 @@ def _thin_axis(
 
 
 def smooth_and_thin(volume: Volume, fwhm_mm: float, sampling_mm: float) -> Volume:
-    """Blur with a Gaussian and keep samples about `sampling_mm` apart (never finer than the volume's own).
+    """Blur with a Gaussian and keep samples about `sampling_mm` apart, never finer than the volume's own.
 
-    At the edges the Gaussian is renormalised to what is inside: a cut field of view does not fade out.
-
-    Parameters
-    ----------
-    volume : Volume
-        Image whose affine may be any.
-    fwhm_mm : float
-        Full width at half maximum of the Gaussian.
-    sampling_mm : float
-        Wanted distance of samples.
-
-    Returns
-    -------
-    Volume
-        Samples centred in the old grid, with their affine.
+    At the edges the Gaussian is renormalised to what is inside: a cut field of view does not fade out. The samples
+    are centred in the old grid; the volume may have any affine.
     """
     data = volume.data
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)

@@ -13,10 +13,9 @@ from datbatch import schema
 from datbatch.archive import Entry, read_study
 from datbatch.config import Config
 from datbatch.errors import DatbatchError
-from datbatch.imaging import Volume, reconstruct
+from datbatch.imaging import Volume, reconstruct, register_affine
 from datbatch.imaging.template import Pose, PosedSum
 from datbatch.location import Location
-from datbatch.study.imaging import register_study
 from datbatch.workers.losable import call_losable
 
 SHARD_STUDIES = 8
@@ -52,7 +51,7 @@ def register_shard(task: TemplateTask) -> PosesRecord:
     poses = {}
     for index, volume in _volumes(task):
         try:
-            found = register_study(volume, task.config, template)
+            found = register_affine(volume, template, task.config.register)
         except DatbatchError:
             continue
         if not found.failed:
@@ -107,4 +106,4 @@ def _volumes(task: TemplateTask) -> Iterator[tuple[int, Volume]]:
 def reconstruct_one(study: tuple[Sequence[Location], Config]) -> Volume:
     """Reconstruct one study from its files, in a process that can be lost."""
     files, config = study
-    return reconstruct(read_study(files, config=config.archive), **vars(config.reconstruct))
+    return reconstruct(read_study(files, config=config.archive), config.reconstruct)
