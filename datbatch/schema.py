@@ -44,23 +44,17 @@ SIDES = ("ipsilateral", "contralateral")
 """In the store every study is mirrored so that the side of lower putamen binding (ipsilateral) lies left (x < 0): lower
 in proportion to the two sides of the template, since healthy putamina are no mirror images of each other."""
 
+PUTAMEN, WHOLE_BRAIN, REFERENCE = "putamen_ipsilateral", "whole_brain", "reference"
 REGIONS = (
-    "putamen_ipsilateral",
-    "putamen_contralateral",
-    "caudate_ipsilateral",
-    "caudate_contralateral",
-    "thalamus",
-    "brain_stem",
-    "ventricles",
-    "occipital",
-    "whole_brain",
-    "reference",
-)
+    PUTAMEN, "putamen_contralateral", "caudate_ipsilateral", "caudate_contralateral", "thalamus", "brain_stem",
+    "ventricles", "occipital", WHOLE_BRAIN, REFERENCE,
+)  # fmt: skip
 """Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
 
-DEFINITIONS = ("hottest_voxels", "fixed_regions", "large_volume")
+HOTTEST_VOXELS = "hottest_voxels"
+DEFINITIONS = (HOTTEST_VOXELS, "fixed_regions", "large_volume")
 """Names along `definition`: ways to say how much of the tracer is bound in a striatal region."""
-BACKGROUNDS = ("reference", "occipital", "whole_brain")
+BACKGROUNDS = (REFERENCE, "occipital", WHOLE_BRAIN)
 """Names along `background`: regions of `REGIONS` whose uptake counts as not bound."""
 STRUCTURES = ("putamen", "caudate", "striatum")
 """Names along `structure`; the striatum is putamen and caudate together."""
@@ -83,20 +77,11 @@ ATLAS_LABELS = (*REGIONS, "pallidum", "accumbens")
 """Names of the values of `labels`, from 1. Pallidum and accumbens are no regions of their own, but the reference keeps
 from them as from putamen and caudate."""
 
+HOTTEST_MEAN, POSITIVE_MASS, NEGATIVE_MASS = "hottest_mean", "positive_mass", "negative_mass"
 STATISTICS = (
-    "mean",
-    "hottest_mean",
-    "maximum",
-    "maximum_x",
-    "maximum_y",
-    "maximum_z",
-    "minimum",
-    "minimum_x",
-    "minimum_y",
-    "minimum_z",
-    "positive_mass",
-    "negative_mass",
-)
+    "mean", HOTTEST_MEAN, "maximum", "maximum_x", "maximum_y", "maximum_z", "minimum", "minimum_x", "minimum_y",
+    "minimum_z", POSITIVE_MASS, NEGATIVE_MASS,
+)  # fmt: skip
 """Names along `statistic`: of relevance in one region; positions in MNI mm; a mass sums the magnitudes of one sign."""
 
 ANGLE_SECTOR_DEG = 6.0
@@ -109,6 +94,11 @@ SIMULATED = "Simulated"
 DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
+RECONSTRUCT, REGISTER, QUANTIFY = "reconstruct", "register", "quantify"
+TRAIN, EXPLAIN, NORMS, EVALUATE, TRUST = "train", "explain", "norms", "evaluate", "trust"
+"""Names of the stages; those of imaging come first, in their order."""
+TRAINING, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+"""Sets that a split makes; a study may be in none (empty text)."""
 
 PROJECTIONS, TOMOGRAM = "projections", "tomogram"
 """What a study was read from: raw projections, or slices that were reconstructed elsewhere."""
@@ -149,11 +139,11 @@ STUDY_TABLE = (
         coordinate=True,
     ),
     Variable("site", ("study",), "str", "site of the participants table", coordinate=True),
-    Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source="reconstruct"),
+    Variable("scanner", ("study",), "str", "manufacturer and model", coordinate=True, source=RECONSTRUCT),
     Variable("sex", ("study",), "str", "F, M or empty", coordinate=True),
     Variable("age", ("study",), "float64", "age at the examination", "years", coordinate=True),
     Variable("label", ("study",), "str", "standard of truth: negative, positive or empty", coordinate=True),
-    Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source="train"),
+    Variable("split", ("study",), "str", "train, validation, test or empty", coordinate=True, source=TRAIN),
     Variable("status", ("study",), "str", "done, failed, excluded or pending", coordinate=True),
     Variable("error_code", ("study",), "str", "stable code of why a study failed or was excluded", coordinate=True),
     Variable("error_stage", ("study",), "str", "stage in which it failed", coordinate=True),
@@ -165,16 +155,16 @@ STUDY_TABLE = (
         "single reads: reader 1 first to third, reader 2 first to third, joint",
         coordinate=True,
     ),
-    Variable("counts", ("study",), "float64", "sum of all projections", "counts", source="reconstruct"),
-    Variable("views", ("study",), "int32", "projections read, 0 of a tomogram", source="reconstruct"),
-    Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source="reconstruct"),
+    Variable("counts", ("study",), "float64", "sum of all projections", "counts", source=RECONSTRUCT),
+    Variable("views", ("study",), "int32", "projections read, 0 of a tomogram", source=RECONSTRUCT),
+    Variable("pixel_size_mm", ("study",), "float64", "size of a projection bin", "mm", source=RECONSTRUCT),
     Variable(
         "counts_by_angle",
         ("study", "angle"),
         "float32",
         "mean counts of a view by the detector's angle",
         "counts",
-        source="reconstruct",
+        source=RECONSTRUCT,
     ),
     Variable(
         "count_jump",
@@ -182,21 +172,21 @@ STUDY_TABLE = (
         "float64",
         "largest step of the counts between neighbouring views, as a fraction; 0 where noise explains all",
         "1",
-        source="reconstruct",
+        source=RECONSTRUCT,
     ),
-    Variable("missing_views", ("study",), "int32", "views that the regular sampling lacks", source="reconstruct"),
-    Variable("repeated_views", ("study",), "int32", "views that are there twice", source="reconstruct"),
+    Variable("missing_views", ("study",), "int32", "views that the regular sampling lacks", source=RECONSTRUCT),
+    Variable("repeated_views", ("study",), "int32", "views that are there twice", source=RECONSTRUCT),
     Variable(
         "motion_mm",
         ("study",),
         "float64",
         "largest distance between two positions of the head during the acquisition",
         "mm",
-        source="reconstruct",
+        source=RECONSTRUCT,
     ),
-    Variable("motion_axial_mm", ("study",), "float64", "motion along the axis of rotation", "mm", source="reconstruct"),
+    Variable("motion_axial_mm", ("study",), "float64", "motion along the axis of rotation", "mm", source=RECONSTRUCT),
     Variable(
-        "motion_transaxial_mm", ("study",), "float64", "motion across the axis of rotation", "mm", source="reconstruct"
+        "motion_transaxial_mm", ("study",), "float64", "motion across the axis of rotation", "mm", source=RECONSTRUCT
     ),
     Variable(
         "centre_of_rotation_mm",
@@ -204,91 +194,73 @@ STUDY_TABLE = (
         "float64",
         "where the axis of rotation projects to, from the middle of the matrix",
         "mm",
-        source="reconstruct",
+        source=RECONSTRUCT,
     ),
-    Variable("radius_mm", ("study",), "float64", "mean radius of rotation", "mm", source="reconstruct"),
-    Variable("seconds_per_view", ("study",), "float64", "duration of a view", "s", source="reconstruct"),
-    Variable("injected_activity_mbq", ("study",), "float64", "injected activity", "MBq", source="reconstruct"),
-    Variable(
-        "injection_delay_min", ("study",), "float64", "from injection to acquisition", "min", source="reconstruct"
-    ),
+    Variable("radius_mm", ("study",), "float64", "mean radius of rotation", "mm", source=RECONSTRUCT),
+    Variable("seconds_per_view", ("study",), "float64", "duration of a view", "s", source=RECONSTRUCT),
+    Variable("injected_activity_mbq", ("study",), "float64", "injected activity", "MBq", source=RECONSTRUCT),
+    Variable("injection_delay_min", ("study",), "float64", "from injection to acquisition", "min", source=RECONSTRUCT),
     Variable(
         "flags",
         ("study",),
         "str",
         "codes of what was unusual, separated by spaces",
         coordinate=True,
-        source="reconstruct",
+        source=RECONSTRUCT,
     ),
     Variable(
-        "template_to_study",
-        ("study", "to", "from"),
-        "float64",
-        "affine, MNI mm to study mm, RAS",
-        source="register",
+        "template_to_study", ("study", "to", "from"), "float64", "affine, MNI mm to study mm, RAS", source=REGISTER
     ),
-    Variable("quality_correlation", ("study",), "float64", "correlation with the template", source="register"),
+    Variable("quality_correlation", ("study",), "float64", "correlation with the template", source=REGISTER),
     Variable(
         "quality_coarse_correlation",
         ("study",),
         "float64",
         "correlation with the template, both smoothed strongly",
-        source="register",
+        source=REGISTER,
     ),
-    Variable(
-        "quality_outline_dice",
-        ("study",),
-        "float64",
-        "overlap of outlines with the template",
-        source="register",
-    ),
-    Variable(
-        "quality_coverage",
-        ("study",),
-        "float64",
-        "share of the brain inside the field of view",
-        source="register",
-    ),
+    Variable("quality_outline_dice", ("study",), "float64", "overlap of outlines with the template", source=REGISTER),
+    Variable("quality_coverage", ("study",), "float64", "share of the brain inside the field of view", source=REGISTER),
     Variable(
         "quality_drift_mm",
         ("study",),
         "float64",
         "how far a fit on strongly smoothed images moves the head",
         "mm",
-        source="register",
+        source=REGISTER,
     ),
-    Variable("quality_size", ("study",), "float64", "length of the head over the template's", source="register"),
-    Variable("quality_shear", ("study",), "float64", "logarithmic stretch besides size", source="register"),
+    Variable("quality_size", ("study",), "float64", "length of the head over the template's", source=REGISTER),
+    Variable("quality_shear", ("study",), "float64", "logarithmic stretch besides size", source=REGISTER),
     Variable(
         "quality_failure_probability",
         ("study",),
         "float64",
         "probability of failure, from the other scores",
-        source="register",
+        source=REGISTER,
     ),
-    Variable("reference_value", ("study",), "float64", "what intensities were divided by", source="quantify"),
-    Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source="quantify"),
+    Variable("reference_value", ("study",), "float64", "what intensities were divided by", source=QUANTIFY),
+    Variable("mirrored", ("study",), "bool", "whether left and right were exchanged", source=QUANTIFY),
     Variable(
         "lower_side",
         ("study",),
         "str",
         "patient's side of lower putamen binding: left, right, or uncertain where counting noise may be the difference",
         coordinate=True,
-        source="quantify",
+        source=QUANTIFY,
     ),
     Variable(
         "specific_binding_ratio",
         ("study", "region"),
         "float64",
         "hottest voxels (striatal regions) or mean (others), less reference, over reference",
-        source="quantify",
+        source=QUANTIFY,
     ),
     Variable(
         "binding_ratio",
         ("study", "definition", "background", "striatal"),
         "float64",
         "specific binding ratio by every definition and background",
-        source="quantify",
+        source=QUANTIFY,
     ),
     Variable(
         "asymmetry_index",
@@ -296,14 +268,14 @@ STUDY_TABLE = (
         "float64",
         "contralateral less ipsilateral binding ratio over their mean, background reference",
         "%",
-        source="quantify",
+        source=QUANTIFY,
     ),
     Variable(
         "putamen_to_caudate_ratio",
         ("study", "definition", "side"),
         "float64",
         "binding ratio of the putamen over that of the caudate, background reference",
-        source="quantify",
+        source=QUANTIFY,
     ),
     Variable(
         "quantification_flags",
@@ -311,7 +283,7 @@ STUDY_TABLE = (
         "str",
         "codes of what was unusual about the binding ratios, separated by spaces",
         coordinate=True,
-        source="quantify",
+        source=QUANTIFY,
     ),
 )
 """Variables of the root with one row per study."""
@@ -333,51 +305,50 @@ UPTAKE = Variable(
     "float32",
     "reconstructed, normalised to MNI, scaled to the reference region, mirrored (ipsilateral left)",
     "1",
-    source="quantify",
+    source=QUANTIFY,
 )
 
 ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", source="run")
 TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", source="run")
 
 RELEVANCE_MAP = Variable(
-    "map", ("study", "x", "y", "z"), "float32", "layer-wise relevance of each voxel", "1", source="explain"
+    "map", ("study", "x", "y", "z"), "float32", "layer-wise relevance of each voxel", "1", source=EXPLAIN
 )
 RELEVANCE_TABLE = (
     Variable(
-        "regional",
-        ("study", "region", "statistic"),
-        "float64",
-        "statistics of relevance by region",
-        source="explain",
+        "regional", ("study", "region", "statistic"), "float64", "statistics of relevance by region", source=EXPLAIN
     ),
-    Variable("probability", ("study",), "float64", "probability of the positive class", "1", source="explain"),
-    Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source="explain"),
-    Variable("predicted", ("study",), "str", "negative or positive", coordinate=True, source="explain"),
+    Variable("probability", ("study",), "float64", "probability of the positive class", "1", source=EXPLAIN),
+    Variable("log_odds", ("study",), "float64", "logit of positive less logit of negative", "1", source=EXPLAIN),
+    Variable("predicted", ("study",), "str", "negative or positive", coordinate=True, source=EXPLAIN),
     Variable(
         "split",
         ("study",),
         "str",
         "train, validation, test or empty, when the model was trained",
         coordinate=True,
-        source="explain",
+        source=EXPLAIN,
     ),
-    Variable(
-        "inconsistent",
-        ("study",),
-        "bool",
-        "map typical of the class that was not predicted",
-        source="explain",
-    ),
+    Variable("inconsistent", ("study",), "bool", "map typical of the class that was not predicted", source=EXPLAIN),
 )
-"""Tables of one model's group, `relevance/<model>`.
+"""Tables of one model's group, `relevance_group(model)`.
 
 The regional table is not called `region`: a variable of that name would hide the labels of the inherited dimension.
 """
+RELEVANCE = "relevance"
+"""Name of the group that holds a group for each model."""
+
+
+def relevance_group(model: str) -> str:
+    """Name the group that holds what a model says."""
+    return f"{RELEVANCE}/{model}"
 
 
 NORMAL_RANGE = "normal_range"
 """Name of the group that says what is normal; no variable of the root may be called like it."""
 
+MAIN_MEASURE = f"{HOTTEST_VOXELS} {PUTAMEN}"
+"""The measure that reports show first: the paper's binding ratio."""
 MEASURES = (
     *(f"{definition} {striatal}" for definition in DEFINITIONS for striatal in STRIATAL),
     *(f"asymmetry {definition} {structure}" for definition in DEFINITIONS for structure in STRUCTURES),
@@ -386,20 +357,20 @@ MEASURES = (
 """Names along `measure`: binding ratios (background: reference), then asymmetry indices, then ratios of structures."""
 
 NORMAL_RANGE_TABLE = (
-    Variable("z_score", ("study", "measure"), "float64", "value less expected, over prediction sd", source="norms"),
-    Variable("expected", ("study", "measure"), "float64", "normal value at the study's age, sex, site", source="norms"),
-    Variable("lower", ("study", "measure"), "float64", "lower end of the 95 % prediction interval", source="norms"),
-    Variable("upper", ("study", "measure"), "float64", "upper end of the 95 % prediction interval", source="norms"),
-    Variable("harmonised", ("study", "measure"), "float64", "value without the effect of its site", source="norms"),
-    Variable("recovered", ("study", "measure"), "float64", "value over the camera's phantom recovery", source="norms"),
-    Variable("recovered_sd", ("study", "measure"), "float64", "sd of it that the recovery's sd makes", source="norms"),
+    Variable("z_score", ("study", "measure"), "float64", "value less expected, over prediction sd", source=NORMS),
+    Variable("expected", ("study", "measure"), "float64", "normal value at the study's age, sex, site", source=NORMS),
+    Variable("lower", ("study", "measure"), "float64", "lower end of the 95 % prediction interval", source=NORMS),
+    Variable("upper", ("study", "measure"), "float64", "upper end of the 95 % prediction interval", source=NORMS),
+    Variable("harmonised", ("study", "measure"), "float64", "value without the effect of its site", source=NORMS),
+    Variable("recovered", ("study", "measure"), "float64", "value over the camera's phantom recovery", source=NORMS),
+    Variable("recovered_sd", ("study", "measure"), "float64", "sd of it that the recovery's sd makes", source=NORMS),
     Variable(
         "split",
         ("study",),
         "str",
         "train, validation, test or empty, when the normal range was fitted",
         coordinate=True,
-        source="norms",
+        source=NORMS,
     ),
     Variable(
         "warnings",
@@ -407,7 +378,7 @@ NORMAL_RANGE_TABLE = (
         "str",
         "codes of what limits the comparison, separated by spaces",
         coordinate=True,
-        source="norms",
+        source=NORMS,
     ),
 )
 """Tables of the group `normal_range`."""
