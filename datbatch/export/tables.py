@@ -20,15 +20,7 @@ from datbatch import __version__, schema
 from datbatch.cohort.views.query import choose_model
 from datbatch.cohort.views.results import patient_side, positions
 from datbatch.errors import ConfigurationError
-from datbatch.export.table_contents import (
-    LABELS,
-    MODEL_TABLES,
-    RANGE_TABLES,
-    ROOT_TABLES,
-    SIDED,
-    Table,
-    dictionary,
-)
+from datbatch.export.table_contents import LABELS, MODEL_TABLES, RANGE_TABLES, ROOT_TABLES, SIDED, Table, dictionary
 from datbatch.files import write_whole
 
 Kind = Literal["csv", "parquet"]
@@ -179,10 +171,7 @@ def _cells(
 
 
 def _column(
-    variable: schema.Variable,
-    values: npt.NDArray[Any] | None,
-    rows: int,
-    present: npt.NDArray[np.bool_] | None,
+    variable: schema.Variable, values: npt.NDArray[Any] | None, rows: int, present: npt.NDArray[np.bool_] | None
 ) -> Any:
     """Give a column whose missing values are told from true ones; None stands for a variable that is not there."""
     if variable.dtype == "str":

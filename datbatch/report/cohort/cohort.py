@@ -45,11 +45,7 @@ def headline(contents: Contents) -> Html:
     tiles = [
         _tile("Studies found", flow.studies, f"{sum(flow.excluded.values())} excluded"),
         _tile("Processed", flow.done, f"{flow.pending} not processed yet" if flow.pending else "to the end"),
-        _tile(
-            "Failed",
-            sum(flow.failed.values()),
-            f"for {codes} reason{'' if codes == 1 else 's'}" if codes else None,
-        ),
+        _tile("Failed", sum(flow.failed.values()), f"for {codes} reason{'' if codes == 1 else 's'}" if codes else None),
         _tile("Positive, of those with a label", percent(positive), interval(positive)),
     ]
     if contents.explained is not None:

@@ -149,10 +149,7 @@ def _sets(flow: Flow, outcomes: Sequence[str], top: float, trunk_x: float) -> tu
     """Draw the three sets beside each other under the main column, and what the network said of the test set."""
     drawn: list[Shape] = []
     boxes = [
-        Box(
-            (SET_NAMES[name], f"n = {negative + positive}", f"{negative} negative, {positive} positive"),
-            "set",
-        )
+        Box((SET_NAMES[name], f"n = {negative + positive}", f"{negative} negative, {positive} positive"), "set")
         for name, (negative, positive) in ((name, flow.split[name]) for name in SPLITS)
     ]
     y = top + 2 * GAP

@@ -198,11 +198,7 @@ def _sections(contents: Contents, beside: Beside | None) -> list[tuple[str, str,
             ),
             ("evaluation", "Evaluation", evaluation_sections.evaluation_section(explained, exhibits)),
             ("training", "Training", performance_sections.training_section(explained, exhibits)),
-            (
-                "relevance",
-                "Mean images and relevance",
-                relevance_sections.mean_section(contents, explained, exhibits),
-            ),
+            ("relevance", "Mean images and relevance", relevance_sections.mean_section(contents, explained, exhibits)),
             (
                 "putamen",
                 "Relevance of the ipsilateral putamen",
@@ -269,9 +265,7 @@ def render(
             "header",
             element("h1", title),
             element(
-                "p",
-                f"{subject}. Method: Nazari et al., Eur J Nucl Med Mol Imaging 2022;49:1176-1186.",
-                class_="lead",
+                "p", f"{subject}. Method: Nazari et al., Eur J Nucl Med Mol Imaging 2022;49:1176-1186.", class_="lead"
             ),
             notice(contents),
             _files_note(beside),

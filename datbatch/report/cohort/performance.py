@@ -15,11 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from datbatch import schema
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Proportion
-from datbatch.report.cohort.classification import (
-    PAPER_NETWORK,
-    Performance,
-    performances,
-)
+from datbatch.report.cohort.classification import PAPER_NETWORK, Performance, performances
 from datbatch.report.cohort.contents import Contents, Explained
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import TEXT
@@ -35,11 +31,7 @@ def _figure_of_merit(share: Proportion) -> Html:
         return join(("–", element("small", "0 of 0")))
     limits = f"{100 * share.low:.1f} to {100 * share.high:.1f}"
     return join(
-        (
-            f"{100 * share.value:.1f}",
-            element("small", limits),
-            element("small", f"{share.successes}/{share.trials}"),
-        )
+        (f"{100 * share.value:.1f}", element("small", limits), element("small", f"{share.successes}/{share.trials}"))
     )
 
 
@@ -47,28 +39,15 @@ def _confusion_table(row: Performance, exhibits: Exhibits) -> Html:
     found, paper = row.metrics.confusion, PAPER_NETWORK.confusion
 
     def cells(name: str) -> tuple[Html, Html]:
-        return (
-            element("b", getattr(found, name)),
-            element("small", f"paper: {getattr(paper, name)}"),
-        )
+        return (element("b", getattr(found, name)), element("small", f"paper: {getattr(paper, name)}"))
 
     return exhibits.table(
         "confusion_matrix",
         "Confusion matrix of the network on the test set, with the paper's counts.",
         ("Visual label", "Network: negative", "Network: positive", "All"),
         (
-            (
-                "negative",
-                cells("true_negative"),
-                cells("false_positive"),
-                found.true_negative + found.false_positive,
-            ),
-            (
-                "positive",
-                cells("false_negative"),
-                cells("true_positive"),
-                found.false_negative + found.true_positive,
-            ),
+            ("negative", cells("true_negative"), cells("false_positive"), found.true_negative + found.false_positive),
+            ("positive", cells("false_negative"), cells("true_positive"), found.false_negative + found.true_positive),
         ),
     )
 
@@ -170,8 +149,7 @@ def classification_section(contents: Contents, explained: Explained, exhibits: E
     positive = counts.false_negative + counts.true_positive
     if not negative + positive:
         yield element(
-            "p",
-            "No study of the test set has both a label and a prediction: nothing can be said about accuracy.",
+            "p", "No study of the test set has both a label and a prediction: nothing can be said about accuracy."
         )
     caution = _caution(negative, positive)
     if caution is not None:

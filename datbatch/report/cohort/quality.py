@@ -101,14 +101,7 @@ def failure_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     ordered = left.sort_values(["status", "error_code", "site", "study"], ascending=[False, True, True, True])
     columns = ["study", "site", "status", "error_code", "error_stage", "error_reason"]
     rows = [
-        (
-            element("code", study),
-            site or "–",
-            status,
-            element("code", code or "–"),
-            stage or "–",
-            reason or "–",
-        )
+        (element("code", study), site or "–", status, element("code", code or "–"), stage or "–", reason or "–")
         for study, site, status, code, stage, reason in ordered[columns].head(LISTED_FAILURES).to_numpy().tolist()
     ]
     more = f" The first {LISTED_FAILURES} of {len(ordered)} are listed." if len(ordered) > LISTED_FAILURES else ""

@@ -11,12 +11,7 @@ import pandas as pd
 
 from datbatch import schema
 from datbatch.report.cohort.averages import Case, GroupImages
-from datbatch.report.cohort.classification import (
-    NEAR_MM,
-    OUTCOME_NAMES,
-    outcome_words,
-    peaks_near_striatum,
-)
+from datbatch.report.cohort.classification import NEAR_MM, OUTCOME_NAMES, outcome_words, peaks_near_striatum
 from datbatch.report.cohort.contents import SHOWN_CASES, Contents, Explained
 from datbatch.report.parts import plates
 from datbatch.report.parts.exhibits import Exhibits
@@ -126,10 +121,7 @@ def mean_section(contents: Contents, explained: Explained, exhibits: Exhibits) -
 def _mosaics(
     contents: Contents, explained: Explained, exhibits: Exhibits, volumes: Mapping[str, str]
 ) -> Iterator[Html]:
-    groups = (
-        ("true negative", explained.images.true_negative),
-        ("true positive", explained.images.true_positive),
-    )
+    groups = (("true negative", explained.images.true_negative), ("true positive", explained.images.true_positive))
     shown: list[tuple[str, str, Any, Literal["uptake", "relevance"]]] = []
     for name, group in groups:
         if group.studies:
@@ -211,10 +203,7 @@ def _mean_tiles(explained: Explained) -> list[plates.Tile]:
     groups = (("negative", explained.images.true_negative), ("positive", explained.images.true_positive))
     return [
         plates.Tile(
-            f"Mean true {name}\nn = {group.studies}",
-            group.uptake[:, :, height],
-            group.relevance[:, :, height],
-            AVERAGE,
+            f"Mean true {name}\nn = {group.studies}", group.uptake[:, :, height], group.relevance[:, :, height], AVERAGE
         )
         for name, group in groups
         if group.studies

@@ -51,10 +51,7 @@ def read_studies(cohort: xr.DataTree) -> pd.DataFrame:
             columns[variable.name] = _texts(root[variable.name].values)
         else:
             columns[variable.name] = np.asarray(root[variable.name].values)
-    for name, prefix, names in (
-        ("specific_binding_ratio", "sbr_", schema.REGIONS),
-        ("reads", "", schema.READS),
-    ):
+    for name, prefix, names in (("specific_binding_ratio", "sbr_", schema.REGIONS), ("reads", "", schema.READS)):
         values = root[name].values if name in root.variables else None
         for position, one in enumerate(names):
             if values is None:

@@ -33,12 +33,7 @@ from datbatch.report.parts.planes import (
 UPTAKE_LABEL = "Uptake (multiple of the reference region)"
 RELEVANCE_LABEL = "Relevance (a.u.; > 0: typical of positive studies)"
 KINDS: tuple[Literal["uptake"], Literal["relevance"]] = ("uptake", "relevance")
-OUTCOME_STYLE = {
-    "TN": ("#0072B2", ""),
-    "TP": ("#D55E00", ""),
-    "FN": ("#F0E442", "////"),
-    "FP": ("#CC79A7", "...."),
-}
+OUTCOME_STYLE = {"TN": ("#0072B2", ""), "TP": ("#D55E00", ""), "FN": ("#F0E442", "////"), "FP": ("#CC79A7", "....")}
 """Colours of Okabe and Ito, distinct for every kind of colour vision; hatches for print without colour."""
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -274,10 +269,7 @@ def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention:
 def _tile_scales(figure: Figure, scales: Scales, share: float) -> None:
     """Draw the two colour bars that all tiles share, in the lowest part of the figure."""
     for column, (palette, limits, label) in enumerate(
-        (
-            (HOT_IRON, scales.uptake, UPTAKE_LABEL),
-            (DIVERGING, scales.relevance, RELEVANCE_LABEL),
-        )
+        ((HOT_IRON, scales.uptake, UPTAKE_LABEL), (DIVERGING, scales.relevance, RELEVANCE_LABEL))
     ):
         axes = figure.add_axes((0.08 + 0.48 * column, 0.66 * share, 0.36, 0.17 * share))
         ramp = np.linspace(limits[0], limits[1], 256)[np.newaxis]
