@@ -28,27 +28,17 @@ _TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True)
 class Beside:
-    """Where the files of a report go.
-
-    Attributes
-    ----------
-    folder : Path
-        Where they are written.
-    link : str
-        Name of the folder as the page will call it.
-    """
+    """Where the files of a report go."""
 
     folder: Path
     link: str
+    """Name of the folder in the links of the page."""
 
 
 class Exhibits:
-    """Counts tables and figures in the order in which they are written, and keeps each as files, too.
+    """Counts tables and figures in the order in which they are written, and writes each as files, too.
 
-    Parameters
-    ----------
-    beside : Beside, optional
-        Where the files go; without it only the page's own parts are made.
+    Without `beside` it makes only the parts of the page.
     """
 
     def __init__(self, beside: Beside | None = None) -> None:
@@ -72,17 +62,13 @@ class Exhibits:
         Parameters
         ----------
         name : str
-            What its files are called, after its number.
-        drawn : Figure
-            The picture.
-        alternative : str
-            The same in words.
-        caption : str or Html
-            Stands below it.
+            Of its files, after its number.
+        drawn, alternative, caption : Figure, str, str or Html
+            The picture, the same in words, and what stands below it.
         data : DataFrame, or mapping of str to DataFrame
-            What is drawn, as CSV; several tables by what their names end in.
+            What is drawn, as CSV; the names of several files end in the keys.
         volumes : sequence of str
-            Names of volumes that `volume` wrote and the figure shows slices of.
+            Names of volumes that `volume` wrote and that the figure shows slices of.
         shown : Html, optional
             What the page shows in place of the picture.
         """
@@ -112,18 +98,9 @@ class Exhibits:
         data: pd.DataFrame | None = None,
         **options: Any,
     ) -> Html:
-        """Put a table into the page, and write it as CSV: `data` where given, else what the page shows.
+        """Put a table into the page (see `hypertext.table`), and write it as CSV, to a file of its number and name.
 
-        Parameters
-        ----------
-        name : str
-            What its file is called, after its number.
-        caption, header, rows
-            As for `hypertext.table`.
-        data : DataFrame, optional
-            Its values before they were rounded and put into words.
-        **options
-            Of `hypertext.table`.
+        The file holds `data`, the values before they were rounded and put into words; without it what the page shows.
         """
         label, stem = self._count("Table", name)
         listed = [tuple(row) for row in rows]
