@@ -26,9 +26,14 @@ def escape(text: object) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(str(text), quote=True))
 
 
-def with_code(text: str) -> list[Child]:
-    """Mark what stands between backticks, as commands do in messages, as code."""
-    return [element("code", part) if index % 2 else part for index, part in enumerate(text.split("`"))]
+def marked(text: str, tag: str = "code") -> list[Child]:
+    """Put what stands between backticks, as commands do in messages, into elements."""
+    return [element(tag, part) if index % 2 else part for index, part in enumerate(text.split("`"))]
+
+
+def stacked(first: Child, *below: Child) -> Html:
+    """Write a cell with what stands below it in small letters; None is left out."""
+    return join((first, *(element("small", one) for one in below if one is not None)))
 
 
 def _joined(child: Child) -> str:

@@ -12,7 +12,7 @@ from datbatch import __version__, schema
 from datbatch.archive.codes import explain_code
 from datbatch.norms import WARNINGS
 from datbatch.report.parts.document import document
-from datbatch.report.parts.hypertext import Child, Html, element, join, table, with_code
+from datbatch.report.parts.hypertext import Child, Html, element, marked, stacked, table
 from datbatch.report.parts.planes import Convention
 from datbatch.report.parts.wording import number, scientific
 from datbatch.report.study.charts import age_panels, relevance_chart
@@ -177,7 +177,7 @@ def _sentences(study: StudyExplanation) -> Iterator[Html]:
         "below, which are computed beside it.",
     )
     if study.certain is None:
-        yield element("p", "Whether the reading is certain is not known: ", with_code(study.not_judged))
+        yield element("p", "Whether the reading is certain is not known: ", marked(study.not_judged))
     elif not study.certain:
         yield _doubt(
             "It is uncertain: studies as close to the border between the classes are wrong more often than others. "
@@ -273,13 +273,11 @@ def _binding_table(study: StudyExplanation) -> Html:
 
 
 def _measure(study: StudyExplanation, measure: str, definition: int, region: int) -> Html:
-    value = float(study.binding.binding_ratio[definition, 0, region])
-    if study.comparison is None:
-        return join((number(value),))
-    _, _, lower, upper, z = study.comparison.of(measure)
-    if not np.isfinite(z):
-        return join((number(value),))
-    return join((number(value), element("small", f"{lower:.2f} to {upper:.2f}; z = {_signed(z)}")))
+    normal = None
+    if study.comparison is not None:
+        _, _, lower, upper, z = study.comparison.of(measure)
+        normal = f"{lower:.2f} to {upper:.2f}; z = {_signed(z)}" if np.isfinite(z) else None
+    return stacked(number(float(study.binding.binding_ratio[definition, 0, region])), normal)
 
 
 def _relevance(study: StudyExplanation) -> Iterator[Html]:
