@@ -22,6 +22,11 @@ def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
+def signed(value: float) -> str:
+    """Write a number with its sign."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
 def scientific(value: float, digits: int = 2) -> str:
     """Write a signed number of any size, with a power of ten where it is small; a dash for what is not finite."""
     if not math.isfinite(value):
