@@ -12,6 +12,7 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
+from datbatch.cohort.views.query import normal_range
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.norms.measures import measures
@@ -86,9 +87,9 @@ def read_binding(cohort: xr.DataTree, studies: pd.DataFrame) -> BindingTable | N
         return None
     value = measures(*(np.asarray(root[name].values, dtype=np.float64) for name in names))
     nothing = np.full_like(value, np.nan)
-    if schema.NORMAL_RANGE not in cohort.children or cohort[schema.NORMAL_RANGE].attrs.get("stale"):
+    group = normal_range(cohort)
+    if group is None:
         return BindingTable(value, nothing, nothing, np.zeros(len(value), dtype=bool), np.full(len(value), ""), {})
-    group = cohort[schema.NORMAL_RANGE].dataset  # type: ignore[union-attr]
     z_score, lower = (np.asarray(group[name].values, dtype=np.float64) for name in ("z_score", "lower"))
     split, warnings = (np.asarray(group[name].values.tolist(), dtype=str) for name in ("split", "warnings"))
     fitted = (split == schema.TRAINING) & (studies["label"].to_numpy() == schema.NEGATIVE)

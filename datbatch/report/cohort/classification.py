@@ -13,6 +13,7 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.views.query import group_of
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import youden_cut
@@ -57,7 +58,7 @@ class Model:
 
 def read_model(cohort: xr.DataTree, name: str) -> Model:
     """Read a model's tables; the relevance volumes are not touched."""
-    group = cohort[schema.relevance_group(name)].dataset  # type: ignore[union-attr]
+    group = group_of(cohort, schema.relevance_group(name))
     card = stored_card(group.attrs)
     orientation = card.get("orientation") or {}
     sign, threshold = float(orientation.get("sign", 1.0)), orientation.get("threshold")

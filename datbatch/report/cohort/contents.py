@@ -14,7 +14,7 @@ import xarray as xr
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
 from datbatch.cohort.views.cases import evaluation_digest, read_cases, read_evaluation
-from datbatch.cohort.views.query import choose_model, cohort_atlas, cohort_template
+from datbatch.cohort.views.query import choose_model, cohort_atlas, cohort_template, group_of, normal_range
 from datbatch.evaluation.estimates import Proportion
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
@@ -108,7 +108,7 @@ def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explain
     read = read_model(cohort, name)
     atlas, evaluation = cohort_atlas(cohort), read_evaluation(read.attributes)
     masks, found = atlas.masks, outcomes(studies, read)
-    maps = cohort[schema.relevance_group(name)].dataset[schema.RELEVANCE_MAP.name]  # type: ignore[union-attr]
+    maps = group_of(cohort, schema.relevance_group(name))[schema.RELEVANCE_MAP.name]
     uptake = cohort.dataset[schema.UPTAKE.name]
     images = scan_test_set(uptake, maps, found, sign=read.sign, masks=masks, cases=SHOWN_CASES)
     return Explained(
@@ -128,13 +128,9 @@ def _is_stale(cohort: xr.DataTree, model: Model, evaluation: Mapping[str, Any]) 
     """Tell whether an evaluation is of other tables or another model than those that are there."""
 
     def column(name: str, group: str) -> npt.NDArray[Any] | None:
-        try:
-            node = cohort[group] if group else cohort
-        except KeyError:
-            return None
-        if group == schema.NORMAL_RANGE and node.attrs.get("stale"):
-            return None
-        dataset = node.dataset  # type: ignore[union-attr]
+        dataset = cohort.dataset if not group else group_of(cohort, group)
+        if group == schema.NORMAL_RANGE:
+            dataset = normal_range(cohort) or xr.Dataset()
         return np.asarray(dataset[name].values) if name in dataset.variables else None
 
     weights = dict(evaluation["weights"]) | {model.name: model.card["weights_sha256"]}
