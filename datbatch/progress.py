@@ -30,13 +30,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        activity: str,
-        total: int,
-        unit: str = "studies",
-        *,
-        stream: TextIO | None = None,
-        quiet: bool = False,
+        self, activity: str, total: int, unit: str = "studies", *, stream: TextIO | None = None, quiet: bool = False
     ) -> None:
         self._activity, self._total, self._unit = activity, total, unit
         self._stream = stream if stream is not None else sys.stderr

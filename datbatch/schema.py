@@ -153,21 +153,21 @@ STUDY_TABLE = (
         "what it was read from: projections, or a tomogram that was reconstructed elsewhere and imported",
     ),
     _text("manifest", "site", "site of the participants table"),
-    _text("reconstruct", "scanner", "manufacturer and model"),
+    _text(RECONSTRUCT, "scanner", "manufacturer and model"),
     _text("manifest", "sex", "F, M or empty"),
     Variable("age", ("study",), "float64", "age at the examination", "years", coordinate=True),
     _text("manifest", "label", "standard of truth: negative, positive or empty"),
-    _text("train", "split", "train, validation, test or empty"),
+    _text(TRAIN, "split", "train, validation, test or empty"),
     _text(STAGES, "status", "done, failed, excluded or pending"),
     _text(STAGES, "error_code", "stable code of why a study failed or was excluded"),
     _text(STAGES, "error_stage", "stage in which it failed"),
     _text(STAGES, "error_reason", "what was found, without identity"),
     _text("manifest", "reads", "single reads: reader 1 first to third, reader 2 first to third, joint", "read"),
-    _value("reconstruct", "counts", "sum of all projections", "counts"),
-    _value("reconstruct", "views", "projections read, 0 of a tomogram", dtype="int32"),
-    _value("reconstruct", "pixel_size_mm", "size of a projection bin", "mm"),
+    _value(RECONSTRUCT, "counts", "sum of all projections", "counts"),
+    _value(RECONSTRUCT, "views", "projections read, 0 of a tomogram", dtype="int32"),
+    _value(RECONSTRUCT, "pixel_size_mm", "size of a projection bin", "mm"),
     _value(
-        "reconstruct",
+        RECONSTRUCT,
         "counts_by_angle",
         "mean counts of a view by the detector's angle",
         "counts",
@@ -175,54 +175,52 @@ STUDY_TABLE = (
         dtype="float32",
     ),
     _value(
-        "reconstruct",
+        RECONSTRUCT,
         "count_jump",
         "largest step of the counts between neighbouring views, as a fraction; 0 where noise explains all",
         "1",
     ),
-    _value("reconstruct", "missing_views", "views that the regular sampling lacks", dtype="int32"),
-    _value("reconstruct", "repeated_views", "views that are there twice", dtype="int32"),
+    _value(RECONSTRUCT, "missing_views", "views that the regular sampling lacks", dtype="int32"),
+    _value(RECONSTRUCT, "repeated_views", "views that are there twice", dtype="int32"),
+    _value(RECONSTRUCT, "motion_mm", "largest distance between two positions of the head during the acquisition", "mm"),
+    _value(RECONSTRUCT, "motion_axial_mm", "motion along the axis of rotation", "mm"),
+    _value(RECONSTRUCT, "motion_transaxial_mm", "motion across the axis of rotation", "mm"),
     _value(
-        "reconstruct", "motion_mm", "largest distance between two positions of the head during the acquisition", "mm"
-    ),
-    _value("reconstruct", "motion_axial_mm", "motion along the axis of rotation", "mm"),
-    _value("reconstruct", "motion_transaxial_mm", "motion across the axis of rotation", "mm"),
-    _value(
-        "reconstruct",
+        RECONSTRUCT,
         "centre_of_rotation_mm",
         "where the axis of rotation projects to, from the middle of the matrix",
         "mm",
     ),
-    _value("reconstruct", "radius_mm", "mean radius of rotation", "mm"),
-    _value("reconstruct", "seconds_per_view", "duration of a view", "s"),
-    _value("reconstruct", "injected_activity_mbq", "injected activity", "MBq"),
-    _value("reconstruct", "injection_delay_min", "from injection to acquisition", "min"),
-    _text("reconstruct", "flags", "codes of what was unusual, separated by spaces"),
-    _value("register", "template_to_study", "affine, MNI mm to study mm, RAS", "", "to", "from"),
-    _value("register", "quality_correlation", "correlation with the template"),
-    _value("register", "quality_coarse_correlation", "correlation with the template, both smoothed strongly"),
-    _value("register", "quality_outline_dice", "overlap of outlines with the template"),
-    _value("register", "quality_coverage", "share of the brain inside the field of view"),
-    _value("register", "quality_drift_mm", "how far a fit on strongly smoothed images moves the head", "mm"),
-    _value("register", "quality_size", "length of the head over the template's"),
-    _value("register", "quality_shear", "logarithmic stretch besides size"),
-    _value("register", "quality_failure_probability", "probability of failure, from the other scores"),
-    _value("quantify", "reference_value", "what intensities were divided by"),
-    _value("quantify", "mirrored", "whether left and right were exchanged", dtype="bool"),
+    _value(RECONSTRUCT, "radius_mm", "mean radius of rotation", "mm"),
+    _value(RECONSTRUCT, "seconds_per_view", "duration of a view", "s"),
+    _value(RECONSTRUCT, "injected_activity_mbq", "injected activity", "MBq"),
+    _value(RECONSTRUCT, "injection_delay_min", "from injection to acquisition", "min"),
+    _text(RECONSTRUCT, "flags", "codes of what was unusual, separated by spaces"),
+    _value(REGISTER, "template_to_study", "affine, MNI mm to study mm, RAS", "", "to", "from"),
+    _value(REGISTER, "quality_correlation", "correlation with the template"),
+    _value(REGISTER, "quality_coarse_correlation", "correlation with the template, both smoothed strongly"),
+    _value(REGISTER, "quality_outline_dice", "overlap of outlines with the template"),
+    _value(REGISTER, "quality_coverage", "share of the brain inside the field of view"),
+    _value(REGISTER, "quality_drift_mm", "how far a fit on strongly smoothed images moves the head", "mm"),
+    _value(REGISTER, "quality_size", "length of the head over the template's"),
+    _value(REGISTER, "quality_shear", "logarithmic stretch besides size"),
+    _value(REGISTER, "quality_failure_probability", "probability of failure, from the other scores"),
+    _value(QUANTIFY, "reference_value", "what intensities were divided by"),
+    _value(QUANTIFY, "mirrored", "whether left and right were exchanged", dtype="bool"),
     _text(
-        "quantify",
+        QUANTIFY,
         "lower_side",
         "patient's side of lower putamen binding: left, right, or uncertain where counting noise may be the difference",
     ),
     _value(
-        "quantify",
+        QUANTIFY,
         "specific_binding_ratio",
         "hottest voxels (striatal regions) or mean (others), less reference, over reference",
         "",
         "region",
     ),
     _value(
-        "quantify",
+        QUANTIFY,
         "binding_ratio",
         "specific binding ratio by every definition and background",
         "",
@@ -231,7 +229,7 @@ STUDY_TABLE = (
         "striatal",
     ),
     _value(
-        "quantify",
+        QUANTIFY,
         "asymmetry_index",
         "contralateral less ipsilateral binding ratio over their mean, background reference",
         "%",
@@ -239,16 +237,14 @@ STUDY_TABLE = (
         "structure",
     ),
     _value(
-        "quantify",
+        QUANTIFY,
         "putamen_to_caudate_ratio",
         "binding ratio of the putamen over that of the caudate, background reference",
         "",
         "definition",
         "side",
     ),
-    _text(
-        "quantify", "quantification_flags", "codes of what was unusual about the binding ratios, separated by spaces"
-    ),
+    _text(QUANTIFY, "quantification_flags", "codes of what was unusual about the binding ratios, separated by spaces"),
 )
 """Variables of the root with one row per study."""
 
@@ -256,7 +252,7 @@ READS = (*(f"{reader}_{read}" for reader in ("reader1", "reader2") for read in (
 """Names along `read`: negative, positive, atypical (joint only) or empty."""
 
 UPTAKE = _value(
-    "quantify",
+    QUANTIFY,
     "uptake",
     "reconstructed, normalised to MNI, scaled to the reference region, mirrored (ipsilateral left)",
     "1",
@@ -266,19 +262,28 @@ UPTAKE = _value(
 ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", writer="run")
 TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", writer="run")
 
-RELEVANCE_MAP = _value("explain", "map", "layer-wise relevance of each voxel", "1", "x", "y", "z", dtype="float32")
+RELEVANCE_MAP = _value(EXPLAIN, "map", "layer-wise relevance of each voxel", "1", "x", "y", "z", dtype="float32")
 RELEVANCE_TABLE = (
-    _value("explain", "regional", "statistics of relevance by region", "", "region", "statistic"),
-    _value("explain", "probability", "probability of the positive class", "1"),
-    _value("explain", "log_odds", "logit of positive less logit of negative", "1"),
-    _text("explain", "predicted", "negative or positive"),
-    _text("train", "split", "train, validation, test or empty, when the model was trained"),
-    _value("explain", "inconsistent", "map typical of the class that was not predicted", dtype="bool"),
+    _value(EXPLAIN, "regional", "statistics of relevance by region", "", "region", "statistic"),
+    _value(EXPLAIN, "probability", "probability of the positive class", "1"),
+    _value(EXPLAIN, "log_odds", "logit of positive less logit of negative", "1"),
+    _text(EXPLAIN, "predicted", "negative or positive"),
+    _text(TRAIN, "split", "train, validation, test or empty, when the model was trained"),
+    _value(EXPLAIN, "inconsistent", "map typical of the class that was not predicted", dtype="bool"),
 )
 """Tables of one model's group, `relevance/<model>`.
 
 The regional table is not called `region`: a variable of that name would hide the labels of the inherited dimension.
 """
+
+
+RELEVANCE = "relevance"
+"""Name of the group that holds a group for each model."""
+
+
+def relevance_group(model: str) -> str:
+    """Name the group that holds what a model says."""
+    return f"{RELEVANCE}/{model}"
 
 
 NORMAL_RANGE = "normal_range"
@@ -292,14 +297,14 @@ MEASURES = (
 """Names along `measure`: binding ratios (background: reference), then asymmetry indices, then ratios of structures."""
 
 NORMAL_RANGE_TABLE = (
-    _value("norms", "z_score", "value less expected, over prediction sd", "", "measure"),
-    _value("norms", "expected", "normal value at the study's age, sex, site", "", "measure"),
-    _value("norms", "lower", "lower end of the 95 % prediction interval", "", "measure"),
-    _value("norms", "upper", "upper end of the 95 % prediction interval", "", "measure"),
-    _value("norms", "harmonised", "value without the effect of its site", "", "measure"),
-    _value("norms", "recovered", "value over the camera's phantom recovery", "", "measure"),
-    _value("norms", "recovered_sd", "sd of it that the recovery's sd makes", "", "measure"),
-    _text("norms", "split", "train, validation, test or empty, when the normal range was fitted"),
-    _text("norms", "warnings", "codes of what limits the comparison, separated by spaces"),
+    _value(NORMS, "z_score", "value less expected, over prediction sd", "", "measure"),
+    _value(NORMS, "expected", "normal value at the study's age, sex, site", "", "measure"),
+    _value(NORMS, "lower", "lower end of the 95 % prediction interval", "", "measure"),
+    _value(NORMS, "upper", "upper end of the 95 % prediction interval", "", "measure"),
+    _value(NORMS, "harmonised", "value without the effect of its site", "", "measure"),
+    _value(NORMS, "recovered", "value over the camera's phantom recovery", "", "measure"),
+    _value(NORMS, "recovered_sd", "sd of it that the recovery's sd makes", "", "measure"),
+    _text(NORMS, "split", "train, validation, test or empty, when the normal range was fitted"),
+    _text(NORMS, "warnings", "codes of what limits the comparison, separated by spaces"),
 )
 """Tables of the group `normal_range`."""

@@ -7,15 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from datbatch.commands.command import (
-    EXIT_FAILED_STUDIES,
-    EXIT_OK,
-    NOTICE,
-    Answer,
-    cohort_command,
-    path,
-    positive,
-)
+from datbatch.commands.command import EXIT_FAILED_STUDIES, EXIT_OK, NOTICE, Answer, cohort_command, path, positive
 from datbatch.location import output_beside
 
 

@@ -51,17 +51,7 @@ def bids_names(study: str, model: str | None, frame: Frame) -> tuple[str, ...]:
 
 
 def write_study(results: StudyResults, folder: Path, frame: Frame) -> None:
-    """Write the images of one study, each with its side file.
-
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    folder : Path
-        Folder of the export.
-    frame : Frame
-        Where the images lie.
-    """
+    """Write the images of one study below the folder of the export, each with its side file."""
     names = bids_names(results.study, results.model.name if results.model else None, frame)
     for kind, image, side in zip(("uptake", "relevance"), names[::2], names[1::2], strict=False):
         write_image(results, kind, folder / image, frame)
@@ -100,37 +90,20 @@ def write_dataset(
     frame: Frame,
     model: str | None = None,
     studies: Sequence[str] | None = None,
-) -> list[Path]:
+) -> None:
     """Write what belongs to the whole data set: its description, participants, and in MNI space the atlas.
 
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    folder : Path
-        Folder of the export.
-    frame : Frame
-        Where the images lie.
-    model : str, optional
-        Whose relevance is exported; that of the model made last by default.
-    studies : sequence of str, optional
-        Pseudonyms; all that were processed to the end by default.
-
-    Returns
-    -------
-    list of Path
-        The files.
+    `model` and `studies` are those of `run.export_studies`.
     """
     rows = np.asarray(positions(cohort, studies), dtype=np.intp)
     table, words = participants(cohort.dataset.isel(study=rows))
-    written = [
-        write_whole(folder / "dataset_description.json", _json(description(cohort, choose_model(cohort, model)))),
-        write_whole(folder / "README", _readme(frame).encode()),
-        write_whole(folder / ".bidsignore", ("\n".join(IGNORED) + "\n").encode()),
-        write_whole(folder / "participants.tsv", to_csv(table, "\t", "n/a")),
-        write_whole(folder / "participants.json", _json(words)),
-    ]
-    return written if frame == OWN_SPACE else [*written, *_write_atlas(cohort, folder, frame)]
+    write_whole(folder / "dataset_description.json", _json(description(cohort, choose_model(cohort, model))))
+    write_whole(folder / "README", _readme(frame).encode())
+    write_whole(folder / ".bidsignore", ("\n".join(IGNORED) + "\n").encode())
+    write_whole(folder / "participants.tsv", to_csv(table, "\t", "n/a"))
+    write_whole(folder / "participants.json", _json(words))
+    if frame != OWN_SPACE:
+        _write_atlas(cohort, folder, frame)
 
 
 def participants(root: xarray.Dataset) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -151,7 +124,7 @@ def description(cohort: xarray.DataTree, model: str | None) -> dict[str, Any]:
     stages = json_attribute(cohort.attrs, "stages")
     made = [f"{name} {stages[name]['digest']}" for name in stages if "digest" in stages[name]]
     if model is not None:
-        card = json_attribute(cohort[f"relevance/{model}"].attrs, "card")
+        card = json_attribute(cohort[schema.relevance_group(model)].attrs, "card")
         made.append(f"model {model} {card.get('weights_sha256', '')}".strip())
     return {
         "Name": "DAT-SPECT cohort" + ", simulated" * bool(cohort.attrs.get("simulated")),
@@ -175,19 +148,18 @@ def atlas_names(frame: Frame) -> tuple[str, ...]:
     """
     if frame == IPSILATERAL_LEFT:
         return schema.ATLAS_LABELS
-    return tuple(
-        re.sub("contralateral$", "right", re.sub("ipsilateral$", "left", name)) for name in schema.ATLAS_LABELS
-    )
+    return tuple(name.replace("contralateral", "right").replace("ipsilateral", "left") for name in schema.ATLAS_LABELS)
 
 
-def _write_atlas(cohort: xarray.DataTree, folder: Path, frame: Frame) -> list[Path]:
+def _write_atlas(cohort: xarray.DataTree, folder: Path, frame: Frame) -> None:
     stem = folder / f"tpl-{SPACE}" / f"tpl-{SPACE}_atlas-datbatch_dseg"
     image, names, side = (stem.with_name(stem.name + suffix) for suffix in (".nii.gz", ".tsv", ".json"))
     write_nifti(image, cohort_atlas(cohort).labels, schema.grid_affine(), description=f"{NOTICE}; atlas, {frame}")
     labels = atlas_names(frame)
     table = pd.DataFrame({"index": range(1, len(labels) + 1), "name": labels})
     told = {"Description": "regions of the atlas, 0 outside the brain", "SpatialReference": {SPACE: FRAME_WORDS[frame]}}
-    return [image, write_whole(names, to_csv(table, "\t", "n/a")), write_whole(side, _json(told))]
+    write_whole(names, to_csv(table, "\t", "n/a"))
+    write_whole(side, _json(told))
 
 
 def _readme(frame: Frame) -> str:

@@ -31,22 +31,7 @@ def dicom_names(study: str, model: str | None, frame: Frame) -> tuple[str, ...]:
 
 
 def write_study(results: StudyResults, folder: Path, frame: Frame, subject: Subject, draw: Draw) -> None:
-    """Write the objects of one study.
-
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    folder : Path
-        Folder of the export.
-    frame : {"as-acquired", "own-space"}
-        Space of the maps.
-    subject : Subject
-        Whose results they are.
-    draw : Draw
-        Draws the summary page.
-
-    """
+    """Write the objects of one study below the folder of the export, maps in a frame that is not mirrored."""
     names = dicom_names(results.study, results.model.name if results.model else None, frame)
     for name, dataset in zip(names, make_objects(results, frame, subject, draw), strict=True):
         buffer = io.BytesIO()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from datbatch.cohort.views.results import StudyResults, positions
 from datbatch.errors import ConfigurationError, MissingFilesError
 from datbatch.export import bids, nifti
 from datbatch.export.frames import AS_ACQUIRED, IPSILATERAL_LEFT, Frame
-from datbatch.export.run import Exported, Format, export_studies
+from datbatch.export.run import Exported, Format, Which, export_studies
 from datbatch.files import write_whole
 from datbatch.location import Location
 
@@ -25,83 +25,30 @@ if TYPE_CHECKING:
     from datbatch.export.subject import Subject
 
 
-def export_nifti(
-    cohort: Location,
-    folder: Path,
-    *,
-    frame: Frame = AS_ACQUIRED,
-    studies: Sequence[str] | None = None,
-    model: str | None = None,
-    missing_only: bool = False,
-    quiet: bool = False,
-) -> Exported:
-    """Write uptake and relevance as NIfTI; see `run.export_studies` and `nifti.write_study`.
-
-    Parameters
-    ----------
-    cohort : Path
-        Folder of the store.
-    folder : Path
-        Where to write.
-    frame : Frame
-        Space of the images.
-    studies, model, missing_only, quiet
-        As for `run.export_studies`.
-    """
+def export_nifti(cohort: Location, folder: Path, *, frame: Frame = AS_ACQUIRED, **which: Unpack[Which]) -> Exported:
+    """Write uptake and relevance of a store's studies as NIfTI, in a frame of `frames.FRAMES`; see `run.Which`."""
     how = Format(partial(nifti.nifti_names, frame=frame), partial(nifti.write_study, frame=frame))
-    return export_studies(
-        open_cohort(cohort), folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet
-    )
+    return export_studies(open_cohort(cohort), folder, how, **which)
 
 
-def export_bids(
-    cohort: Location,
-    folder: Path,
-    *,
-    frame: Frame = AS_ACQUIRED,
-    studies: Sequence[str] | None = None,
-    model: str | None = None,
-    missing_only: bool = False,
-    quiet: bool = False,
-) -> Exported:
-    """Write a data set in the layout of BIDS derivatives; parameters as for `export_nifti`."""
+def export_bids(cohort: Location, folder: Path, *, frame: Frame = AS_ACQUIRED, **which: Unpack[Which]) -> Exported:
+    """Write the same as a data set in the layout of BIDS derivatives."""
     tree = open_cohort(cohort)
     how = Format(partial(bids.bids_names, frame=frame), partial(bids.write_study, frame=frame))
-    bids.write_dataset(tree, folder, frame=frame, model=model, studies=studies)
-    return export_studies(tree, folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet)
+    bids.write_dataset(tree, folder, frame=frame, model=which.get("model"), studies=which.get("studies"))
+    return export_studies(tree, folder, how, **which)
 
 
 def export_pages(
-    cohort: Location,
-    folder: Path,
-    page: Callable[[StudyResults], str],
-    *,
-    studies: Sequence[str] | None = None,
-    model: str | None = None,
-    missing_only: bool = False,
-    quiet: bool = False,
+    cohort: Location, folder: Path, page: Callable[[StudyResults], str], **which: Unpack[Which]
 ) -> Exported:
-    """Write one page of HTML for each study.
-
-    Parameters
-    ----------
-    cohort : Path
-        Folder of the store.
-    folder : Path
-        Where to write.
-    page : callable
-        Writes the page of a study.
-    studies, model, missing_only, quiet
-        As for `run.export_studies`.
-    """
+    """Write one page of HTML for each study, as `page` gives it; see `run.Which`."""
 
     def write(results: StudyResults, target: Path) -> None:
         write_whole(target / f"{results.study}.html", page(results).encode())
 
     how = Format(lambda study, _: (f"{study}.html",), write)
-    return export_studies(
-        open_cohort(cohort), folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet
-    )
+    return export_studies(open_cohort(cohort), folder, how, **which)
 
 
 def export_dicom(
@@ -111,16 +58,13 @@ def export_dicom(
     *,
     frame: Frame = AS_ACQUIRED,
     source: Path | None = None,
-    studies: Sequence[str] | None = None,
-    model: str | None = None,
-    missing_only: bool = False,
-    quiet: bool = False,
+    **which: Unpack[Which],
 ) -> Exported:
     """Write maps, structured report and summary picture as DICOM.
 
     Parameters
     ----------
-    cohort : Path
+    cohort : Path or S3Location
         Folder of the store.
     folder : Path
         Where to write.
@@ -132,8 +76,8 @@ def export_dicom(
         The original archive (found through the linkage table beside the store), or one study's file. The objects then
         NAME THE PATIENT, as the originals do, and are readable by their owner alone. By default they bear the
         pseudonym.
-    studies, model, missing_only, quiet
-        As for `run.export_studies`.
+    **which
+        See `run.Which`.
 
     Raises
     ------
@@ -149,7 +93,7 @@ def export_dicom(
             "Choose the frame as-acquired or own-space.",
         )
     tree = open_cohort(cohort)
-    if source is not None and source.is_file() and len(positions(tree, studies)) != 1:
+    if source is not None and source.is_file() and len(positions(tree, which.get("studies"))) != 1:
         raise ConfigurationError("one original file belongs to one study", "Name the study, or give the archive.")
     if source is None:
         subject: Callable[[StudyResults], Subject] = pseudonymous
@@ -161,7 +105,7 @@ def export_dicom(
         dicom.write_study(results, target, frame, subject(results), draw)
 
     how = Format(partial(dicom.dicom_names, frame=frame), write)
-    return export_studies(tree, folder, how, studies=studies, model=model, missing_only=missing_only, quiet=quiet)
+    return export_studies(tree, folder, how, **which)
 
 
 def _original(results: StudyResults, *, key: Path, source: Path, linkage: Mapping[str, tuple[str, ...]]) -> Subject:

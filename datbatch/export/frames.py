@@ -24,27 +24,10 @@ FRAME_WORDS = {
 
 
 def placed(results: StudyResults, volume: npt.NDArray[np.float32], frame: Frame) -> Volume:
-    """Put a volume of the store into a frame.
+    """Put uptake or relevance of a study, as the store holds it, into a frame (RAS millimetres).
 
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    volume : ndarray, shape (x, y, z), float32
-        Its uptake or relevance, as the store holds it.
-    frame : {"as-acquired", "ipsilateral-left", "own-space"}
-        In MNI space values are exact; in the study's own space they are interpolated (trilinear), and 0 outside the
-        store's grid.
-
-    Returns
-    -------
-    Volume
-        RAS millimetres.
-
-    Raises
-    ------
-    GridMismatchError
-        When the study has no usable `template_to_study`.
+    In MNI space values are exact; in the study's own space they are interpolated (trilinear), and 0 outside the store's
+    grid. Without a usable `template_to_study` that raises GridMismatchError.
     """
     if frame == IPSILATERAL_LEFT:
         return Volume(np.ascontiguousarray(volume), schema.grid_affine())
@@ -56,25 +39,10 @@ def placed(results: StudyResults, volume: npt.NDArray[np.float32], frame: Frame)
 
 
 def own_grid(template_to_study: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], tuple[int, int, int]]:
-    """Find a grid in the study's own space that covers the store's.
+    """Find a grid in the study's own space that covers the store's: its affine to study mm (RAS), and its size.
 
     The grid of the reconstruction is not stored. This one has the store's spacing, its axes run along the study's, and
     its voxels stand at whole multiples of the spacing, so that the axis of rotation (x = y = 0) meets voxel centres.
-
-    Parameters
-    ----------
-    template_to_study : ndarray, shape (4, 4)
-        MNI mm to study mm, RAS.
-
-    Returns
-    -------
-    tuple of ndarray and tuple of int
-        Affine (4, 4), voxel index to study mm, RAS; voxels along x, y, z.
-
-    Raises
-    ------
-    GridMismatchError
-        When the matrix cannot be inverted.
     """
     inverse(template_to_study)
     ends = [schema.coordinates_mm(axis)[[0, -1]] for axis in range(3)]

@@ -18,19 +18,10 @@ def nifti_names(study: str, model: str | None, frame: Frame) -> tuple[str, ...]:
 
 
 def write_study(results: StudyResults, folder: Path, frame: Frame) -> None:
-    """Write the images of one study.
+    """Write the images of one study below the folder of the export.
 
     Values are those of the store (float32), except in the study's own space, where they are interpolated. sform and
     qform are equal; their code is 4 (MNI) or, in the study's own space, 1 (scanner).
-
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    folder : Path
-        Folder of the export.
-    frame : Frame
-        Where the images lie.
     """
     names = nifti_names(results.study, results.model.name if results.model else None, frame)
     write_image(results, "uptake", folder / names[0], frame)

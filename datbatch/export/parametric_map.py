@@ -27,43 +27,27 @@ MNI_FRAME_OF_REFERENCE = "1.2.840.10008.1.4.1.15"
 
 @dataclass(frozen=True)
 class Quantity:
-    """What the values of a map mean.
-
-    Attributes
-    ----------
-    label : str
-        At most 16 capitals, digits and underscores (code string).
-    words : str
-        Meaning, at most 64 characters.
-    code : CodedConcept
-        The quantity.
-    unit : Code
-        Of UCUM.
-    signed : bool
-        Whether values below zero are shown too.
-    """
+    """What the values of a map mean."""
 
     label: str
+    """At most 16 capitals, digits and underscores (code string)."""
     words: str
+    """Meaning, at most 64 characters."""
     code: CodedConcept
     unit: Any
+    """Code of UCUM."""
     signed: bool
+    """Whether values below zero are shown too."""
 
 
-UPTAKE = Quantity(
-    "UPTAKE_RATIO",
-    "uptake over that of the reference region",
-    CodedConcept("uptake-ratio", SCHEME, "Uptake over that of the reference region"),
-    codes.UCUM.Ratio,
-    signed=False,
-)
-RELEVANCE = Quantity(
-    "RELEVANCE",
-    "layer-wise relevance for the classifier's decision",
-    CodedConcept("relevance", SCHEME, "Layer-wise relevance for the classifier's decision"),
-    codes.UCUM.NoUnits,
-    signed=True,
-)
+def _quantity(label: str, code: str, words: str, unit: Any, *, signed: bool) -> Quantity:
+    concept = CodedConcept(code, SCHEME, words[0].upper() + words[1:])
+    return Quantity(label, words, concept, unit, signed)
+
+
+_UPTAKE, _RELEVANCE = "uptake over that of the reference region", "layer-wise relevance for the classifier's decision"
+UPTAKE = _quantity("UPTAKE_RATIO", "uptake-ratio", _UPTAKE, codes.UCUM.Ratio, signed=False)
+RELEVANCE = _quantity("RELEVANCE", "relevance", _RELEVANCE, codes.UCUM.NoUnits, signed=True)
 
 
 def parametric_map(
@@ -76,7 +60,7 @@ def parametric_map(
     source: Dataset,
     detail: str = "",
 ) -> Dataset:
-    """Make a Parametric Map (PS3.3 A.75) with float32 values, unchanged.
+    """Make a Parametric Map (PS3.3 A.75) with float32 values, unchanged; equal values give equal UIDs.
 
     Slices are transaxial, from the head to the feet as the writer sorts them; columns run to the patient's left, rows
     to the back, so that viewers show the usual radiological view. An affine in RAS becomes positions in LPS (x and y
@@ -86,10 +70,6 @@ def parametric_map(
     ----------
     volume : Volume
         Axes along x, y and z of its space, as acquired (never mirrored).
-    quantity : Quantity
-        What the values mean.
-    subject : Subject
-        Whose they are.
     frame : {"as-acquired", "own-space"}
         Space of the volume.
     series : int
@@ -98,11 +78,6 @@ def parametric_map(
         Object that the map was derived from; for the first map `Subject.source`, which is not referred to.
     detail : str
         What else tells maps of the same quantity apart, such as the model: part of the UIDs.
-
-    Returns
-    -------
-    Dataset
-        Equal values give equal UIDs.
     """
     frames, first_mm = frames_lps(volume)
     spacing = np.abs(np.diag(volume.affine)[:3])
@@ -158,17 +133,10 @@ def parametric_map(
 
 
 def frames_lps(volume: Volume) -> tuple[npt.NDArray[np.float32], list[float]]:
-    """Turn a volume into transaxial frames as DICOM counts them.
+    """Turn a volume without rotation (RAS) into transaxial frames as DICOM counts them: shape (z, row, column).
 
-    Parameters
-    ----------
-    volume : Volume
-        Affine without rotation, growing along x, y and z (RAS).
-
-    Returns
-    -------
-    tuple of ndarray, shape (z, row, column), float32, and list of float
-        Frames; column 0 lies furthest right, row 0 furthest to the front. Centre of frame 0, row 0, column 0 in LPS mm.
+    Column 0 lies furthest right, row 0 furthest to the front. The list is the centre of frame 0, row 0, column 0 in LPS
+    mm.
     """
     frames = np.ascontiguousarray(np.asarray(volume.data, dtype=np.float32).transpose(2, 1, 0)[:, ::-1, ::-1])
     affine = np.asarray(volume.affine, dtype=np.float64)

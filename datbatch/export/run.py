@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import xarray
 
@@ -38,6 +39,19 @@ class Exported:
     """Why a study has no files, by pseudonym: code of the error."""
 
 
+class Which(TypedDict, total=False):
+    """What every export of single studies takes."""
+
+    studies: Sequence[str] | None
+    """Pseudonyms; all by default."""
+    model: str | None
+    """Whose relevance; that of the model made last by default."""
+    missing_only: bool
+    """Whether to leave studies whose files are all there, as after an interruption."""
+    quiet: bool
+    """Whether to show no progress."""
+
+
 def export_studies(
     cohort: xarray.DataTree,
     folder: Path,
@@ -48,24 +62,7 @@ def export_studies(
     missing_only: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write the files of studies that were processed to the end.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    folder : Path
-        Where to write.
-    how : Format
-        What to write.
-    studies : sequence of str, optional
-        Pseudonyms; all by default.
-    model : str, optional
-        Whose relevance; that of the model made last by default.
-    missing_only : bool
-        Whether to leave studies whose files are all there, as after an interruption.
-    quiet : bool
-        Whether to show no progress.
+    """Write the files of studies that were processed to the end; `Which` says of which.
 
     Raises
     ------

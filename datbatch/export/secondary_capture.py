@@ -16,21 +16,10 @@ from datbatch.export.subject import Subject, uid
 
 
 def secondary_capture(picture: npt.NDArray[np.uint8], subject: Subject, *, series: int) -> Dataset:
-    """Make a Secondary Capture Image (PS3.3 A.8.1) of a page.
+    """Make a Secondary Capture Image (PS3.3 A.8.1) of a page, shape (row, column, 3); equal pictures give equal UIDs.
 
-    Parameters
-    ----------
-    picture : ndarray, shape (row, column, 3), uint8
-        Red, green, blue. It says itself that it is no result of a medical device.
-    subject : Subject
-        Whose page it is.
-    series : int
-        Number of the series within the study.
-
-    Returns
-    -------
-    Dataset
-        Equal pictures give equal UIDs.
+    `series` is the number of the series within the study. The picture itself says that it is no result of a medical
+    device.
     """
     study = subject.source()
     made = SCImage(

@@ -54,26 +54,11 @@ RESEARCH_ONLY = CodedConcept("research-only", SCHEME, NOTICE)
 
 
 def structured_report(results: StudyResults, subject: Subject, evidence: Sequence[Dataset], *, series: int) -> Dataset:
-    """Make a Comprehensive 3D SR (PS3.3 A.35.13) with a Measurement Report (PS3.16 TID 1500).
+    """Make a Comprehensive 3D SR (PS3.3 A.35.13) with a Measurement Report (PS3.16 TID 1500), not verified by anybody.
 
     One group of measurements for each region and side of the patient, and one for the classification with the model's
-    name, version and digest. What is not finite is left out.
-
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    subject : Subject
-        Whose results they are.
-    evidence : sequence of Dataset
-        Maps of the same study that the report refers to.
-    series : int
-        Number of the series within the study.
-
-    Returns
-    -------
-    Dataset
-        Not verified by anybody; equal results give equal UIDs.
+    name, version and digest. What is not finite is left out. The report refers to maps of the same study, `evidence`;
+    `series` is the number of its series. Equal results give equal UIDs.
     """
     groups = [group for region in schema.REGIONS if (group := _region_group(results, region, subject.key)) is not None]
     if results.model is not None:
@@ -121,11 +106,11 @@ def _region_group(results: StudyResults, region: str, key: str) -> MeasurementsA
     measurements = []
     if math.isfinite(results.binding(region)):
         measurements.append(Measurement(BINDING, _decimal(results.binding(region)), codes.UCUM.Ratio))
-    measure = f"hottest_voxels {region}"
+    measure = f"{schema.HOTTEST_VOXELS} {region}"
     if measure in schema.MEASURES and math.isfinite(results.z(measure)):
         measurements.append(Measurement(codes.DCM.ZScore, _decimal(results.z(measure)), codes.UCUM.NoUnits))
     if results.model is not None:
-        raw = results.model.regional[schema.REGIONS.index(region), schema.STATISTICS.index("hottest_mean")]
+        raw = results.model.regional[schema.REGIONS.index(region), schema.STATISTICS.index(schema.HOTTEST_MEAN)]
         if math.isfinite(raw):
             oriented = _decimal(results.model.sign * float(raw))
             measurements.append(Measurement(ORIENTED_RELEVANCE, oriented, codes.UCUM.NoUnits))

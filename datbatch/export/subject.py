@@ -28,46 +28,26 @@ _NAMESPACE = uuid.UUID("5b1c2ad6-3f0e-4a35-9c77-4c9f6a3d9b10")
 METHOD = "pseudonym by keyed hash; no element of the original copied"
 """DeidentificationMethod."""
 _REQUIRED = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
 """Elements of the patient and study modules that must be there, empty where not known (PS3.3 C.7.1.1, C.7.2.1)."""
-_COPIED = (
-    *_REQUIRED,
-    "StudyInstanceUID",
-    "IssuerOfPatientID",
-    "StudyDescription",
-    "PatientAge",
-    "SpecificCharacterSet",
-)
+_OPTIONAL = ("PatientAge", "IssuerOfPatientID", "StudyDescription")
+_COPIED = (*_REQUIRED, *_OPTIONAL, "StudyInstanceUID", "SpecificCharacterSet")
 """What is taken from an original file."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Patient and study modules of all objects of one study.
-
-    Attributes
-    ----------
-    key : str
-        What UIDs are made from: the pseudonym or, where they name a patient, the original's StudyInstanceUID, so that
-        no UID leads from the one to the other.
-    elements : mapping
-        Values by DICOM keyword.
-    identified : bool
-        Whether they name a patient.
-    """
+    """Patient and study modules of all objects of one study."""
 
     key: str
+    """What UIDs are made from: the pseudonym or, where the objects name a patient, the original's StudyInstanceUID, so
+    that no UID leads from the one to the other."""
     elements: Mapping[str, Any]
+    """Values by DICOM keyword."""
     identified: bool
+    """Whether they name a patient."""
 
     def source(self) -> Dataset:
         """Give a data set with these modules, in place of the image that all others derive from."""
@@ -82,7 +62,7 @@ class Subject:
 
     def finish(self, dataset: Dataset, description: str) -> Dataset:
         """Complete an object: whose it is, what it is, and whether identity was removed."""
-        for keyword in ("PatientAge", "IssuerOfPatientID", "StudyDescription"):
+        for keyword in _OPTIONAL:
             if keyword in self.elements:
                 setattr(dataset, keyword, self.elements[keyword])
         dataset.SeriesDescription = description
@@ -113,21 +93,10 @@ def pseudonymous(results: StudyResults) -> Subject:
 
 
 def from_original(results: StudyResults, path: Path, key: bytes) -> Subject:
-    """Give the modules of the study's original file, so that an archive files the results beside it.
+    """Give the modules of one of the study's original files, so that an archive files the results beside it.
 
-    Parameters
-    ----------
-    results : StudyResults
-        The study.
-    path : Path
-        One of its DICOM files.
-    key : bytes
-        Key of the pseudonyms: results must never be filed under another patient.
-
-    Raises
-    ------
-    UnreadableDicomError
-        When the file cannot be read within safe bounds, or is not of this study.
+    The key of the pseudonyms tells whether the file is of this study: results must never be filed under another
+    patient. UnreadableDicomError is raised where it is not, or where it cannot be read within safe bounds.
     """
     # Reads within bounds; the general reader below is let loose only on what this one could read.
     stated = inspect_file(path).study_uid

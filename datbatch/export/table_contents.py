@@ -46,21 +46,14 @@ _AGE_WORDS = f"; ages above {schema.AGE_CAP_YEARS:g} are given as {schema.AGE_CA
 
 @dataclass(frozen=True)
 class Table:
-    """One file: some variables of one group of the store, with a row for each cell of their dimensions.
-
-    Attributes
-    ----------
-    name : str
-        Of the file, without suffix.
-    variables : tuple of Variable
-        All of equal dimensions, unless the table is stacked.
-    stacked : bool
-        Whether variables of different dimensions stand below each other, in the columns `variable` and `value`.
-    """
+    """One file: some variables of one group of the store, with a row for each cell of their dimensions."""
 
     name: str
+    """Of the file, without suffix."""
     variables: tuple[schema.Variable, ...]
+    """All of equal dimensions, unless the table is stacked."""
     stacked: bool = False
+    """Whether variables of different dimensions stand below each other, in the columns `variable` and `value`."""
 
     @property
     def dims(self) -> tuple[str, ...]:

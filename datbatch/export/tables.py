@@ -17,18 +17,10 @@ import pandas as pd
 import xarray
 
 from datbatch import __version__, schema
-from datbatch.cohort.views.query import choose_model
+from datbatch.cohort.views.query import choose_model, group_of, normal_range
 from datbatch.cohort.views.results import patient_side, positions
 from datbatch.errors import ConfigurationError
-from datbatch.export.table_contents import (
-    LABELS,
-    MODEL_TABLES,
-    RANGE_TABLES,
-    ROOT_TABLES,
-    SIDED,
-    Table,
-    dictionary,
-)
+from datbatch.export.table_contents import LABELS, MODEL_TABLES, RANGE_TABLES, ROOT_TABLES, SIDED, Table, dictionary
 from datbatch.files import write_whole
 
 Kind = Literal["csv", "parquet"]
@@ -84,14 +76,14 @@ def write_tables(
     present = _present(root)
     groups: list[_Group] = [(ROOT_TABLES, root, present, "")]
     left_out = []
-    if schema.NORMAL_RANGE in cohort.children:
-        if cohort[schema.NORMAL_RANGE].attrs.get("stale"):
-            left_out.append("normal range: it was fitted to earlier tables; call `datbatch norms`")
-        else:
-            groups.append((RANGE_TABLES, _dataset(cohort, schema.NORMAL_RANGE).isel(study=rows), present, ""))
+    norms = normal_range(cohort)
+    if norms is not None:
+        groups.append((RANGE_TABLES, norms.isel(study=rows), present, ""))
+    elif schema.NORMAL_RANGE in cohort.children:
+        left_out.append("normal range: it was fitted to earlier tables; call `datbatch norms`")
     if chosen is not None:
-        group = _dataset(cohort, f"relevance/{chosen}").isel(study=rows)
-        explained_here = {"explain": np.isin(_texts_of(group["predicted"]), schema.LABELS)}
+        group = group_of(cohort, schema.relevance_group(chosen)).isel(study=rows)
+        explained_here = {schema.EXPLAIN: np.isin(_texts_of(group["predicted"]), schema.LABELS)}
         groups.append((MODEL_TABLES, group, present | explained_here, chosen))
     written, explained = [], {}
     for tables, group, known, constant in groups:
@@ -113,12 +105,9 @@ def write_tables(
 
 
 def _present(root: xarray.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
-    """Tell by stage which studies have its results: whole numbers and truth values have no mark of their own for none.
-
-    Shape of each: (study,).
-    """
+    """Tell by stage which studies have its results: integers and truth values have no mark of their own for none."""
     views = np.asarray(root["views"].values) if "views" in root.variables else np.zeros(root.sizes["study"])
-    return {"reconstruct": views > 0, "quantify": _texts_of(root["status"]) == schema.DONE}
+    return {schema.RECONSTRUCT: views > 0, schema.QUANTIFY: _texts_of(root["status"]) == schema.DONE}
 
 
 def build(
@@ -126,21 +115,9 @@ def build(
 ) -> pd.DataFrame:
     """Build one table: a row for each study and each cell of its dimensions.
 
-    Parameters
-    ----------
-    table : Table
-        Which.
-    group : Dataset
-        Group of the store that holds the variables; what is missing there becomes an empty column.
-    root : Dataset
-        Root of the store, of the same studies.
-    present : mapping of str to ndarray of bool, shape (study,)
-        By stage, which studies have its results.
-
-    Returns
-    -------
-    DataFrame
-        Columns: study, the dimensions, patient_side where a row may have one, the variables.
+    Its columns are study, the dimensions, patient_side where a row may have one, and the variables; a variable that
+    the group does not hold becomes an empty column. `root` has the same studies; `present` says by stage which of them
+    have its results.
     """
     if not table.stacked:
         return _cells(table.variables, group, root, present)
@@ -168,7 +145,7 @@ def _cells(
         if dim in SIDED:
             columns["patient_side"] = [
                 patient_side(cell[place], bool(flip)) if known else ""
-                for flip, known in zip(root["mirrored"].values, present["quantify"], strict=True)
+                for flip, known in zip(root["mirrored"].values, present[schema.QUANTIFY], strict=True)
                 for cell in cells
             ]
     for one in variables:
@@ -179,10 +156,7 @@ def _cells(
 
 
 def _column(
-    variable: schema.Variable,
-    values: npt.NDArray[Any] | None,
-    rows: int,
-    present: npt.NDArray[np.bool_] | None,
+    variable: schema.Variable, values: npt.NDArray[Any] | None, rows: int, present: npt.NDArray[np.bool_] | None
 ) -> Any:
     """Give a column whose missing values are told from true ones; None stands for a variable that is not there."""
     if variable.dtype == "str":
@@ -190,9 +164,9 @@ def _column(
     if variable.dtype.startswith("float"):
         found = np.full(rows, np.nan) if values is None else values
         return np.minimum(found, schema.AGE_CAP_YEARS) if variable.name == "age" else found
-    missing = np.ones(rows, dtype=bool)
-    if values is not None:
-        missing = np.zeros(rows, dtype=bool) if present is None else ~present
+    missing = np.full(rows, values is None)
+    if values is not None and present is not None:
+        missing = ~present
     filled = np.zeros(rows) if values is None else values
     # Unlike NumPy's, these types can say that a whole number or a truth value is missing.
     if variable.dtype == "bool":
@@ -224,9 +198,3 @@ def _to_parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
-
-
-def _dataset(cohort: xarray.DataTree, path: str) -> xarray.Dataset:
-    found = cohort[path]
-    assert isinstance(found, xarray.DataTree)
-    return found.dataset

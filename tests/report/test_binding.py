@@ -97,7 +97,9 @@ def test_a_normal_range_of_earlier_tables_is_not_shown() -> None:
     assert read_binding(build_cohort(), read_studies(build_cohort())) is None
 
 
-@pytest.mark.parametrize(("stale", "words"), [(False, "from 12 normal studies"), (True, "No normal range was fitted")])
+@pytest.mark.parametrize(
+    ("stale", "words"), [(False, "from 12 normal studies"), (True, "There is no normal range of these tables")]
+)
 def test_the_section_says_what_there_is(stale: bool, words: str) -> None:
     contents = gather(cohort_with_range(stale=stale), None, "radiological")
     page = Page(element("section", normal_range_section(contents, Exhibits())))

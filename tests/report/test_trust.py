@@ -17,7 +17,7 @@ from tests.stages.trust_figures import ALONE, CHANCE, figures
 def section(**attributes: Any) -> Page:
     """Write the section for a model whose group has these attributes."""
     explained: Any = SimpleNamespace(model=SimpleNamespace(attributes=attributes))
-    return Page(element("section", trust_section(explained, Exhibits())))
+    return Page(element("section", trust_section(None, explained, Exhibits())))
 
 
 def tried(explain_digest: str = "abc") -> str:
@@ -42,11 +42,11 @@ def test_figures_stand_with_what_they_mean() -> None:
 
 
 def test_maps_that_changed_since_they_were_tried_are_told_apart() -> None:
-    words = "have changed since they were tried"
+    words = "have changed since they were tested"
     assert words in section(trust=tried(), digest="other").text
     assert words in section(trust=tried(), digest="abc", stale=True).text
 
 
 def test_a_report_says_that_maps_were_not_tried(page: Page) -> None:
     assert "Trust in the maps" in page.text
-    assert "have not been tried: datbatch trust does" in page.text
+    assert "were not tested: call datbatch trust" in page.text

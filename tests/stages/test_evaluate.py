@@ -240,10 +240,10 @@ def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(c
     row = {"metrics": found["network"], "area": found["area"]}
     sites = {"rows": [{"site": "A", **row}], "together": found["network"], "missing": [{"site": "B", "reason": "few"}]}
     shown = found | {"blur": {"rows": [{"fwhm_mm": 0.0, **row}, {"fwhm_mm": 4.0, **row}]}, "each_site": sites}
-    page = "".join(evaluation_section(SimpleNamespace(evaluation=shown, evaluation_stale=True), Exhibits()))
+    page = "".join(evaluation_section(None, SimpleNamespace(evaluation=shown, evaluation_stale=True), Exhibits()))
     for words in ("Of earlier tables", "McNemar", "Reliability diagram", "ensemble of 2", "Extra Gaussian blur", "few"):
         assert words in page
-    nothing = "".join(evaluation_section(SimpleNamespace(evaluation={}, evaluation_stale=False), Exhibits()))
+    nothing = "".join(evaluation_section(None, SimpleNamespace(evaluation={}, evaluation_stale=False), Exhibits()))
     assert "was not evaluated" in nothing
 
 

@@ -59,7 +59,7 @@ def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
     ModelError
         When the named model is not in the store.
     """
-    children = cohort["relevance"].children if "relevance" in cohort.children else {}
+    children = cohort[schema.RELEVANCE].children if schema.RELEVANCE in cohort.children else {}
     if name is not None:
         if name not in children:
             raise ModelError(f"the store has no model {name!r}", "Name one of the models that `datbatch status` lists.")
@@ -69,6 +69,19 @@ def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
     ]
     # Of equally old models the last by name, so that the choice is always the same.
     return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
+
+
+def group_of(cohort: xarray.DataTree, path: str) -> xarray.Dataset:
+    """Give the variables of a group that is there."""
+    found = cohort[path]
+    assert isinstance(found, xarray.DataTree)
+    return found.dataset
+
+
+def normal_range(cohort: xarray.DataTree) -> xarray.Dataset | None:
+    """Give the normal range; None where there is none, or one of earlier tables."""
+    found = cohort.children.get(schema.NORMAL_RANGE)
+    return None if found is None or found.attrs.get("stale") else found.dataset
 
 
 def cohort_atlas(cohort: xarray.DataTree) -> Atlas:

@@ -12,7 +12,7 @@ import xarray
 
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
-from datbatch.cohort.views.query import choose_model
+from datbatch.cohort.views.query import choose_model, group_of, normal_range
 from datbatch.errors import CorruptStoreError, StoreError
 
 Floats = npt.NDArray[np.float64]
@@ -21,82 +21,53 @@ LEFT, RIGHT = "left", "right"
 
 @dataclass(frozen=True)
 class ModelResults:
-    """What one model says of one study.
-
-    Attributes
-    ----------
-    name : str
-        Group under `relevance`.
-    weights_sha256 : str
-        Digest of the weights; empty where the store does not say.
-    version : str
-        Version of datbatch that trained it; empty where the store does not say.
-    sign : float
-        +1 or -1: relevance times it speaks for reduced uptake where it is positive.
-    relevance : ndarray, shape (x, y, z), float32
-        In the store's frame, as propagated: not multiplied by `sign`.
-    regional : ndarray, shape (region, statistic), float64
-        Statistics of `relevance`.
-    probability : float
-        Of the positive class.
-    predicted : str
-        negative or positive.
-    inconsistent : bool
-        Whether the map is typical of the class that was not predicted.
-    """
+    """What one model says of one study."""
 
     name: str
     weights_sha256: str
+    """Digest of the weights; empty where the store does not say. So is `version`."""
     version: str
+    """Version of datbatch that trained it."""
     sign: float
+    """+1 or -1: relevance times it speaks for reduced uptake where it is positive."""
     relevance: npt.NDArray[np.float32]
+    """Shape (x, y, z), in the store's frame, as propagated: not multiplied by `sign`."""
     regional: Floats
+    """Statistics of `relevance`, shape (region, statistic)."""
     probability: float
+    """Of the positive class."""
     predicted: str
+    """negative or positive."""
     inconsistent: bool
+    """Whether the map is typical of the class that was not predicted."""
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What the store says of one study that was processed to the end.
-
-    Attributes
-    ----------
-    study : str
-        Pseudonym.
-    sex : str
-        F, M, O or empty.
-    age_years : float
-        NaN where not known.
-    simulated : bool
-        Whether the archive was simulated.
-    uptake : ndarray, shape (x, y, z), float32
-        In the store's frame: ipsilateral side left (x < 0).
-    mirrored : bool
-        Whether left and right were exchanged for that: if so, ipsilateral is the patient's right side.
-    template_to_study : ndarray, shape (4, 4), float64
-        MNI mm to study mm, RAS, of the study as acquired.
-    specific_binding_ratio : ndarray, shape (region,), float64
-        In the order of `schema.REGIONS`.
-    z_score : ndarray, shape (measure,), float64
-        In the order of `schema.MEASURES`; NaN where there is no normal range, or only one of earlier tables.
-    flags : tuple of str
-        Codes of what was unusual, the quantification's among them.
-    model : ModelResults or None
-        Of the chosen model; None where there is none or where it did not explain the study.
-    """
+    """What the store says of one study that was processed to the end."""
 
     study: str
+    """Pseudonym."""
     sex: str
+    """F, M, O or empty."""
     age_years: float
+    """NaN where not known."""
     simulated: bool
+    """Whether the archive was simulated."""
     uptake: npt.NDArray[np.float32]
+    """Shape (x, y, z), in the store's frame: ipsilateral side left (x < 0)."""
     mirrored: bool
+    """Whether left and right were exchanged for that: if so, ipsilateral is the patient's right side."""
     template_to_study: Floats
+    """Shape (4, 4): MNI mm to study mm, RAS, of the study as acquired."""
     specific_binding_ratio: Floats
+    """In the order of `schema.REGIONS`."""
     z_score: Floats
+    """In the order of `schema.MEASURES`; NaN where there is no normal range, or only one of earlier tables."""
     flags: tuple[str, ...]
+    """Codes of what was unusual, the quantification's among them."""
     model: ModelResults | None
+    """Of the chosen model; None where there is none or where it did not explain the study."""
 
     def as_acquired(self, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Undo the mirroring of a volume of the store: x < 0 becomes the patient's left (exact)."""
@@ -117,24 +88,12 @@ class StudyResults:
 
 def patient_side(name: str, mirrored: bool) -> str:
     """Say which of the patient's sides `ipsilateral` or `contralateral` at the end of a name is; else empty."""
-    if name.endswith("ipsilateral"):
-        return RIGHT if mirrored else LEFT
-    if name.endswith("contralateral"):
-        return LEFT if mirrored else RIGHT
-    return ""
+    own = (RIGHT, LEFT) if mirrored else (LEFT, RIGHT)
+    return next((side for end, side in zip(schema.SIDES, own, strict=True) if name.endswith(end)), "")
 
 
 def positions(cohort: xarray.DataTree, wanted: Sequence[str] | None = None, *, done: bool = True) -> list[int]:
-    """Give the positions of studies in the store's order.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    wanted : sequence of str, optional
-        Pseudonyms; all by default.
-    done : bool
-        Whether to take only studies that were processed to the end.
+    """Give the positions of the named studies, or of all, in the store's order; with `done` only of processed ones.
 
     Raises
     ------
@@ -147,23 +106,17 @@ def positions(cohort: xarray.DataTree, wanted: Sequence[str] | None = None, *, d
     if wanted is None:
         return found
     chosen = [index for index in found if names[index] in set(wanted)]
-    if len(chosen) < len(set(wanted)):
+    missing = len(set(wanted)) - len(chosen)
+    if missing:
         raise StoreError(
-            f"{len(set(wanted)) - len(chosen)} of the named studies are not in the store or have no result",
+            f"{missing} of the named studies are not in the store or have no result",
             "Name studies by their pseudonym, as `datbatch export tables` lists them.",
         )
     return chosen
 
 
 class ResultsReader:
-    """Reads studies one by one; the tables are read once.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    model : str, optional
-        Name of the model; the one made last by default.
+    """Reads studies one by one, with what the named model says, or the one made last; the tables are read once.
 
     Raises
     ------
@@ -174,15 +127,14 @@ class ResultsReader:
     def __init__(self, cohort: xarray.DataTree, model: str | None = None) -> None:
         self._cohort = cohort
         self._chosen = choose_model(cohort, model)
-        self._rows = _tables(cohort.dataset, schema.STUDY_TABLE)
-        self._ranges: dict[str, Any] = {}
+        self._rows = tables(cohort.dataset, schema.STUDY_TABLE)
+        norms = normal_range(cohort)
+        self._ranges = {} if norms is None else tables(norms, schema.NORMAL_RANGE_TABLE)
         self._explained: dict[str, Any] = {}
         self._card: dict[str, Any] = {}
-        if schema.NORMAL_RANGE in cohort.children and not cohort[schema.NORMAL_RANGE].attrs.get("stale"):
-            self._ranges = _tables(_group(cohort, schema.NORMAL_RANGE), schema.NORMAL_RANGE_TABLE)
         if self._chosen is not None:
-            group = _group(cohort, f"relevance/{self._chosen}")
-            self._explained, self._card = _tables(group, schema.RELEVANCE_TABLE), stored_card(group.attrs)
+            self._group = group_of(cohort, schema.relevance_group(self._chosen))
+            self._explained, self._card = tables(self._group, schema.RELEVANCE_TABLE), stored_card(self._group.attrs)
 
     def study(self, index: int) -> str:
         """Give the pseudonym of a study."""
@@ -202,10 +154,7 @@ class ResultsReader:
             When the stored bytes fail their checksum.
         """
         row = {name: values[index] for name, values in self._rows.items()}
-        if "z_score" in self._ranges:
-            z_score = np.asarray(self._ranges["z_score"][index], dtype=np.float64)
-        else:
-            z_score = np.full(len(schema.MEASURES), np.nan)
+        z_score = self._ranges["z_score"][index] if "z_score" in self._ranges else np.full(len(schema.MEASURES), np.nan)
         return StudyResults(
             study=str(row["study"]),
             sex=str(row["sex"]),
@@ -215,7 +164,7 @@ class ResultsReader:
             mirrored=bool(row["mirrored"]),
             template_to_study=np.asarray(row["template_to_study"], dtype=np.float64),
             specific_binding_ratio=np.asarray(row["specific_binding_ratio"], dtype=np.float64),
-            z_score=z_score,
+            z_score=np.asarray(z_score, dtype=np.float64),
             flags=tuple(f"{row.get('flags', '')} {row.get('quantification_flags', '')}".split()),
             model=self._model_results(index),
         )
@@ -230,7 +179,7 @@ class ResultsReader:
             weights_sha256=str(card.get("weights_sha256", "")),
             version=str((card.get("versions") or {}).get("datbatch", "")),
             sign=float((card.get("orientation") or {}).get("sign", 1.0)),
-            relevance=_volume(_group(self._cohort, f"relevance/{name}")[schema.RELEVANCE_MAP.name], index),
+            relevance=_volume(self._group[schema.RELEVANCE_MAP.name], index),
             regional=np.asarray(told["regional"][index], dtype=np.float64),
             probability=float(told["probability"][index]),
             predicted=str(told["predicted"][index]),
@@ -245,11 +194,6 @@ def _volume(volumes: xarray.DataArray, index: int) -> npt.NDArray[np.float32]:
         raise CorruptStoreError(f"a volume of {volumes.name} cannot be read: {type(error).__name__}") from error
 
 
-def _group(cohort: xarray.DataTree, path: str) -> xarray.Dataset:
-    found = cohort[path]
-    assert isinstance(found, xarray.DataTree)
-    return found.dataset
-
-
-def _tables(dataset: xarray.Dataset, variables: Sequence[schema.Variable]) -> dict[str, Any]:
+def tables(dataset: xarray.Dataset, variables: Sequence[schema.Variable]) -> dict[str, npt.NDArray[Any]]:
+    """Read those of the registry's variables that a group has."""
     return {one.name: dataset[one.name].values for one in variables if one.name in dataset.variables}

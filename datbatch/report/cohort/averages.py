@@ -18,78 +18,56 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupMean:
-    """Mean over the studies of one outcome.
-
-    Attributes
-    ----------
-    studies : int
-        Studies averaged; 0 leaves both volumes at NaN.
-    uptake, relevance : ndarray, shape (x, y, z), float64
-        Mean volumes in the store's frame; relevance is oriented.
-    """
+    """Mean over the studies of one outcome; relevance is oriented."""
 
     studies: int
+    """Studies averaged; 0 leaves both volumes at NaN."""
     uptake: Floats
     relevance: Floats
+    """Like uptake of shape (x, y, z), in the store's frame."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One misclassified study: only its slice is kept.
-
-    Attributes
-    ----------
-    position : int
-        Row in the store.
-    uptake, relevance : ndarray, shape (x, y), float64
-        Transaxial slice through the striatum; relevance is oriented.
-    """
+    """One misclassified study: only its transaxial slice (x, y) through the striatum is kept; relevance is oriented."""
 
     position: int
+    """Row in the store."""
     uptake: Floats
     relevance: Floats
 
 
 @dataclass(frozen=True)
 class GroupImages:
-    """What is kept of the volumes of the test set.
-
-    Attributes
-    ----------
-    true_negative, true_positive : GroupMean
-        Mean of the correctly classified studies.
-    cases : tuple of Case
-        Misclassified studies in the store's order, at most as many as were asked for.
-    peak_distance_mm : ndarray, shape (study,), float64
-        Distance of the voxel of greatest absolute relevance to the striatum, 0 inside; NaN where not
-        measured.
-    unreadable : int
-        Test studies whose volumes have missing values and were left out.
-    """
+    """What is kept of the volumes of the test set."""
 
     true_negative: GroupMean
     true_positive: GroupMean
     cases: tuple[Case, ...]
+    """Misclassified studies in the store's order, at most as many as were asked for."""
     peak_distance_mm: Floats
+    """For each study: from the most relevant voxel to the striatum, 0 inside; NaN where not measured."""
     unreadable: int
+    """Test studies whose volumes have missing values and were left out."""
+
+    def means(self) -> dict[str, GroupMean]:
+        """Give the means that there are, by the name of their outcome."""
+        both = {"true_negative": self.true_negative, "true_positive": self.true_positive}
+        return {name: group for name, group in both.items() if group.studies}
+
+    def heat(self) -> Floats | None:
+        """Give mean relevance, true positive less true negative, shape (x, y, z); None where one is not there."""
+        both = len(self.means()) == 2
+        return self.true_positive.relevance - self.true_negative.relevance if both else None
 
 
 def striatum_distance_mm(masks: npt.NDArray[np.bool_]) -> Floats:
-    """Give each voxel's distance to the nearest voxel of the striatum.
+    """Give each voxel's distance to the nearest voxel of the striatum, in mm between centres; 0 inside.
 
-    Parameters
-    ----------
-    masks : ndarray, shape (region, x, y, z), bool
-        Regions in the order of `schema.REGIONS`.
-
-    Returns
-    -------
-    ndarray, shape (x, y, z), float64
-        Millimetres between voxel centres; 0 inside.
+    `masks` (region, x, y, z) are those of `schema.REGIONS`, here and below.
     """
-    names = [name for name in schema.REGIONS if name.startswith(("putamen", "caudate"))]
-    striatum = np.any(masks[[schema.REGIONS.index(name) for name in names]], axis=0)
-    distance: Floats = distance_transform_edt(~striatum, sampling=schema.SPACING_MM)
+    # Putamina and caudate nuclei are the first of the regions.
+    distance: Floats = distance_transform_edt(~np.any(masks[:4], axis=0), sampling=schema.SPACING_MM)
     return distance
 
 
@@ -98,20 +76,15 @@ def striatal_slice(masks: npt.NDArray[np.bool_]) -> int:
 
     The product of both areas is greatest where the slice cuts both structures well.
     """
-    areas = {
-        structure: sum(
-            masks[schema.REGIONS.index(f"{structure}_{side}")].sum(axis=(0, 1), dtype=np.int64) for side in schema.SIDES
-        )
-        for structure in ("putamen", "caudate")
-    }
-    return int(np.argmax(np.asarray(areas["putamen"]) * np.asarray(areas["caudate"])))
+    areas = masks[:4].sum(axis=(1, 2), dtype=np.int64)
+    return int(np.argmax((areas[0] + areas[1]) * (areas[2] + areas[3])))
 
 
 def peak_distance_mm(relevance: npt.NDArray[Any], distance_mm: Floats) -> float:
     """Give the distance to the striatum of the most relevant voxel, the one of greatest absolute relevance.
 
-    A network that pools gives all voxels of one cell the same relevance; the nearest of them counts. A map
-    that is zero or not finite has no most relevant voxel: NaN.
+    A network that pools gives all voxels of one cell the same relevance; the nearest of them counts. A map that is zero
+    or not finite has no most relevant voxel: NaN.
     """
     magnitude = np.abs(relevance)
     greatest = magnitude.max()
@@ -134,27 +107,18 @@ def scan_test_set(
     Parameters
     ----------
     uptake, relevance : DataArray, dimensions (study, x, y, z)
-        Lazy arrays of the store. Only basic indexing is used: fancy indexing of a sharded array is eight
-        times slower.
+        Lazy arrays of the store. Only basic indexing is used: fancy indexing of a sharded array is eight times slower.
     outcomes : sequence of str, shape (study,)
         TN, TP, FN, FP, or empty outside the test set.
     sign : float
         Orientation of the model's relevance, +1 or -1.
-    masks : ndarray, shape (region, x, y, z), bool
-        Regions in the order of `schema.REGIONS`.
     cases : int
         Misclassified studies to keep.
-
-    Returns
-    -------
-    GroupImages
-        Means, slices and distances.
     """
     shape = masks.shape[1:]
     sums = {name: (np.zeros(shape), np.zeros(shape)) for name in ("TN", "TP")}
     numbers = dict.fromkeys(sums, 0)
-    distance_mm = striatum_distance_mm(masks)
-    height = striatal_slice(masks)
+    distance_mm, height = striatum_distance_mm(masks), striatal_slice(masks)
     kept: list[Case] = []
     peaks = np.full(len(outcomes), np.nan)
     unreadable = 0
@@ -174,8 +138,5 @@ def scan_test_set(
             numbers[outcome] += 1
         elif len(kept) < cases:
             kept.append(Case(position, image[:, :, height], oriented[:, :, height]))
-    means = {}
-    for name, (images, maps) in sums.items():
-        n = numbers[name] or np.nan
-        means[name] = GroupMean(numbers[name], images / n, maps / n)
-    return GroupImages(means["TN"], means["TP"], tuple(kept), peaks, unreadable)
+    negative, positive = (GroupMean(n, *(one / (n or np.nan) for one in sums[name])) for name, n in numbers.items())
+    return GroupImages(negative, positive, tuple(kept), peaks, unreadable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +14,19 @@ from matplotlib.figure import Figure
 
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
-from datbatch.evaluation.estimates import Z_95, Proportion
+from datbatch.evaluation.estimates import Z_95
 from datbatch.norms.warnings import WARNINGS
-from datbatch.report.cohort.binding_tables import Band, BindingTable, DefinitionRow, definition_rows
+from datbatch.report.cohort.binding_tables import Band, BindingTable, definition_rows
 from datbatch.report.cohort.contents import Contents
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import GUIDE, TEXT
-from datbatch.report.parts.hypertext import Child, Html, element, join
-from datbatch.report.parts.wording import number
+from datbatch.report.parts.hypertext import Html, element, marked, stacked
+from datbatch.report.parts.wording import number, stacked_estimate, stacked_share
 
-_PUTAMEN = "hottest_voxels putamen_ipsilateral"
-_NAMES = {"hottest_voxels": "Hottest voxels", "fixed_regions": "Fixed regions", "large_volume": "Large volume"}
+_NAMES = {name: name.replace("_", " ").capitalize() for name in schema.DEFINITIONS}
 LABEL_STYLE = {schema.NEGATIVE: ("#0072B2", "o"), schema.POSITIVE: ("#D55E00", "^")}
-NORMAL = "0.88"
+NORMAL, MANY = "0.88", 200
+"""Grey of normal ranges, and the number of points from which they are drawn small."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -59,43 +60,19 @@ def binding_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
 
 def _spread(group: tuple[int, float, float]) -> Html:
     n, mean, sd = group
-    words = number(mean) + (f" ± {sd:.2f}" if np.isfinite(sd) else "")
-    return join((words, element("small", f"(n = {n})")))
-
-
-def _share(found: Proportion) -> Child:
-    if not found.trials:
-        return "–"
-    return join(
-        (
-            f"{100 * found.value:.1f} %",
-            element("small", f"{100 * found.low:.1f} to {100 * found.high:.1f}"),
-            element("small", f"{found.successes}/{found.trials}"),
-        )
-    )
-
-
-def _area(row: DefinitionRow) -> Child:
-    if row.area is None:
-        return "–"
-    if not row.area.standard_error > 0:
-        return f"{row.area.value:.3f}"
-    return join((f"{row.area.value:.3f}", element("small", f"{row.area.low:.3f} to {row.area.high:.3f}")))
+    return stacked(number(mean) + (f" ± {sd:.2f}" if np.isfinite(sd) else ""), f"(n = {n})")
 
 
 def _definitions(table: BindingTable, contents: Contents, exhibits: Exhibits) -> Html:
-    rows = definition_rows(table, contents.studies)
     written = [
         (
             _NAMES[row.definition],
             row.region.replace("_", " "),
-            _spread(row.negative),
-            _spread(row.positive),
-            _area(row),
-            _share(row.below_negative),
-            _share(row.below_positive),
+            *map(_spread, (row.negative, row.positive)),
+            stacked_estimate(row.area),
+            *(stacked_share(below, " %") for below in (row.below_negative, row.below_positive)),
         )
-        for row in rows
+        for row in definition_rows(table, contents.studies)
     ]
     return exhibits.table(
         "definitions_of_binding",
@@ -114,7 +91,7 @@ def normal_range_section(contents: Contents, exhibits: Exhibits) -> Iterator[Htm
     """Show studies against the normal range, or say that there is none."""
     table = contents.binding
     if table is None or not table.has_range:
-        yield element("p", "No normal range was fitted, or of earlier tables: ", element("code", "datbatch norms"), ".")
+        yield element("p", marked("There is no normal range of these tables: call `datbatch norms`."))
         return
     studies = contents.studies
     done = (studies["status"] == schema.DONE).to_numpy()
@@ -123,11 +100,11 @@ def normal_range_section(contents: Contents, exhibits: Exhibits) -> Iterator[Htm
     def z(measure: str) -> np.ndarray:
         return table.z_score[:, schema.MEASURES.index(measure)]
 
-    ratio = table.value[:, schema.MEASURES.index(_PUTAMEN)]
+    ratio = table.value[:, schema.MEASURES.index(schema.MAIN_MEASURE)]
     age = np.minimum(studies["age"].to_numpy(dtype=float), schema.AGE_CAP_YEARS)
     regions = [(r.replace("_", "\n").replace("lateral", "."), z(f"hottest_voxels {r}")) for r in schema.STRIATAL[:4]]
     definitions = [(_NAMES[d].replace(" ", "\n"), z(f"{d} striatum_ipsilateral")) for d in schema.DEFINITIONS]
-    band = table.band(_PUTAMEN)
+    band = table.band(schema.MAIN_MEASURE)
     summary = json_attribute(table.attributes, "summary")
     sites = ", ".join(f"{site or '(no site)'} {n}" for site, n in (summary.get("normals_by_site") or {}).items())
     normals = summary.get("normals", "–")
@@ -167,37 +144,19 @@ def strip_chart(
 ) -> None:
     """Draw each study's value by column and label, with median and quartiles of each group.
 
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    columns : sequence of (name, values)
-        Values are one for each study; NaN is left out.
-    labels : ndarray, shape (study,), str
-        negative, positive or empty; the empty ones are left out.
-    named : bool
-        Whether the groups get an entry in the legend.
+    A column is a name with a value for each study. NaN and studies of empty label are left out. `named` gives the
+    groups an entry in the legend.
     """
     for column, (_, given) in enumerate(columns):
         for side, label in enumerate(schema.LABELS):
             values = given[labels == label]
             values = values[np.isfinite(values)]
-            colour, marker = LABEL_STYLE[label]
             centre = column + (side - 0.5) * 0.42
             # Spread by rank, not by chance: the same studies give the same picture.
             spread = ((np.argsort(np.argsort(values, kind="stable")) * 0.618034) % 1 - 0.5) * 0.3
-            axes.plot(
-                centre + spread,
-                values,
-                marker,
-                # A thousand points must not become one blot.
-                markersize=4.5 if len(values) < 200 else 2.2,
-                markerfacecolor=colour,
-                markeredgecolor="white",
-                markeredgewidth=0.4 if len(values) < 200 else 0.0,
-                alpha=1.0 if len(values) < 200 else 0.6,
-                label=f"{label} (n = {int((labels == label).sum())})" if named and column == 0 else None,
-            )
+            words = f"{label} (n = {int((labels == label).sum())})" if named and column == 0 else None
+            opacity = 1.0 if len(values) < MANY else 0.6
+            axes.plot(centre + spread, values, alpha=opacity, label=words, **_points(label, len(values)))
             if len(values):
                 low, middle, high = np.percentile(values, (25, 50, 75))
                 axes.plot([centre - 0.19, centre + 0.19], [middle] * 2, color="black", linewidth=2)
@@ -206,17 +165,18 @@ def strip_chart(
     axes.set_xlim(-0.5, len(columns) - 0.5)
 
 
-def binding_ratios(ratios: Floats, labels: Sequence[str]) -> Figure:
-    """Draw each study's striatal binding ratios by label.
+def _points(label: str, number: int) -> dict[str, Any]:
+    """Say how the points of a label look: a thousand of them must not become one blot."""
+    colour, marker = LABEL_STYLE[label]
+    size, edge = (4.5, 0.4) if number < MANY else (2.2, 0.0)
+    return {
+        "linestyle": "", "marker": marker, "markersize": size, "markerfacecolor": colour, "markeredgecolor": "white",
+        "markeredgewidth": edge,
+    }  # fmt: skip
 
-    Parameters
-    ----------
-    ratios : ndarray, shape (study, 4), float64
-        Putamen ipsilateral and contralateral, caudate ipsilateral and contralateral (the first of
-        `schema.REGIONS`).
-    labels : sequence of str, shape (study,)
-        negative, positive or empty; the empty ones are left out.
-    """
+
+def binding_ratios(ratios: Floats, labels: Sequence[str]) -> Figure:
+    """Draw each study's binding ratios by label: shape (study, 4), of the first regions of `schema.REGIONS`."""
     with rc_context(TEXT):
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -236,20 +196,11 @@ def normal_range_chart(
     regions: Sequence[tuple[str, Floats]],
     definitions: Sequence[tuple[str, Floats]],
 ) -> Figure:
-    """Draw binding over age in its normal range, and z-scores by region and by definition.
+    """Draw binding over age in its normal range `band`, and z-scores by region and by definition.
 
-    Parameters
-    ----------
-    age_years, ratio : ndarray, shape (study,), float64
-        Of the first chart.
-    labels : sequence of str, shape (study,)
-        negative, positive or empty; the empty ones are left out.
-    band : Band or None
-        Normal range of `ratio`.
-    regions, definitions : sequence of (name, ndarray of float64, shape (study,))
-        z-scores of the second and third chart.
+    Ages, ratios and labels are one for each study; for `regions` and `definitions` see `strip_chart`.
     """
-    marked = np.asarray(labels)
+    named = np.asarray(labels)
     with rc_context(TEXT):
         figure = Figure(figsize=(10.4, 3.9), layout="constrained")
         over_age, by_region, by_definition = figure.subplots(1, 3, width_ratios=(1.15, 1.25, 1.0))
@@ -259,15 +210,11 @@ def normal_range_chart(
             half = Z_95 * band.sd
             over_age.fill_between(ages, middle - half, middle + half, color=NORMAL, linewidth=0, label="normal range")
             over_age.plot(ages, middle, color=GUIDE, linewidth=1.2)
-        for label, (colour, marker) in LABEL_STYLE.items():
-            chosen = marked == label
-            over_age.plot(
-                age_years[chosen], ratio[chosen], marker, markersize=4.5 if chosen.sum() < 200 else 2.2,
-                markerfacecolor=colour, markeredgecolor="white", markeredgewidth=0.4 if chosen.sum() < 200 else 0.0,
-                label=f"{label} (n = {int((chosen & np.isfinite(age_years) & np.isfinite(ratio)).sum())})",
-            )  # fmt: skip
-        over_age.set_xlabel("Age (years)")
-        over_age.set_ylabel("SBR, ipsilateral putamen")
+        for label in LABEL_STYLE:
+            chosen = named == label
+            words = f"{label} (n = {int((chosen & np.isfinite(age_years) & np.isfinite(ratio)).sum())})"
+            over_age.plot(age_years[chosen], ratio[chosen], label=words, **_points(label, int(chosen.sum())))
+        over_age.set(xlabel="Age (years)", ylabel="SBR, ipsilateral putamen")
         over_age.set_ylim(bottom=min(0.0, float(np.nanmin(ratio)) if np.isfinite(ratio).any() else 0.0))
         over_age.legend(
             loc="lower left", bbox_to_anchor=(-0.05, 1.0), fontsize=8, ncols=2, borderpad=0, handletextpad=0.3,
@@ -280,7 +227,7 @@ def normal_range_chart(
         ):
             axes.axhspan(-Z_95, Z_95, color=NORMAL, linewidth=0)
             axes.axhline(0, color=GUIDE, linewidth=0.8)
-            strip_chart(axes, columns, marked, named=False)
+            strip_chart(axes, columns, named, named=False)
             axes.set_ylabel("z-score")
             axes.set_title(title, loc="left", pad=34)
             axes.tick_params(axis="x", labelsize=8)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
+from datbatch.cohort.views.query import normal_range
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.norms.measures import measures
@@ -21,26 +22,18 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Band:
-    """The normal range of one measure over age, at a site and for a sex in the middle of the fit.
-
-    Attributes
-    ----------
-    age_range : tuple of float
-        Youngest and oldest normal study of the fit, in years.
-    level, slope_per_year, age_zero : float
-        Expected value at `age_zero` years, and its change.
-    sd : float
-        Of a new study, from the residual and the sites.
-    normals : int
-        Studies of the fit.
-    """
+    """The normal range of one measure over age, at a site and for a sex in the middle of the fit."""
 
     age_range: tuple[float, float]
+    """Youngest and oldest normal study of the fit, in years."""
     level: float
+    """Expected value at `age_zero` years."""
     slope_per_year: float
     age_zero: float
     sd: float
+    """Standard deviation of a new study, from the residual and the sites."""
     normals: int
+    """Studies of the fit."""
 
     def expected(self, age_years: Floats) -> Floats:
         """Give the expected value at each age."""
@@ -49,26 +42,19 @@ class Band:
 
 @dataclass(frozen=True)
 class BindingTable:
-    """Measures of every study, with their z-scores where a normal range was fitted.
-
-    Attributes
-    ----------
-    value, z_score, lower : ndarray, shape (study, measure), float64
-        In the order of `schema.MEASURES`; NaN where not known. `lower` is the lower end of the 95 % normal range.
-    fitted : ndarray, shape (study,), bool
-        Normal studies of the training split, which the normal range was fitted to.
-    warnings : ndarray, shape (study,), str
-        Codes of what limits the comparison, separated by spaces.
-    attributes : dict
-        Of the group `normal_range`; empty where there is none.
-    """
+    """Measures of every study, with their z-scores where a normal range was fitted."""
 
     value: Floats
+    """Shape (study, measure), in the order of `schema.MEASURES`; NaN where not known. So are the next two."""
     z_score: Floats
     lower: Floats
+    """Lower end of the 95 % normal range."""
     fitted: npt.NDArray[np.bool_]
+    """Shape (study,): normal studies of the training split, which the normal range was fitted to."""
     warnings: npt.NDArray[np.str_]
+    """Shape (study,): codes of what limits the comparison, separated by spaces."""
     attributes: dict[str, Any]
+    """Of the group `normal_range`; empty where there is none."""
 
     @property
     def has_range(self) -> bool:
@@ -94,53 +80,37 @@ class BindingTable:
 
 
 def read_binding(cohort: xr.DataTree, studies: pd.DataFrame) -> BindingTable | None:
-    """Read the measures and the normal range; None where the store has no binding ratios by definition.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    studies : DataFrame
-        From `tables.read_studies`.
-    """
+    """Read the measures and the normal range; None where the store has no binding ratios by definition."""
     root = cohort.dataset
     names = ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
     if not all(name in root.variables for name in names):
         return None
     value = measures(*(np.asarray(root[name].values, dtype=np.float64) for name in names))
     nothing = np.full_like(value, np.nan)
-    if schema.NORMAL_RANGE not in cohort.children or cohort[schema.NORMAL_RANGE].attrs.get("stale"):
+    group = normal_range(cohort)
+    if group is None:
         return BindingTable(value, nothing, nothing, np.zeros(len(value), dtype=bool), np.full(len(value), ""), {})
-    group = cohort[schema.NORMAL_RANGE].dataset  # type: ignore[union-attr]
     z_score, lower = (np.asarray(group[name].values, dtype=np.float64) for name in ("z_score", "lower"))
-    fitted = (np.asarray(group["split"].values.tolist()) == "train") & (studies["label"].to_numpy() == schema.NEGATIVE)
-    warnings = np.asarray(group["warnings"].values.tolist(), dtype=str)
+    split, warnings = (np.asarray(group[name].values.tolist(), dtype=str) for name in ("split", "warnings"))
+    fitted = (split == schema.TRAINING) & (studies["label"].to_numpy() == schema.NEGATIVE)
     return BindingTable(value, z_score, lower, fitted, warnings, {str(name): one for name, one in group.attrs.items()})
 
 
 @dataclass(frozen=True)
 class DefinitionRow:
-    """One region by one definition.
-
-    Attributes
-    ----------
-    definition, region : str
-        Of `schema.DEFINITIONS` and `schema.STRIATAL`.
-    negative, positive : tuple of (int, float, float)
-        Studies, mean and standard deviation of the binding ratio.
-    area : Estimate or None
-        Under the ROC curve of the ratio alone against the label; None where a class is empty.
-    below_negative, below_positive : Proportion
-        Shares below the normal range: negative studies that it was not fitted to, and all positive ones.
-    """
+    """One region by one definition: `schema.STRIATAL` and `schema.DEFINITIONS`."""
 
     definition: str
     region: str
     negative: tuple[int, float, float]
+    """Studies, mean and standard deviation of the binding ratio; so of the positive ones."""
     positive: tuple[int, float, float]
     area: Estimate | None
+    """Under the ROC curve of the ratio alone against the label; None where a class is empty."""
     below_negative: Proportion
+    """Share below the normal range, of the negative studies that it was not fitted to."""
     below_positive: Proportion
+    """Share below the normal range, of all positive studies."""
 
 
 def definition_rows(table: BindingTable, studies: pd.DataFrame) -> tuple[DefinitionRow, ...]:
@@ -156,28 +126,15 @@ def definition_rows(table: BindingTable, studies: pd.DataFrame) -> tuple[Definit
             if not known.any():
                 continue
             negative, positive = known & (label == schema.NEGATIVE), known & (label == schema.POSITIVE)
-            both = negative | positive
-            area = (
-                area_under_curve(positive[both].astype(np.int64), -value[both])
-                if negative.any() and positive.any()
-                else None
-            )
-            compared = np.isfinite(lower)
-            fresh = negative & compared & ~table.fitted
-            ill = positive & compared
+            both, area = negative | positive, None
+            if negative.any() and positive.any():
+                area = area_under_curve(positive[both].astype(np.int64), -value[both])
             with np.errstate(invalid="ignore"):
                 below = value < lower
-            rows.append(
-                DefinitionRow(
-                    definition,
-                    region,
-                    _described(value[negative]),
-                    _described(value[positive]),
-                    area,
-                    wilson(int(below[fresh].sum()), int(fresh.sum())),
-                    wilson(int(below[ill].sum()), int(ill.sum())),
-                )
-            )
+            compared = (negative & ~table.fitted & np.isfinite(lower), positive & np.isfinite(lower))
+            shares = (wilson(int(below[one].sum()), int(one.sum())) for one in compared)
+            described = (_described(value[negative]), _described(value[positive]))
+            rows.append(DefinitionRow(definition, region, *described, area, *shares))
     return tuple(rows)
 
 

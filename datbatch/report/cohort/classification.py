@@ -13,14 +13,16 @@ import xarray as xr
 
 from datbatch import schema
 from datbatch.cohort.attributes import stored_card
+from datbatch.cohort.views.query import group_of
 from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import youden_cut
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.report.parts.wording import scientific
 
-OUTCOMES = ("TN", "TP", "FN", "FP")
+Floats = npt.NDArray[np.float64]
 OUTCOME_NAMES = {"TN": "true negative", "TP": "true positive", "FN": "false negative", "FP": "false positive"}
+OUTCOMES = tuple(OUTCOME_NAMES)
 NEAR_MM = 10.0
 """How far from the striatum a voxel still counts as next to it: about the resolution of DAT-SPECT."""
 
@@ -33,65 +35,43 @@ PAPER_RELEVANCE = classification_metrics(_TRUTH, [0] * 144 + [1] * 6 + [0] * 3 +
 
 @dataclass(frozen=True)
 class Model:
-    """One model's results for every study, in the store's order.
-
-    Attributes
-    ----------
-    name : str
-        Group under `relevance`.
-    card, attributes : dict
-        The model's card; the group's attributes.
-    predicted : ndarray of str, shape (study,)
-        negative, positive, or empty where the study was not explained.
-    probability, log_odds : ndarray of float64, shape (study,)
-        Of the positive class.
-    inconsistent : ndarray of bool, shape (study,)
-        Map typical of the class that was not predicted.
-    putamen_relevance : ndarray of float64, shape (study,)
-        Oriented mean relevance of the hottest voxels of the ipsilateral putamen; NaN where not explained.
-    sign, threshold : float
-        Orientation, and the cut of the oriented putamen relevance, learned outside the test set.
-    """
+    """One model's results for every study, in the store's order."""
 
     name: str
     card: dict[str, Any]
     attributes: dict[str, Any]
+    """Of the model's group."""
     predicted: npt.NDArray[np.str_]
-    probability: npt.NDArray[np.float64]
-    log_odds: npt.NDArray[np.float64]
+    """negative, positive, or empty where the study was not explained."""
+    probability: Floats
+    """Of the positive class, as `log_odds`."""
+    log_odds: Floats
     inconsistent: npt.NDArray[np.bool_]
-    putamen_relevance: npt.NDArray[np.float64]
+    """Whether the map is typical of the class that was not predicted."""
+    putamen_relevance: Floats
+    """Oriented mean relevance of the hottest voxels of the ipsilateral putamen; NaN where not explained."""
     sign: float
+    """Orientation of relevance, +1 or -1."""
     threshold: float
+    """Cut of the oriented putamen relevance, learned outside the test set; NaN for none."""
 
 
 def read_model(cohort: xr.DataTree, name: str) -> Model:
-    """Read a model's tables; the relevance volumes are not touched.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    name : str
-        From `choose_model`.
-    """
-    group = cohort[f"relevance/{name}"].dataset  # type: ignore[union-attr]
+    """Read a model's tables; the relevance volumes are not touched."""
+    group = group_of(cohort, schema.relevance_group(name))
     card = stored_card(group.attrs)
     orientation = card.get("orientation") or {}
-    sign = float(orientation.get("sign", 1.0))
-    regional = group["regional"].values[:, schema.REGIONS.index("putamen_ipsilateral")]
-    threshold = orientation.get("threshold")
+    sign, threshold = float(orientation.get("sign", 1.0)), orientation.get("threshold")
+    place = schema.REGIONS.index(schema.PUTAMEN), schema.STATISTICS.index(schema.HOTTEST_MEAN)
     return Model(
         name=name,
         card=card,
         attributes=dict(group.attrs),
-        predicted=np.array(
-            [str(value) if value in schema.LABELS else "" for value in group["predicted"].values], dtype=str
-        ),
+        predicted=np.array([str(one) if one in schema.LABELS else "" for one in group["predicted"].values], dtype=str),
         probability=np.asarray(group["probability"].values, dtype=np.float64),
         log_odds=np.asarray(group["log_odds"].values, dtype=np.float64),
         inconsistent=np.asarray(group["inconsistent"].values, dtype=bool),
-        putamen_relevance=sign * np.asarray(regional[:, schema.STATISTICS.index("hottest_mean")], dtype=np.float64),
+        putamen_relevance=sign * np.asarray(group["regional"].values[:, *place], dtype=np.float64),
         sign=sign,
         threshold=float("nan") if threshold is None else float(threshold),
     )
@@ -99,14 +79,14 @@ def read_model(cohort: xr.DataTree, name: str) -> Model:
 
 def outcomes(studies: pd.DataFrame, model: Model) -> list[str]:
     """Give TN, TP, FN or FP for each test study that has a label and a prediction, else empty text."""
-    found = []
-    rows = zip(studies["status"], studies["split"], studies["label"], model.predicted, strict=True)
-    for status, split, label, predicted in rows:
-        if status != schema.DONE or split != "test" or label not in schema.LABELS or not predicted:
-            found.append("")
-        else:
-            found.append(("T" if predicted == label else "F") + ("P" if predicted == schema.POSITIVE else "N"))
-    return found
+    tested = (studies["status"] == schema.DONE) & (studies["split"] == schema.TEST)
+    tested &= studies["label"].isin(schema.LABELS)
+    return [
+        ("T" if predicted == label else "F") + ("P" if predicted == schema.POSITIVE else "N")
+        if test and predicted
+        else ""
+        for test, label, predicted in zip(tested, studies["label"], model.predicted, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -122,22 +102,12 @@ class Performance:
 def performances(studies: pd.DataFrame, model: Model) -> tuple[Performance, ...]:
     """Compare the network with the cut putamen relevance and the cut binding ratio, on the test set.
 
-    Parameters
-    ----------
-    studies : DataFrame
-        From `tables.read_studies`.
-    model : Model
-        From `read_model`.
-
-    Returns
-    -------
-    tuple of Performance
-        This run's classifiers, each followed by the paper's figures where it has them.
+    This run's classifiers are followed by the paper's figures where it has them.
     """
     test = np.array([bool(outcome) for outcome in outcomes(studies, model)], dtype=bool)
     labels = np.asarray(studies["label"] == schema.POSITIVE)[test]
 
-    def cut(name: str, values: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> Performance:
+    def cut(name: str, values: Floats, positive: npt.NDArray[np.bool_]) -> Performance:
         known = np.isfinite(values)
         return Performance(name, classification_metrics(labels[known], positive[known]))
 
@@ -162,25 +132,19 @@ def performances(studies: pd.DataFrame, model: Model) -> tuple[Performance, ...]
 def learned_ratio_cut(studies: pd.DataFrame) -> float:
     """Give the binding ratio below which a study is best called positive, learned on the training set alone.
 
-    Greatest mean of sensitivity and specificity; of equally good cuts the middle one. NaN without both
-    classes.
+    Greatest mean of sensitivity and specificity; of equally good cuts the middle one. NaN without both classes.
     """
-    train = studies[(studies["status"] == schema.DONE) & (studies["split"] == "train")]
+    train = studies[(studies["status"] == schema.DONE) & (studies["split"] == schema.TRAINING)]
     ratio = train["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
     positive = (train["label"] == schema.POSITIVE).to_numpy()
     usable = np.isfinite(ratio) & train["label"].isin(schema.LABELS).to_numpy()
     return -youden_cut(positive[usable], -ratio[usable])
 
 
-def peaks_near_striatum(distance_mm: npt.NDArray[np.float64], tested: int) -> tuple[Proportion, Proportion]:
+def peaks_near_striatum(distance_mm: Floats, tested: int) -> tuple[Proportion, Proportion]:
     """Give the shares of test studies whose most relevant voxel lies in the striatum, and in or next to it.
 
-    Parameters
-    ----------
-    distance_mm : ndarray, shape (study,), float64
-        From `averages.scan_test_set`; a map without a most relevant voxel is NaN and counts as a miss.
-    tested : int
-        Test studies whose maps were read.
+    A map without a most relevant voxel (NaN) counts as a miss; `tested` is the number of maps that were read.
     """
     with np.errstate(invalid="ignore"):
         inside, near = int((distance_mm == 0).sum()), int((distance_mm <= NEAR_MM).sum())
@@ -195,25 +159,18 @@ class Agreement:
     kappa: Estimate
 
 
-def _consensus(first: str, second: str, third: str) -> str:
-    return first if first == second else third
-
-
 def reader_agreement(studies: pd.DataFrame) -> Agreement | None:
     """Compare the intra-reader consensus of both readers; None when no study was read by both.
 
     A reader's consensus is what both sessions agree on, else the third session (Nazari et al. 2022).
     """
-    pairs: list[Sequence[str]] = []
-    for reads in studies[list(schema.READS)].itertuples(index=False):
-        pair = (_consensus(*reads[0:3]), _consensus(*reads[3:6]))
-        if all(read in schema.LABELS for read in pair):
-            pairs.append(pair)
-    if not pairs:
+    reads = studies[list(schema.READS)].to_numpy()
+    first, second = (np.where(one[:, 0] == one[:, 1], one[:, 0], one[:, 2]) for one in (reads[:, :3], reads[:, 3:6]))
+    both = np.isin(first, schema.LABELS) & np.isin(second, schema.LABELS)
+    if not both.any():
         return None
-    calls = np.array([[read == schema.POSITIVE for read in pair] for pair in pairs], dtype=np.int64)
-    same = int((calls[:, 0] == calls[:, 1]).sum())
-    return Agreement(wilson(same, len(pairs)), cohen_kappa(calls[:, 0], calls[:, 1]))
+    first, second = ((one[both] == schema.POSITIVE).astype(np.int64) for one in (first, second))
+    return Agreement(wilson(int((first == second).sum()), len(first)), cohen_kappa(first, second))
 
 
 def outcome_words(outcomes: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from datbatch.cohort.attributes import json_attribute
 from datbatch.config import digest
 from datbatch.evaluation.estimates import wilson
 from datbatch.report.cohort import flow as diagram
-from datbatch.report.cohort.classification import NEAR_MM, peaks_near_striatum, performances, reader_agreement
+from datbatch.report.cohort.classification import NEAR_MM, performances, reader_agreement
 from datbatch.report.cohort.contents import Contents
 from datbatch.report.cohort.methods import (
     classifier_text,
@@ -25,7 +25,7 @@ from datbatch.report.cohort.methods import (
 )
 from datbatch.report.cohort.tables import SET_NAMES, SUBGROUPS, AgeCell, demographics
 from datbatch.report.parts.exhibits import Exhibits
-from datbatch.report.parts.hypertext import Child, Html, element, join
+from datbatch.report.parts.hypertext import Child, Html, element, stacked
 from datbatch.report.parts.references import REFERENCES, cited, numbered
 from datbatch.report.parts.wording import interval, number, percent
 
@@ -45,46 +45,35 @@ def headline(contents: Contents) -> Html:
     tiles = [
         _tile("Studies found", flow.studies, f"{sum(flow.excluded.values())} excluded"),
         _tile("Processed", flow.done, f"{flow.pending} not processed yet" if flow.pending else "to the end"),
-        _tile(
-            "Failed",
-            sum(flow.failed.values()),
-            f"for {codes} reason{'' if codes == 1 else 's'}" if codes else None,
-        ),
+        _tile("Failed", sum(flow.failed.values()), f"for {codes} reason{'' if codes == 1 else 's'}" if codes else None),
         _tile("Positive, of those with a label", percent(positive), interval(positive)),
     ]
     if contents.explained is not None:
         metrics = performances(contents.studies, contents.explained.model)[0].metrics
-        for name, share in (
-            ("Accuracy, test set", metrics.accuracy),
-            ("Sensitivity", metrics.sensitivity),
-            ("Specificity", metrics.specificity),
-        ):
-            tiles.append(_tile(name, percent(share), interval(share)))
-        images = contents.explained.images
-        tested = sum(map(bool, contents.explained.outcomes)) - images.unreadable
-        near = peaks_near_striatum(images.peak_distance_mm, tested)[1]
-        tiles.append(
-            _tile(
-                "Most relevant voxel in or next to the striatum",
-                percent(near),
-                f"within {NEAR_MM:g} mm; {interval(near)}",
-            )
-        )
+        shares = {
+            "Accuracy, test set": metrics.accuracy,
+            "Sensitivity": metrics.sensitivity,
+            "Specificity": metrics.specificity,
+        }
+        tiles += [_tile(name, percent(share), interval(share)) for name, share in shares.items()]
+        _, near = contents.explained.peaks_near_striatum()
+        words = "Most relevant voxel in or next to the striatum"
+        tiles.append(_tile(words, percent(near), f"within {NEAR_MM:g} mm; {interval(near)}"))
     return element("dl", tiles, class_="tiles")
 
 
 def flow_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Show which way files and studies went, and what each code means."""
     flow = contents.flow
-    explained = contents.explained
-    drawn = diagram.diagram(flow, () if explained is None else explained.outcomes)
+    outcomes = () if contents.explained is None else contents.explained.outcomes
+    drawn = diagram.diagram(flow, outcomes)
     yield exhibits.figure(
         "flow_of_studies",
         diagram.draw(drawn),
         drawn.words,
         "Flow of studies from the archive to the sets and the network's calls (after STARD 2015). I1 to I3 are the "
         "inclusion criteria of Nazari et al. 2022.",
-        data=diagram.counts(flow, () if explained is None else explained.outcomes),
+        data=diagram.counts(flow, outcomes),
         shown=diagram.inline_svg(drawn),
     )
     rows = [
@@ -112,18 +101,16 @@ def flow_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
 
 
 def _age(cell: AgeCell) -> Html:
-    if not cell.n:
-        return join(("–", element("small", "(n = 0)")))
     # Of one study there is no spread; of none with a known age no mean.
     spread = number(cell.mean_years, 1) + (f" ± {cell.sd_years:.1f}" if cell.known > 1 else "")
     missing = f", age of {cell.n - cell.known} unknown" if cell.known < cell.n else ""
-    return join((spread, element("small", f"(n = {cell.n}{missing})")))
+    return stacked(spread, f"(n = {cell.n}{missing})")
 
 
 def demographics_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Show the paper's Table 1 and how the readers agree."""
     found = demographics(contents.studies)
-    rows = [(join((SET_NAMES[row.name], element("small", f"(n = {row.n})"))), *map(_age, row.cells)) for row in found]
+    rows = [(stacked(SET_NAMES[row.name], f"(n = {row.n})"), *map(_age, row.cells)) for row in found]
     numbers = [
         (row.name, label, sex, cell.n, cell.known, cell.mean_years, cell.sd_years)
         for row in found
@@ -185,22 +172,14 @@ def methods_paragraphs(contents: Contents) -> tuple[str, ...]:
     return tuple(paragraphs)
 
 
-def methods_section(contents: Contents, link: str = "") -> Iterator[Html]:
-    """Write the methods with the run's parameters, ready for a paper.
-
-    Parameters
-    ----------
-    contents : Contents
-        What the report shows.
-    link : str
-        Folder of the Markdown and BibTeX files; empty where there are none.
-    """
+def methods_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
+    """Write the methods with the run's parameters, ready for a paper, and link to the files of the same."""
     paragraphs = methods_paragraphs(contents)
     if not paragraphs:
         yield element("p", "The store does not record the parameters of the run in a form that this version reads.")
         return
-    if link:
-        files = [element("a", name, href=f"{link}/{name}") for name in (METHODS_FILE, REFERENCES_FILE)]
+    if exhibits.beside is not None:
+        files = [element("a", name, href=f"{exhibits.beside.link}/{name}") for name in (METHODS_FILE, REFERENCES_FILE)]
         yield element("p", "The same for a manuscript: ", files[0], " (Markdown), ", files[1], " (BibTeX).")
     keys = cited(paragraphs)
     for paragraph in paragraphs:
@@ -211,20 +190,17 @@ def methods_section(contents: Contents, link: str = "") -> Iterator[Html]:
 
 def version_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     """Say what computed the results."""
-    rows: list[tuple[Child, ...]] = [
-        ("datbatch that wrote the store", contents.attributes.get("datbatch_version", "–"))
-    ]
+    rows: dict[str, Child] = {"datbatch that wrote the store": contents.attributes.get("datbatch_version", "–")}
     if contents.config:
-        rows.append(("Digest of the run's parameters", element("code", digest(contents.config))))
+        rows["Digest of the run's parameters"] = element("code", digest(contents.config))
     if contents.explained is not None:
         model = contents.explained.model
-        rows += [
-            ("Model", element("code", model.name)),
-            ("Model made", model.attributes.get("created", "–")),
-            ("Preset", model.card.get("preset", "–")),
-            ("Weights (SHA-256)", element("code", model.card.get("weights_sha256") or "–")),
-            ("Digest of the training data", element("code", model.card.get("data_digest") or "–")),
-        ]
-        versions = model.card.get("versions") or {}
-        rows += [(f"{name}, at training", str(versions[name])) for name in sorted(versions)]
-    yield exhibits.table("versions", "Versions and digests.", ("What", "Value"), rows, text_columns=2)
+        rows |= {
+            "Model": element("code", model.name),
+            "Model made": model.attributes.get("created", "–"),
+            "Preset": model.card.get("preset", "–"),
+            "Weights (SHA-256)": element("code", model.card.get("weights_sha256") or "–"),
+            "Digest of the training data": element("code", model.card.get("data_digest") or "–"),
+        }
+        rows |= {f"{name}, at training": str(one) for name, one in sorted((model.card.get("versions") or {}).items())}
+    yield exhibits.table("versions", "Versions and digests.", ("What", "Value"), rows.items(), text_columns=2)

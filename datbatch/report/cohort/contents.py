@@ -14,12 +14,13 @@ import xarray as xr
 from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
 from datbatch.cohort.views.cases import evaluation_digest, read_cases, read_evaluation
-from datbatch.cohort.views.query import choose_model, cohort_atlas, cohort_template
+from datbatch.cohort.views.query import choose_model, cohort_atlas, cohort_template, group_of, normal_range
+from datbatch.evaluation.estimates import Proportion
 from datbatch.imaging import scale_to_reference
 from datbatch.imaging.volume import Volume
 from datbatch.report.cohort.averages import GroupImages, scan_test_set, striatal_slice
 from datbatch.report.cohort.binding_tables import BindingTable, read_binding
-from datbatch.report.cohort.classification import Model, outcomes, read_model
+from datbatch.report.cohort.classification import Model, outcomes, peaks_near_striatum, read_model
 from datbatch.report.cohort.tables import Flow, count_flow, read_studies
 from datbatch.report.parts.planes import Convention, store_volume
 
@@ -29,72 +30,51 @@ SHOWN_CASES = 39
 
 @dataclass(frozen=True)
 class Explained:
-    """What a report shows of one model.
-
-    Attributes
-    ----------
-    model : Model
-        Tables and card.
-    outcomes : tuple of str, shape (study,)
-        TN, TP, FN, FP, or empty outside the test set.
-    images : GroupImages
-        Means, misclassified slices and distances.
-    template : Volume
-        Template of the normalisation on the store's grid, scaled like the images.
-    masks : ndarray, shape (region, x, y, z), bool
-        Regions.
-    putamen_region : ndarray, shape (x, y, z), bool
-        Where the hottest voxels of the ipsilateral putamen are sought.
-    height : int
-        Index of the striatal slice.
-    evaluation : dict
-        What `datbatch evaluate` stored; empty where it was not called.
-    evaluation_stale : bool
-        Whether the tables or the model have changed since.
-    """
+    """What a report shows of one model."""
 
     model: Model
     outcomes: tuple[str, ...]
+    """For each study TN, TP, FN, FP, or empty outside the test set."""
     images: GroupImages
     template: Volume
+    """Template of the normalisation on the store's grid, scaled like the images."""
     masks: npt.NDArray[np.bool_]
+    """Regions, shape (region, x, y, z)."""
     putamen_region: npt.NDArray[np.bool_]
+    """Where the hottest voxels of the ipsilateral putamen are sought, shape (x, y, z)."""
     height: int
+    """Index of the striatal slice."""
     evaluation: dict[str, Any]
+    """What `datbatch evaluate` stored; empty where it was not called."""
     evaluation_stale: bool
+    """Whether the tables or the model have changed since."""
+
+    @property
+    def tested(self) -> npt.NDArray[np.bool_]:
+        """For each study whether it is in the test set, with label and prediction."""
+        return np.array([bool(outcome) for outcome in self.outcomes], dtype=bool)
+
+    def peaks_near_striatum(self) -> tuple[Proportion, Proportion]:
+        """Give the shares of test studies whose most relevant voxel lies in the striatum, and in or next to it."""
+        return peaks_near_striatum(self.images.peak_distance_mm, int(self.tested.sum()) - self.images.unreadable)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report shows.
-
-    Attributes
-    ----------
-    studies : DataFrame
-        One row per study, from `tables.read_studies`.
-    flow : Flow
-        Counted studies.
-    attributes : dict
-        Of the store's root.
-    config : dict
-        Recorded parameters of the run.
-    simulated : bool
-        Whether the archive was simulated.
-    explained : Explained or None
-        The chosen model's results; None when the store has no model.
-    binding : BindingTable or None
-        Binding by every definition, and z-scores; None where the store has no such tables.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
-    """
+    """What a report shows."""
 
     studies: pd.DataFrame
+    """One row per study, from `tables.read_studies`."""
     flow: Flow
     attributes: dict[str, Any]
+    """Of the store's root."""
     config: dict[str, Any]
+    """Recorded parameters of the run."""
     simulated: bool
     explained: Explained | None
+    """The chosen model's results; None when the store has no model."""
     binding: BindingTable | None
+    """Binding by every definition, and z-scores; None where the store has no such tables."""
     convention: Convention
 
 
@@ -105,21 +85,9 @@ def is_simulated(attributes: Mapping[Any, Any]) -> bool:
 
 
 def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Contents:
-    """Read what a report shows; volumes of the test set are read one by one.
+    """Read what a report shows of the named model, or the one made last; see `choose_model` for its error.
 
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    model : str or None
-        Name of the model; the one made last when None.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
-
-    Raises
-    ------
-    ModelError
-        When the named model is not in the store.
+    Volumes of the test set are read one by one.
     """
     studies = read_studies(cohort)
     attributes = {str(name): value for name, value in cohort.attrs.items()}
@@ -138,25 +106,18 @@ def gather(cohort: xr.DataTree, model: str | None, convention: Convention) -> Co
 
 def _explained(cohort: xr.DataTree, name: str, studies: pd.DataFrame) -> Explained:
     read = read_model(cohort, name)
-    atlas = cohort_atlas(cohort)
-    masks = atlas.masks
-    found = outcomes(studies, read)
-    evaluation = read_evaluation(read.attributes)
-    images = scan_test_set(
-        cohort.dataset["uptake"],
-        cohort[f"relevance/{name}"].dataset["map"],  # type: ignore[union-attr]
-        found,
-        sign=read.sign,
-        masks=masks,
-        cases=SHOWN_CASES,
-    )
+    atlas, evaluation = cohort_atlas(cohort), read_evaluation(read.attributes)
+    masks, found = atlas.masks, outcomes(studies, read)
+    maps = group_of(cohort, schema.relevance_group(name))[schema.RELEVANCE_MAP.name]
+    uptake = cohort.dataset[schema.UPTAKE.name]
+    images = scan_test_set(uptake, maps, found, sign=read.sign, masks=masks, cases=SHOWN_CASES)
     return Explained(
         model=read,
         outcomes=tuple(found),
         images=images,
-        template=store_volume(scale_to_reference(cohort_template(cohort).data, atlas.mask("reference"))),
+        template=store_volume(scale_to_reference(cohort_template(cohort).data, atlas.mask(schema.REFERENCE))),
         masks=masks,
-        putamen_region=atlas.hottest["putamen_ipsilateral"],
+        putamen_region=atlas.hottest[schema.PUTAMEN],
         height=striatal_slice(masks),
         evaluation=evaluation,
         evaluation_stale=bool(evaluation) and _is_stale(cohort, read, evaluation),
@@ -167,13 +128,9 @@ def _is_stale(cohort: xr.DataTree, model: Model, evaluation: Mapping[str, Any]) 
     """Tell whether an evaluation is of other tables or another model than those that are there."""
 
     def column(name: str, group: str) -> npt.NDArray[Any] | None:
-        try:
-            node = cohort[group] if group else cohort
-        except KeyError:
-            return None
-        if group == schema.NORMAL_RANGE and node.attrs.get("stale"):
-            return None
-        dataset = node.dataset  # type: ignore[union-attr]
+        dataset = cohort.dataset if not group else group_of(cohort, group)
+        if group == schema.NORMAL_RANGE:
+            dataset = normal_range(cohort) or xr.Dataset()
         return np.asarray(dataset[name].values) if name in dataset.variables else None
 
     weights = dict(evaluation["weights"]) | {model.name: model.card["weights_sha256"]}

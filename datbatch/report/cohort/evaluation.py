@@ -10,21 +10,29 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from datbatch.report.cohort.contents import Explained
+from datbatch.report.cohort.contents import Contents, Explained
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import GUIDE, TEXT
-from datbatch.report.parts.hypertext import Child, Html, element, join
-from datbatch.report.parts.wording import SHARES, estimate, number, scientific, share
+from datbatch.report.parts.hypertext import Child, Html, element, marked, stacked
+from datbatch.report.parts.wording import (
+    SHARES,
+    estimate,
+    number,
+    scientific,
+    share,
+    stacked_estimate,
+    stacked_share,
+)
 
 _COLUMNS = ("accuracy", "sensitivity", "specificity")
 STYLES = (("#0072B2", "o"), ("#D55E00", "^"))
 
 
-def evaluation_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+def evaluation_section(_: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show the stored evaluation, or say that there is none."""
     found = explained.evaluation
     if not found:
-        yield element("p", "The model was not evaluated: call ", element("code", "datbatch evaluate"), ".")
+        yield element("p", marked("The model was not evaluated: call `datbatch evaluate`."))
         return
     if explained.evaluation_stale:
         words = "The tables or the model have changed since: call datbatch evaluate again."
@@ -40,42 +48,20 @@ def evaluation_section(explained: Explained, exhibits: Exhibits) -> Iterator[Htm
         yield exhibits.table("missing_figures", "Figures that there are not.", ("Figure", "Why"), rows, text_columns=2)
 
 
-def _stacked(given: Mapping[str, Any]) -> Child:
-    """Write a share in percent, below it interval and counts."""
-    if not given["trials"]:
-        return "–"
-    limits = f"{100 * given['low']:.1f} to {100 * given['high']:.1f}"
-    counts = f"{given['successes']}/{given['trials']}"
-    return join((f"{100 * given['value']:.1f}", element("small", limits), element("small", counts)))
-
-
-def _area(given: Mapping[str, Any]) -> Child:
-    """Write an area, below it its interval."""
-    if given["value"] is None:
-        return "–"
-    limits = f"{given['low']:.3f} to {given['high']:.3f}" if given["standard_error"] else "no interval"
-    return join((f"{given['value']:.3f}", element("small", limits)))
-
-
 def _shares(metrics: Mapping[str, Any], names: Sequence[str] = _COLUMNS) -> list[Child]:
-    return [_stacked(metrics[name]) for name in names]
+    return [stacked_share(metrics[name]) for name in names]
 
 
 def _comparators(found: Mapping[str, Any], exhibits: Exhibits) -> Html:
-    rows: list[Sequence[Child]] = [("Network", *_shares(found["network"]), _area(found["area"]), "", "")]
+    rows: list[Sequence[Child]] = [("Network", *_shares(found["network"]), stacked_estimate(found["area"]), "", "")]
     for row in found["comparators"]:
         words = element("pre", row["words"]) if "\n" in row["words"] else element("small", row["words"], class_="wide")
         test, difference = row["mcnemar"], row["area_difference"]
-        errors = join(
-            (
-                f"{test['first_only']} : {test['second_only']}",
-                element("small", f"p = {test['mid_p']:.3f}"),
-                element("small", f"exact {test['exact_p']:.3f}"),
-            )
-        )
-        p = None if difference["p"] is None else element("small", f"p = {difference['p']:.3f}")
-        areas = join((_area(difference["difference"]), p))
-        rows.append((join((row["name"], words)), *_shares(row["metrics"]), _area(row["area"]), errors, areas))
+        counts = f"{test['first_only']} : {test['second_only']}"
+        errors = stacked(counts, f"p = {test['mid_p']:.3f}", f"exact {test['exact_p']:.3f}")
+        p = None if difference["p"] is None else f"p = {difference['p']:.3f}"
+        areas = stacked_estimate(row["area"]), errors, stacked(stacked_estimate(difference["difference"]), p)
+        rows.append(((row["name"], words), *_shares(row["metrics"]), *areas))
     caption = (
         "The network and conventional classifiers that learned on the same training set, on the same test studies; "
         "percent with Wilson's 95 % interval and counts, area under the ROC curve (AUC) with DeLong's. McNemar: "
@@ -87,10 +73,9 @@ def _comparators(found: Mapping[str, Any], exhibits: Exhibits) -> Html:
 
 
 def _calibration(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]:
-    raw, calibrated = found["raw"], found["calibrated"]
+    raw, calibrated, temperature = found["raw"], found["calibrated"], found["temperature"]
     if not raw["studies"]:
         return
-    temperature = found["temperature"]
     told = "none: too few validation studies" if temperature is None else f"{temperature:.2f}"
     words = (
         f"Temperature {told} (from {found['validation_studies']} validation studies). Expected calibration error "
@@ -107,12 +92,10 @@ def _calibration(found: Mapping[str, Any], exhibits: Exhibits) -> Iterator[Html]
         f"Reliability diagram of the test set (n = {raw['studies']}): share of positive studies by predicted "
         f"probability, with Wilson's 95 % intervals; above: studies in each bin as computed. {words}",
         data=pd.DataFrame(
-            [
-                {"probabilities": name, "predicted": one["predicted"], "studies": one["studies"], **one["positive"]}
-                for name, bins in shown
-                for one in bins
-                if one["studies"]
-            ]
+            {"probabilities": name, "predicted": one["predicted"], "studies": one["studies"], **one["positive"]}
+            for name, bins in shown
+            for one in bins
+            if one["studies"]
         ),
     )
 
@@ -219,10 +202,7 @@ def _plain(value: float | None, write: Any, *digits: int) -> str:
 def reliability_chart(series: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Figure:
     """Draw the share of positive studies against the mean probability of each bin.
 
-    Parameters
-    ----------
-    series : sequence of (name, bins)
-        Bins are `calibration.ReliabilityBin` as JSON; at most two series.
+    At most two series: a name, and bins as `calibration.ReliabilityBin` in JSON.
     """
     with rc_context(TEXT):
         figure = Figure(figsize=(4.6, 4.8), layout="constrained")
@@ -235,7 +215,7 @@ def reliability_chart(series: Sequence[tuple[str, Sequence[Mapping[str, Any]]]])
             low, high = (np.array([one["positive"][end] for one in filled]) for end in ("low", "high"))
             reach = np.abs(np.stack([share - low, high - share]))
             axes.errorbar(
-                p, share, reach, fmt=marker, color=colour, capsize=2, linewidth=1.0, label=name, clip_on=False
+                p, share, reach, None, marker, color=colour, capsize=2, linewidth=1, label=name, clip_on=False
             )
             if column == 0:
                 for one, at in zip(filled, p, strict=True):
@@ -243,24 +223,17 @@ def reliability_chart(series: Sequence[tuple[str, Sequence[Mapping[str, Any]]]])
                         str(one["studies"]), (at, 1.0), (0, 5), textcoords="offset points", ha="center", size=8,
                         color=GUIDE, annotation_clip=False,
                     )  # fmt: skip
-        axes.set_xlabel("Mean predicted probability of reduced uptake")
-        axes.set_ylabel("Share of positive studies")
-        axes.set_aspect("equal")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
+        axes.set(
+            xlabel="Mean predicted probability of reduced uptake", ylabel="Share of positive studies", aspect="equal",
+            xlim=(0, 1), ylim=(0, 1),
+        )  # fmt: skip
         axes.set_title("studies in each bin", size=8, color=GUIDE, pad=16)
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9, ncols=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9, ncols=2)
         return figure
 
 
 def sweep_chart(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw accuracy, with its interval, and the area under the curve against the extra blur.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        fwhm_mm, metrics, area; as stored.
-    """
+    """Draw accuracy, with its interval, and the area under the curve against the extra blur, from rows as stored."""
     fwhm_mm = np.array([row["fwhm_mm"] for row in rows])
     shares = [row["metrics"]["accuracy"] for row in rows]
     value, low, high = (np.array([one[name] for one in shares], dtype=float) for name in ("value", "low", "high"))
@@ -271,8 +244,6 @@ def sweep_chart(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.fill_between(fwhm_mm, low, high, color="#0072B2", alpha=0.15, linewidth=0)
         axes.plot(fwhm_mm, value, color="#0072B2", marker="o", label="accuracy")
         axes.plot(fwhm_mm, area, color="#D55E00", marker="^", linestyle="--", label="AUC")
-        axes.set_xlabel("Additional blur, FWHM (mm)")
-        axes.set_ylabel("Accuracy; area under the ROC curve")
-        axes.set_ylim(0, 1.02)
-        axes.legend(frameon=False, loc="lower left", fontsize=9)
+        axes.set(xlabel="Additional blur, FWHM (mm)", ylabel="Accuracy; area under the ROC curve", ylim=(0, 1.02))
+        axes.legend(loc="lower left", fontsize=9)
         return figure

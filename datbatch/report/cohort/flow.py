@@ -16,7 +16,7 @@ from datbatch.archive.inclusion import NOT_INDICATED, SYSTEM_NOT_ELIGIBLE
 from datbatch.archive.labels import ATYPICAL
 from datbatch.errors import NotProjectionsError
 from datbatch.report.cohort.classification import OUTCOME_NAMES
-from datbatch.report.cohort.tables import SET_NAMES, SPLITS, Flow
+from datbatch.report.cohort.tables import SET_NAMES, Flow
 from datbatch.report.parts.figures import TEXT
 from datbatch.report.parts.hypertext import Html, element, join
 
@@ -149,11 +149,8 @@ def _sets(flow: Flow, outcomes: Sequence[str], top: float, trunk_x: float) -> tu
     """Draw the three sets beside each other under the main column, and what the network said of the test set."""
     drawn: list[Shape] = []
     boxes = [
-        Box(
-            (SET_NAMES[name], f"n = {negative + positive}", f"{negative} negative, {positive} positive"),
-            "set",
-        )
-        for name, (negative, positive) in ((name, flow.split[name]) for name in SPLITS)
+        Box((SET_NAMES[name], f"n = {negative + positive}", f"{negative} negative, {positive} positive"), "set")
+        for name, (negative, positive) in ((name, flow.split[name]) for name in schema.SPLITS)
     ]
     y = top + 2 * GAP
     bottom = y + boxes[0].height
@@ -194,7 +191,7 @@ def counts(flow: Flow, outcomes: Sequence[str] = ()) -> pd.DataFrame:
     rows += [("failed", code, n) for code, n in flow.failed.items()]
     rows += [("studies", "not processed yet", flow.pending), ("studies", "processed", flow.done)]
     rows.append(("studies", "in no set", flow.without_split))
-    for name in SPLITS:
+    for name in schema.SPLITS:
         rows += [(f"{name} set", label, n) for label, n in zip(schema.LABELS, flow.split[name], strict=True)]
     if any(outcomes):
         rows += [("test set by the network", name, list(outcomes).count(name)) for name in ("TN", "FN", "FP", "TP")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import xarray as xr
@@ -13,14 +13,23 @@ from datbatch.config import digest
 from datbatch.errors import ConfigurationError
 from datbatch.files import write_whole
 from datbatch.progress import Progress
-from datbatch.report.cohort import binding as binding_sections
-from datbatch.report.cohort import cohort as cohort_sections
-from datbatch.report.cohort import evaluation as evaluation_sections
-from datbatch.report.cohort import performance as performance_sections
-from datbatch.report.cohort import quality as quality_sections
-from datbatch.report.cohort import relevance as relevance_sections
-from datbatch.report.cohort import trust as trust_sections
-from datbatch.report.cohort.contents import Contents, gather
+from datbatch.report.cohort.binding import binding_section, normal_range_section
+from datbatch.report.cohort.cohort import (
+    METHODS_FILE,
+    REFERENCES_FILE,
+    demographics_section,
+    flow_section,
+    headline,
+    methods_paragraphs,
+    methods_section,
+    version_section,
+)
+from datbatch.report.cohort.contents import Contents, Explained, gather
+from datbatch.report.cohort.evaluation import evaluation_section
+from datbatch.report.cohort.performance import classification_section, training_section
+from datbatch.report.cohort.quality import failure_section, site_section
+from datbatch.report.cohort.relevance import mean_section, misclassified_section, putamen_section
+from datbatch.report.cohort.trust import trust_section
 from datbatch.report.parts.document import document
 from datbatch.report.parts.exhibits import FIGURES, TABLES, Beside, Exhibits
 from datbatch.report.parts.hypertext import Child, Html, element, join
@@ -47,8 +56,7 @@ def write_report(
     Parameters
     ----------
     cohort : DataTree
-        The store, as `xarray.open_datatree(store, engine="zarr")` gives it. Volumes are read one study at a
-        time.
+        The opened store. Volumes are read one study at a time.
     path : Path
         File to write; its folder is made. The page and the folder beside it are replaced as a whole or not at all.
     model : str, optional
@@ -56,13 +64,6 @@ def write_report(
         classification.
     convention : {"radiological", "neurological"}
         Whether x < 0 is shown on the right or the left of pictures.
-    quiet : bool
-        Whether to show no progress.
-
-    Returns
-    -------
-    Path
-        `path`.
 
     Raises
     ------
@@ -100,13 +101,7 @@ def report_folder(path: Path) -> Path:
 
 
 def check_report_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than a report: it would be replaced.
-
-    Raises
-    ------
-    ConfigurationError
-        When it is there, not empty, and without a report's record.
-    """
+    """Refuse a folder that is not empty and has no report's record: it would be replaced."""
     if not folder.exists() or (folder / RECORD_FILE).is_file():
         return
     if not folder.is_dir() or any(folder.iterdir()):
@@ -118,12 +113,11 @@ def check_report_folder(folder: Path) -> None:
 
 def _write_texts(contents: Contents, folder: Path) -> None:
     """Write the methods for a manuscript, and what the files belong to."""
-    paragraphs = cohort_sections.methods_paragraphs(contents)
+    paragraphs = methods_paragraphs(contents)
     if paragraphs:
-        keys = cited(paragraphs)
         text = "\n\n".join(("# Methods", *paragraphs, "# References")) + "\n"
-        write_whole(folder / cohort_sections.METHODS_FILE, text.encode())
-        write_whole(folder / cohort_sections.REFERENCES_FILE, bibtex(keys).encode())
+        write_whole(folder / METHODS_FILE, text.encode())
+        write_whole(folder / REFERENCES_FILE, bibtex(cited(paragraphs)).encode())
     model = None if contents.explained is None else contents.explained.model
     record = {
         "research_use": "Research software, not a medical device.",
@@ -156,128 +150,82 @@ def _files_note(beside: Beside | None) -> Html | None:
     """Say where the figures are for print."""
     if beside is None:
         return None
+    files = {
+        FIGURES: "SVG, PNG at 300 dpi, CSV of what is drawn",
+        TABLES: "CSV",
+        METHODS_FILE: "methods for a manuscript",
+        REFERENCES_FILE: "BibTeX",
+        RECORD_FILE: "parameters, versions, digests",
+    }
     named = [
-        join((element("a", f"{beside.link}/{name}", href=f"{beside.link}/{name}"), f" ({words})"))
-        for name, words in (
-            (FIGURES, "SVG, PNG at 300 dpi, CSV of what is drawn"),
-            (TABLES, "CSV"),
-            (cohort_sections.METHODS_FILE, "methods for a manuscript"),
-            (cohort_sections.REFERENCES_FILE, "BibTeX"),
-            (RECORD_FILE, "parameters, versions, digests"),
-        )
+        (", " * bool(place), element("a", f"{beside.link}/{name}", href=f"{beside.link}/{name}"), f" ({words})")
+        for place, (name, words) in enumerate(files.items())
     ]
-    return element(
-        "p",
-        "This page needs nothing else. Beside it lies a folder of its figures and tables: ",
-        *(part for one in named[:-1] for part in (one, ", ")),
-        named[-1],
-        ".",
-        class_="sans beside",
-    )
+    words = "This page needs nothing else. Beside it lies a folder of its figures and tables: "
+    return element("p", words, named, ".", class_="sans beside")
 
 
-def _sections(contents: Contents, beside: Beside | None) -> list[tuple[str, str, Iterable[Child]]]:
-    exhibits = Exhibits(beside)
-    found: list[tuple[str, str, Iterable[Child]]] = [
-        ("flow", "Flow of studies", cohort_sections.flow_section(contents, exhibits)),
-        ("demographics", "Demographics", cohort_sections.demographics_section(contents, exhibits)),
-        ("sites", "Sites and quality", quality_sections.site_section(contents, exhibits)),
-        ("binding", "Striatal binding", binding_sections.binding_section(contents, exhibits)),
-        ("normal-range", "Normal range", binding_sections.normal_range_section(contents, exhibits)),
-    ]
-    explained = contents.explained
-    if explained is None:
-        words = "The store has no model yet: there is no classification and no relevance to show."
-        found.append(("classification", "Classification", [element("p", words)]))
-    else:
-        found += [
-            (
-                "classification",
-                "Classification of the test set",
-                performance_sections.classification_section(contents, explained, exhibits),
-            ),
-            ("evaluation", "Evaluation", evaluation_sections.evaluation_section(explained, exhibits)),
-            ("training", "Training", performance_sections.training_section(explained, exhibits)),
-            (
-                "relevance",
-                "Mean images and relevance",
-                relevance_sections.mean_section(contents, explained, exhibits),
-            ),
-            (
-                "putamen",
-                "Relevance of the ipsilateral putamen",
-                relevance_sections.putamen_section(contents, explained, exhibits),
-            ),
-            (
-                "misclassified",
-                "Misclassified studies",
-                relevance_sections.misclassified_section(contents, explained, exhibits),
-            ),
-            ("trust", "Trust in the maps", trust_sections.trust_section(explained, exhibits)),
-        ]
-    found += [
-        ("failures", "Failures and exclusions", quality_sections.failure_section(contents, exhibits)),
-        ("methods", "Methods", cohort_sections.methods_section(contents, "" if beside is None else beside.link)),
-        ("versions", "Versions", cohort_sections.version_section(contents, exhibits)),
-    ]
-    return found
+FIRST: tuple[tuple[str, str, Callable[[Contents, Exhibits], Iterator[Html]]], ...] = (
+    ("flow", "Flow of studies", flow_section),
+    ("demographics", "Demographics", demographics_section),
+    ("sites", "Sites and quality", site_section),
+    ("binding", "Striatal binding", binding_section),
+    ("normal-range", "Normal range", normal_range_section),
+)
+OF_A_MODEL: tuple[tuple[str, str, Callable[[Contents, Explained, Exhibits], Iterator[Html]]], ...] = (
+    ("classification", "Classification of the test set", classification_section),
+    ("evaluation", "Evaluation", evaluation_section),
+    ("training", "Training", training_section),
+    ("relevance", "Mean images and relevance", mean_section),
+    ("putamen", "Relevance of the ipsilateral putamen", putamen_section),
+    ("misclassified", "Misclassified studies", misclassified_section),
+    ("trust", "Trust in the maps", trust_section),
+)
+LAST = (
+    ("failures", "Failures and exclusions", failure_section),
+    ("methods", "Methods", methods_section),
+    ("versions", "Versions", version_section),
+)
+"""The sections of the page in their order: name within the page, title, and what writes them."""
+
+
+def _sections(contents: Contents, exhibits: Exhibits) -> list[tuple[str, str, Iterable[Child]]]:
+    explained, words = contents.explained, "The store has no model yet: there is no classification and no relevance."
+    middle: list[tuple[str, str, Iterable[Child]]] = [("classification", "Classification", [element("p", words)])]
+    if explained is not None:
+        middle = [(key, title, write(contents, explained, exhibits)) for key, title, write in OF_A_MODEL]
+    first, last = ([(key, title, write(contents, exhibits)) for key, title, write in some] for some in (FIRST, LAST))
+    return [*first, *middle, *last]
 
 
 def render(
     contents: Contents, beside: Beside | None = None, *, on_section: Callable[[int, int], object] | None = None
 ) -> str:
-    """Write the page.
+    """Write the page as HTML, and the files beside it where they are wanted; the same contents give the same text.
 
-    Parameters
-    ----------
-    contents : Contents
-        From `contents.gather`.
-    beside : Beside, optional
-        Where the files of figures and tables are written; without it the page stands alone.
-    on_section : callable, optional
-        Is told after each section how many are written, and of how many.
-
-    Returns
-    -------
-    str
-        HTML; the same contents give the same text.
+    `on_section` is told after each section how many are written, and of how many.
     """
     title = "Dopamine-transporter SPECT: report of a cohort"
     # Sections are written in page order, so that tables and figures count up from the top.
     sections = []
-    planned = _sections(contents, beside)
+    planned = _sections(contents, Exhibits(beside))
     for key, name, body in planned:
         heading = element("h2", name, id=f"{key}-title")
         written = element("section", heading, join(body), id=key, aria_labelledby=f"{key}-title")
         sections.append((key, name, written))
         if on_section is not None:
             on_section(len(sections), len(planned))
-    explained = contents.explained
-    subject = f"{contents.flow.studies} studies"
-    if contents.simulated:
-        subject = f"{contents.flow.studies} simulated studies"
-    if explained is not None:
-        subject += f", model {explained.model.name}"
-    menu = element(
-        "nav",
-        element("ul", (element("li", element("a", name, href=f"#{key}")) for key, name, _ in sections)),
-        aria_label="Sections",
-    )
+    subject = f"{contents.flow.studies} {'simulated ' * contents.simulated}studies"
+    if contents.explained is not None:
+        subject += f", model {contents.explained.model.name}"
+    words = f"{subject}. Method: Nazari et al., Eur J Nucl Med Mol Imaging 2022;49:1176-1186."
+    head = (element("h1", title), element("p", words, class_="lead"), notice(contents), _files_note(beside))
+    links = (element("li", element("a", name, href=f"#{key}")) for key, name, _ in sections)
+    menu = element("nav", element("ul", links), aria_label="Sections")
     body = element(
         "body",
-        element(
-            "header",
-            element("h1", title),
-            element(
-                "p",
-                f"{subject}. Method: Nazari et al., Eur J Nucl Med Mol Imaging 2022;49:1176-1186.",
-                class_="lead",
-            ),
-            notice(contents),
-            _files_note(beside),
-            menu,
-        ),
-        element("main", cohort_sections.headline(contents), (section for _, _, section in sections)),
+        element("header", head, menu),
+        element("main", headline(contents), (section for _, _, section in sections)),
         element("footer", notice(contents)),
     )
     return document(title, body)

@@ -14,61 +14,30 @@ from matplotlib.ticker import MaxNLocator
 
 from datbatch import schema
 from datbatch.evaluation.discrimination import area_under_curve
-from datbatch.evaluation.estimates import Proportion
-from datbatch.report.cohort.classification import (
-    PAPER_NETWORK,
-    Performance,
-    performances,
-)
+from datbatch.report.cohort.classification import PAPER_NETWORK, Performance, performances
 from datbatch.report.cohort.contents import Contents, Explained
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import TEXT
-from datbatch.report.parts.hypertext import Child, Html, element, join
-from datbatch.report.parts.wording import number
+from datbatch.report.parts.hypertext import Child, Html, element, stacked
+from datbatch.report.parts.wording import SHARES, number, stacked_share
 
 FEW = 30
 """Below so many studies of a class a figure of merit says little; the report says so."""
 
 
-def _figure_of_merit(share: Proportion) -> Html:
-    if not share.trials:
-        return join(("–", element("small", "0 of 0")))
-    limits = f"{100 * share.low:.1f} to {100 * share.high:.1f}"
-    return join(
-        (
-            f"{100 * share.value:.1f}",
-            element("small", limits),
-            element("small", f"{share.successes}/{share.trials}"),
-        )
-    )
-
-
 def _confusion_table(row: Performance, exhibits: Exhibits) -> Html:
     found, paper = row.metrics.confusion, PAPER_NETWORK.confusion
 
-    def cells(name: str) -> tuple[Html, Html]:
-        return (
-            element("b", getattr(found, name)),
-            element("small", f"paper: {getattr(paper, name)}"),
-        )
+    def cells(name: str) -> Html:
+        return stacked(element("b", getattr(found, name)), f"paper: {getattr(paper, name)}")
 
     return exhibits.table(
         "confusion_matrix",
         "Confusion matrix of the network on the test set, with the paper's counts.",
         ("Visual label", "Network: negative", "Network: positive", "All"),
         (
-            (
-                "negative",
-                cells("true_negative"),
-                cells("false_positive"),
-                found.true_negative + found.false_positive,
-            ),
-            (
-                "positive",
-                cells("false_negative"),
-                cells("true_positive"),
-                found.false_negative + found.true_positive,
-            ),
+            ("negative", cells("true_negative"), cells("false_positive"), found.true_negative + found.false_positive),
+            ("positive", cells("false_negative"), cells("true_positive"), found.false_negative + found.true_positive),
         ),
     )
 
@@ -76,17 +45,10 @@ def _confusion_table(row: Performance, exhibits: Exhibits) -> Html:
 def _performance_table(rows: tuple[Performance, ...], exhibits: Exhibits) -> Html:
     written: list[tuple[Child, ...]] = []
     for row in rows:
-        metrics, counts = row.metrics, row.metrics.confusion
+        counts = row.metrics.confusion
         name = element("i", row.name) if row.published else row.name
-        shares = (
-            metrics.accuracy,
-            metrics.sensitivity,
-            metrics.specificity,
-            metrics.positive_predictive_value,
-            metrics.negative_predictive_value,
-        )
         matrix = (counts.true_negative, counts.true_positive, counts.false_negative, counts.false_positive)
-        written.append((name, *matrix, *map(_figure_of_merit, shares)))
+        written.append((name, *matrix, *(stacked_share(getattr(row.metrics, share)) for share in SHARES)))
     return exhibits.table(
         "classifiers",
         "Classifiers on the test set: percent, 95 % confidence interval (Wilson), counts. In italics the figures of "
@@ -97,24 +59,23 @@ def _performance_table(rows: tuple[Performance, ...], exhibits: Exhibits) -> Htm
     )
 
 
-def _caution(negative: int, positive: int) -> Html | None:
-    if negative and positive and min(negative, positive) >= FEW:
-        return None
+def _caution(negative: int, positive: int) -> Iterator[Html]:
+    if min(negative, positive) >= FEW:
+        return
     empty = [name for name, n in ((schema.NEGATIVE, negative), (schema.POSITIVE, positive)) if not n]
     words = (
         f"The test set has {negative} negative and {positive} positive studies. "
         + (f"Without any {' and any '.join(empty)} study, figures of that class do not exist. " if empty else "")
         + "With so few studies the intervals are wide: the figures do not rank classifiers."
     )
-    return element("p", element("strong", "Small test set. "), words, class_="notice")
+    yield element("p", element("strong", "Small test set. "), words, class_="notice")
 
 
 def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Draw ROC curves and give their areas, where both classes occur."""
     from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
-    test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
-    labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
+    test, labels = explained.tested, (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
     ratio = -contents.studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
     curves, words, points = [], [], []
     for name, scores in (
@@ -147,8 +108,7 @@ def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits
 
 def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
     """Warn when the sign of relevance, fixed without the test set, is the wrong one for the test set."""
-    test = np.array([bool(outcome) for outcome in explained.outcomes], dtype=bool)
-    test &= np.isfinite(explained.model.putamen_relevance)
+    test = explained.tested & np.isfinite(explained.model.putamen_relevance)
     labels = (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)[test]
     if len(set(labels)) < 2:
         return
@@ -169,13 +129,8 @@ def classification_section(contents: Contents, explained: Explained, exhibits: E
     negative = counts.true_negative + counts.false_positive
     positive = counts.false_negative + counts.true_positive
     if not negative + positive:
-        yield element(
-            "p",
-            "No study of the test set has both a label and a prediction: nothing can be said about accuracy.",
-        )
-    caution = _caution(negative, positive)
-    if caution is not None:
-        yield caution
+        yield element("p", "No study of the test set has both a label and a prediction: its accuracy is not known.")
+    yield from _caution(negative, positive)
     yield _confusion_table(rows[0], exhibits)
     yield _performance_table(rows, exhibits)
     if not explained.model.card.get("orientation"):
@@ -184,7 +139,7 @@ def classification_section(contents: Contents, explained: Explained, exhibits: E
     yield from _discrimination(contents, explained, exhibits)
 
 
-def training_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+def training_section(_: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show the training curves."""
     history: list[dict[str, Any]] = [dict(entry) for entry in explained.model.card.get("history") or ()]
     if not history:
@@ -210,13 +165,7 @@ def training_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]
 
 
 def training_curves(history: Sequence[dict[str, Any]]) -> Figure:
-    """Draw loss of both sets and accuracy of the validation set over the epochs.
-
-    Parameters
-    ----------
-    history : sequence of dict
-        Entries epoch, train_loss, validation_loss, validation_accuracy; a missing or null value leaves a gap.
-    """
+    """Draw loss of both sets and accuracy of the validation set over the epochs; a missing value leaves a gap."""
 
     def series(name: str) -> npt.NDArray[np.float64]:
         found = [entry.get(name) for entry in history]
@@ -230,10 +179,9 @@ def training_curves(history: Sequence[dict[str, Any]]) -> Figure:
         losses.plot(epochs, series("validation_loss"), color="#D55E00", linestyle="--", label="validation")
         losses.set_ylabel("Cross-entropy loss")
         losses.set_ylim(bottom=0)
-        losses.legend(frameon=False)
+        losses.legend()
         accuracy.plot(epochs, 100 * series("validation_accuracy"), color="#D55E00", linestyle="--")
-        accuracy.set_ylabel("Validation accuracy (%)")
-        accuracy.set_ylim(0, 102)
+        accuracy.set(ylabel="Validation accuracy (%)", ylim=(0, 102))
         for axes in (losses, accuracy):
             axes.set_xlabel("Epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -241,13 +189,7 @@ def training_curves(history: Sequence[dict[str, Any]]) -> Figure:
 
 
 def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
-    """Draw ROC curves.
-
-    Parameters
-    ----------
-    curves : sequence of (name, false positive rate, true positive rate)
-        At most three.
-    """
+    """Draw at most three ROC curves: name, false positive rates, true positive rates."""
     styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
     with rc_context(TEXT):
         figure = Figure(figsize=(4.6, 5.0), layout="constrained")
@@ -255,12 +197,8 @@ def roc_chart(curves: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[n
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         for (name, false_alarms, hits), (colour, line) in zip(curves, styles, strict=False):
             axes.plot(false_alarms, hits, color=colour, linestyle=line, linewidth=1.8, label=name, clip_on=False)
-        axes.set_xlabel("1 − specificity")
-        axes.set_ylabel("Sensitivity")
-        axes.set_aspect("equal")
         # Curves along the frame stay visible.
-        axes.set_xlim(-0.02, 1.0)
-        axes.set_ylim(0, 1.02)
+        axes.set(xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal", xlim=(-0.02, 1.0), ylim=(0, 1.02))
         # Below the axes: in a perfect or a hopeless plot every corner is taken.
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
         return figure

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from datbatch import schema
-from datbatch.report.cohort.averages import Case, GroupImages
-from datbatch.report.cohort.classification import (
-    NEAR_MM,
-    OUTCOME_NAMES,
-    outcome_words,
-    peaks_near_striatum,
-)
+from datbatch.report.cohort.averages import Case
+from datbatch.report.cohort.classification import NEAR_MM, OUTCOME_NAMES, outcome_words
 from datbatch.report.cohort.contents import SHOWN_CASES, Contents, Explained
 from datbatch.report.parts import plates
 from datbatch.report.parts.exhibits import Exhibits
-from datbatch.report.parts.hypertext import Html, element
+from datbatch.report.parts.figures import Kind
+from datbatch.report.parts.hypertext import Html, element, marked
 from datbatch.report.parts.planes import AVERAGE, study_marks
 from datbatch.report.parts.wording import interval, number, percent, scientific
 
+SIDES = "I / C: ipsilateral / contralateral to the hemisphere with the lower binding ratio of the putamen"
 CASES_ON_A_PLATE = 13
 """With both means five rows of three: a page."""
 
@@ -31,48 +28,35 @@ CASES_ON_A_PLATE = 13
 def reading_note(contents: Contents) -> Html:
     """Say how the pictures are turned and marked."""
     side = "right" if contents.convention == "radiological" else "left"
-    return element(
-        "p",
-        element("b", "How to read the pictures. "),
-        f"Transaxial slices in MNI space, anterior at the top, in {contents.convention} convention: the "
-        f"left of the space (x < 0) is on the picture's {side}. Every study is stored mirrored where "
-        "needed, so that the hemisphere of lower putamen binding, ",
-        element("b", "I"),
-        " (ipsilateral), lies at x < 0 and ",
-        element("b", "C"),
-        " (contralateral) at x > 0. Single studies have the patient's own side beside it (",
-        element("b", "I = R"),
-        ": the ipsilateral side is the patient's right, and the picture is the mirror image of a usual "
-        "one); means mix both sides; the template is not mirrored and has ",
-        element("b", "L"),
-        " and ",
-        element("b", "R"),
-        ". Uptake is in multiples of the reference level (palette: DICOM hot iron). Relevance is oriented: "
-        "red in the ipsilateral putamen is typical of positive studies, blue of negative ones; white is "
-        "zero and both signs have one scale.",
-        class_="sans",
+    words = (
+        f"`How to read the pictures. `Transaxial slices in MNI space, anterior at the top, in {contents.convention} "
+        f"convention: the left of the space (x < 0) is on the picture's {side}. Every study is stored mirrored where "
+        "needed, so that the hemisphere of lower putamen binding, `I` (ipsilateral), lies at x < 0 and `C` "
+        "(contralateral) at x > 0. Single studies have the patient's own side beside it (`I = R`: the ipsilateral side "
+        "is the patient's right, and the picture is the mirror image of a usual one); means mix both sides; the "
+        "template is not mirrored and has `L` and `R`. Uptake is in multiples of the reference level (palette: DICOM "
+        "hot iron). Relevance is oriented: red in the ipsilateral putamen is typical of positive studies, blue of "
+        "negative ones; white is zero and both signs have one scale."
     )
+    return element("p", marked(words, "b"), class_="sans")
 
 
-def _written(contents: Contents, explained: Explained, exhibits: Exhibits) -> dict[str, str]:
-    """Write the mean volumes as NIfTI; names by what they are."""
-    images = explained.images
-    told = "simulated studies" if contents.simulated else "test studies"
-    found = {"template": exhibits.volume("template", explained.template.data, "template of normalisation, scaled")}
-    for key, group in (("true_negative", images.true_negative), ("true_positive", images.true_positive)):
-        if group.studies:
-            n = f"{group.studies} {key.replace('_', ' ')} {told}, x < 0 ipsilateral"
-            found[f"uptake {key}"] = exhibits.volume(f"mean_uptake_{key}", group.uptake, f"mean of {n}")
-            found[f"relevance {key}"] = exhibits.volume(f"mean_relevance_{key}", group.relevance, f"mean of {n}")
-    heat = _heat(images)
+def _volumes(
+    contents: Contents, explained: Explained, exhibits: Exhibits
+) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    """Write template, means and heat map as NIfTI; give names of volumes, and slices of the mean images, by what."""
+    images, told = explained.images, "simulated studies" if contents.simulated else "test studies"
+    shown: dict[str, tuple[str, npt.NDArray[Any], str]] = {}
+    shown["template"] = ("template", explained.template.data, "template of normalisation, scaled")
+    for name, group in images.means().items():
+        words = f"mean of {group.studies} {name.replace('_', ' ')} {told}, x < 0 ipsilateral"
+        for kind in plates.KINDS:
+            shown[f"{kind}_{name}"] = (f"mean_{kind}_{name}", getattr(group, kind), words)
+    heat = images.heat()
     if heat is not None:
-        found["heat"] = exhibits.volume("heat_map", heat, "mean relevance, true positive less true negative")
-    return found
-
-
-def _heat(images: GroupImages) -> npt.NDArray[np.float64] | None:
-    both = images.true_positive, images.true_negative
-    return both[0].relevance - both[1].relevance if all(group.studies for group in both) else None
+        shown["heat_map"] = ("heat_map", heat, "mean relevance, true positive less true negative")
+    names = {key: exhibits.volume(*one) for key, one in shown.items()}
+    return names, {key: data[:, :, explained.height] for key, (_, data, _) in shown.items()}
 
 
 def _slice_table(planes: Mapping[str, npt.NDArray[Any]]) -> pd.DataFrame:
@@ -86,15 +70,7 @@ def mean_section(contents: Contents, explained: Explained, exhibits: Exhibits) -
     images, height = explained.images, explained.height
     z_mm = schema.coordinates_mm(2)[height]
     numbers = f"{images.true_negative.studies} true negatives, {images.true_positive.studies} true positives"
-    volumes = _written(contents, explained, exhibits)
-    planes: dict[str, npt.NDArray[Any]] = {"template": explained.template.data[:, :, height]}
-    for key, group in (("true_negative", images.true_negative), ("true_positive", images.true_positive)):
-        if group.studies:
-            planes[f"uptake_{key}"] = group.uptake[:, :, height]
-            planes[f"relevance_{key}"] = group.relevance[:, :, height]
-    heat = _heat(images)
-    if heat is not None:
-        planes["heat_map"] = heat[:, :, height]
+    volumes, planes = _volumes(contents, explained, exhibits)
     yield reading_note(contents)
     yield exhibits.figure(
         "mean_images",
@@ -104,13 +80,11 @@ def mean_section(contents: Contents, explained: Explained, exhibits: Exhibits) -
         f"Transaxial slice through the striatum (z = {z_mm:g} mm). Top: mean image of the true negative and the true "
         "positive studies of the test set, and the template, on one scale. Bottom: their mean relevance on one scale, "
         "and the heat map (mean relevance of true positives minus that of true negatives). Grey: outline of the "
-        "brain. I / C: ipsilateral / contralateral to the hemisphere with the lower binding ratio of the putamen. "
-        f"{contents.convention.capitalize()} convention. Figure 3 of the paper.",
+        f"brain. {SIDES}. {contents.convention.capitalize()} convention. Figure 3 of the paper.",
         data=_slice_table(planes),
         volumes=tuple(volumes.values()),
     )
-    tested = sum(map(bool, explained.outcomes)) - images.unreadable
-    inside, near = peaks_near_striatum(images.peak_distance_mm, tested)
+    inside, near = explained.peaks_near_striatum()
     yield element(
         "p",
         f"The most relevant voxel (greatest absolute relevance) lies in the striatum in {percent(inside)} "
@@ -126,30 +100,24 @@ def mean_section(contents: Contents, explained: Explained, exhibits: Exhibits) -
 def _mosaics(
     contents: Contents, explained: Explained, exhibits: Exhibits, volumes: Mapping[str, str]
 ) -> Iterator[Html]:
-    groups = (
-        ("true negative", explained.images.true_negative),
-        ("true positive", explained.images.true_positive),
-    )
-    shown: list[tuple[str, str, Any, Literal["uptake", "relevance"]]] = []
-    for name, group in groups:
-        if group.studies:
-            key = f"relevance {name.replace(' ', '_')}"
-            shown.append((key, f"Mean relevance, {name} (n = {group.studies})", group.relevance, "relevance"))
-    heat = _heat(explained.images)
+    def means(kind: Kind, words: str) -> list[tuple[str, str, Any, Kind]]:
+        return [
+            (f"{kind}_{name}", f"{words}, {name.replace('_', ' ')} (n = {group.studies})", getattr(group, kind), kind)
+            for name, group in explained.images.means().items()
+        ]
+
+    shown, heat = means("relevance", "Mean relevance"), explained.images.heat()
     if heat is not None:
-        shown.append(("heat", "Heat map, true positive minus true negative", heat, "relevance"))
-    for name, group in groups:
-        if group.studies:
-            key = f"uptake {name.replace(' ', '_')}"
-            shown.append((key, f"Mean image, {name} (n = {group.studies})", group.uptake, "uptake"))
+        shown.append(("heat_map", "Heat map, true positive minus true negative", heat, "relevance"))
+    shown += means("uptake", "Mean image")
     if not shown:
         return
-    brain = explained.masks[schema.REGIONS.index("whole_brain")]
+    brain = explained.masks[schema.REGIONS.index(schema.WHOLE_BRAIN)]
     # What is compared has one scale: both means of one kind.
     limits = {kind: plates.slice_limits([one for _, _, one, k in shown if k == kind], kind) for kind in plates.KINDS}
     drawn = [
         exhibits.figure(
-            f"all_slices_{key.replace(' ', '_')}",
+            f"all_slices_{key.removesuffix('_map')}",
             plates.all_slices(volume, brain, kind, contents.convention, limits[kind]),
             f"{title}: all {schema.SHAPE[2]} transaxial slices, from the lowest to the highest.",
             f"{title}; all transaxial slices, z in mm. Scale common to all sheets of {kind}. "
@@ -163,72 +131,48 @@ def _mosaics(
 
 def putamen_section(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show the paper's Figure 5."""
-    model, images = explained.model, explained.images
-    words = outcome_words(explained.outcomes)
-    cut = (
-        f"; dashed: the cut learned without the test set, {scientific(model.threshold)}"
-        if np.isfinite(model.threshold)
-        else ""
+    model, region, height = explained.model, explained.putamen_region, explained.height
+    words, mean, cut = outcome_words(explained.outcomes), explained.images.true_negative, ""
+    if np.isfinite(model.threshold):
+        cut = f"; dashed: the cut learned without the test set, {scientific(model.threshold)}"
+    histogram = contents.studies[["study"]].assign(
+        outcome=explained.outcomes, putamen_relevance=model.putamen_relevance
     )
-    told = [position for position, outcome in enumerate(explained.outcomes) if outcome]
-    histogram = pd.DataFrame(
-        {
-            "study": contents.studies["study"].to_numpy()[told],
-            "outcome": [explained.outcomes[position] for position in told],
-            "putamen_relevance": model.putamen_relevance[told],
-        }
-    )
-    region = explained.putamen_region
-    planes: dict[str, npt.NDArray[Any]] = {"region": region[:, :, explained.height].astype(np.uint8)}
+    planes: dict[str, npt.NDArray[Any]] = {"region": region[:, :, height].astype(np.uint8)}
     volumes = [exhibits.volume("putamen_region_ipsilateral", region, "where hottest voxels are sought")]
-    if images.true_negative.studies:
-        planes["uptake_true_negative"] = images.true_negative.uptake[:, :, explained.height]
-        volumes.insert(0, exhibits.volume("mean_uptake_true_negative", images.true_negative.uptake, "mean"))
+    if mean.studies:
+        planes["uptake_true_negative"] = mean.uptake[:, :, height]
+        volumes.insert(0, exhibits.volume("mean_uptake_true_negative", mean.uptake, "mean"))
+    plate = plates.putamen_plate(
+        explained.images, region, height, relevance=model.putamen_relevance, outcomes=explained.outcomes,
+        threshold=model.threshold, convention=contents.convention,
+    )  # fmt: skip
     yield exhibits.figure(
         "putamen_relevance",
-        plates.putamen_plate(
-            images,
-            region,
-            explained.height,
-            relevance=model.putamen_relevance,
-            outcomes=explained.outcomes,
-            threshold=model.threshold,
-            convention=contents.convention,
-        ),
+        plate,
         "Left: region of the ipsilateral putamen on the mean true negative image. Right: histogram of its "
         f"relevance: {words}.",
         "Left: outer contour of the large region in which the hottest voxels of the ipsilateral putamen are sought, on "
         f"the mean true negative image. Right: mean relevance there in the test set, by outcome ({words}). Line: "
-        f"zero{cut}. I / C: ipsilateral / contralateral to the hemisphere with the lower binding ratio of the putamen. "
-        f"{contents.convention.capitalize()} convention. Figure 5 of the paper.",
-        data={"histogram": histogram, "contour": _slice_table(planes)},
+        f"zero{cut}. {SIDES}. {contents.convention.capitalize()} convention. Figure 5 of the paper.",
+        data={"histogram": histogram[explained.tested], "contour": _slice_table(planes)},
         volumes=volumes,
     )
 
 
-def _mean_tiles(explained: Explained) -> list[plates.Tile]:
-    height = explained.height
-    groups = (("negative", explained.images.true_negative), ("positive", explained.images.true_positive))
-    return [
-        plates.Tile(
-            f"Mean true {name}\nn = {group.studies}",
-            group.uptake[:, :, height],
-            group.relevance[:, :, height],
-            AVERAGE,
+def _tiles(cases: Sequence[Case], contents: Contents, explained: Explained) -> Iterator[plates.Tile]:
+    """Give the means of the correctly classified, then the misclassified studies."""
+    model, height = explained.model, explained.height
+    for name, group in explained.images.means().items():
+        slices = group.uptake[:, :, height], group.relevance[:, :, height]
+        yield plates.Tile(f"Mean {name.replace('_', ' ')}\nn = {group.studies}", *slices, AVERAGE)
+    for case in cases:
+        row, inconsistent = contents.studies.iloc[case.position], model.inconsistent[case.position]
+        title = (
+            f"{OUTCOME_NAMES[explained.outcomes[case.position]].capitalize()}: {row['study']}\n"
+            f"p(positive) = {model.probability[case.position]:.2f}{', inconsistent map' if inconsistent else ''}"
         )
-        for name, group in groups
-        if group.studies
-    ]
-
-
-def _case_tile(case: Case, contents: Contents, explained: Explained) -> plates.Tile:
-    row = contents.studies.iloc[case.position]
-    inconsistent = ", inconsistent map" if explained.model.inconsistent[case.position] else ""
-    title = (
-        f"{OUTCOME_NAMES[explained.outcomes[case.position]].capitalize()}: {row['study']}\n"
-        f"p(positive) = {explained.model.probability[case.position]:.2f}{inconsistent}"
-    )
-    return plates.Tile(title, case.uptake, case.relevance, study_marks(bool(row["mirrored"])))
+        yield plates.Tile(title, case.uptake, case.relevance, study_marks(bool(row["mirrored"])))
 
 
 def misclassified_section(contents: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
@@ -248,7 +192,7 @@ def misclassified_section(contents: Contents, explained: Explained, exhibits: Ex
         "negatives had one.",
     )
     scales = plates.common_scales(images, explained.height)
-    brain = explained.masks[schema.REGIONS.index("whole_brain")][:, :, explained.height]
+    brain = explained.masks[schema.REGIONS.index(schema.WHOLE_BRAIN)][:, :, explained.height]
     for start in range(0, len(images.cases), CASES_ON_A_PLATE):
         cases = images.cases[start : start + CASES_ON_A_PLATE]
         names = [str(contents.studies["study"].iloc[case.position]) for case in cases]
@@ -257,31 +201,25 @@ def misclassified_section(contents: Contents, explained: Explained, exhibits: Ex
             for name, case in zip(names, cases, strict=True)
             for kind in plates.KINDS
         }
-        tiles = [*_mean_tiles(explained), *(_case_tile(case, contents, explained) for case in cases)]
         yield exhibits.figure(
             "misclassified",
-            plates.tiles_plate(tiles, brain, scales, contents.convention),
+            plates.tiles_plate(list(_tiles(cases, contents, explained)), brain, scales, contents.convention),
             f"Uptake and relevance of {len(cases)} misclassified studies beside the means of the true negative and the "
             f"true positive ones: {', '.join(names)}.",
             f"Misclassified studies {start + 1} to {start + len(cases)} of {len(wrong)}: uptake (left) and oriented "
             "relevance (right) in the slice of the mean images, all on the scales below, beside the means of the "
-            "correctly classified. I / C: ipsilateral / contralateral to the hemisphere with the lower binding ratio "
-            "of the putamen, with the patient's own side (L / R); "
-            f"{contents.convention} convention. Figure 4 of the paper.",
+            f"correctly classified. {SIDES}, with the patient's own side (L / R); {contents.convention} convention. "
+            "Figure 4 of the paper.",
             data=_slice_table(planes),
         )
     rows = contents.studies.iloc[wrong]
-    listed = pd.DataFrame(
-        {
-            "study": rows["study"],
-            "site": rows["site"],
-            "outcome": [explained.outcomes[position] for position in wrong],
-            "probability": model.probability[wrong],
-            "sbr_putamen_ipsilateral": rows["sbr_putamen_ipsilateral"],
-            "putamen_relevance": model.putamen_relevance[wrong],
-            "inconsistent": model.inconsistent[wrong],
-            "flags": [" ".join(both).strip() for both in zip(rows["flags"], rows["quantification_flags"], strict=True)],
-        }
+    listed = rows[["study", "site"]].assign(
+        outcome=[explained.outcomes[position] for position in wrong],
+        probability=model.probability[wrong],
+        sbr_putamen_ipsilateral=rows["sbr_putamen_ipsilateral"],
+        putamen_relevance=model.putamen_relevance[wrong],
+        inconsistent=model.inconsistent[wrong],
+        flags=(rows["flags"] + " " + rows["quantification_flags"]).str.strip(),
     )
     yield exhibits.table(
         "misclassified",

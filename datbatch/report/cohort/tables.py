@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
 from datbatch import schema
 
-SPLITS = ("train", "validation", "test")
 SET_NAMES = {"whole": "Whole sample", "train": "Training set", "validation": "Validation set", "test": "Test set"}
 SUBGROUPS = tuple((label, sex) for label in schema.LABELS for sex in ("F", "M"))
 """The columns of the paper's Table 1."""
@@ -25,19 +26,10 @@ def _texts(values: Any) -> list[str]:
 
 
 def read_studies(cohort: xr.DataTree) -> pd.DataFrame:
-    """Read the store's tables of one row per study; pixel data is not touched.
+    """Read the store's tables of one row per study, in the store's order; pixel data is not touched.
 
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-
-    Returns
-    -------
-    DataFrame
-        One row per study in the store's order: the columns of `schema.STUDY_TABLE`, the binding ratios as
-        `sbr_<region>`, the reads by the names of `schema.READS`. What a stage has not written yet is empty
-        or NaN.
+    The columns are those of `schema.STUDY_TABLE`, the binding ratios as `sbr_<region>`, and the reads by the names of
+    `schema.READS`. What a stage has not written yet is empty or NaN.
     """
     root = cohort.dataset
     n = root.sizes.get("study", 0)
@@ -51,16 +43,11 @@ def read_studies(cohort: xr.DataTree) -> pd.DataFrame:
             columns[variable.name] = _texts(root[variable.name].values)
         else:
             columns[variable.name] = np.asarray(root[variable.name].values)
-    for name, prefix, names in (
-        ("specific_binding_ratio", "sbr_", schema.REGIONS),
-        ("reads", "", schema.READS),
-    ):
-        values = root[name].values if name in root.variables else None
-        for position, one in enumerate(names):
-            if values is None:
-                columns[prefix + one] = [np.nan if prefix else ""] * n
-            else:
-                columns[prefix + one] = values[:, position] if prefix else _texts(values[:, position])
+    for name, prefix, names in (("specific_binding_ratio", "sbr_", schema.REGIONS), ("reads", "", schema.READS)):
+        missing = np.full((n, len(names)), np.nan if prefix else "")
+        values = root[name].values if name in root.variables else missing
+        for one, column in zip(names, values.T, strict=True):
+            columns[prefix + one] = column if prefix else _texts(column)
     return pd.DataFrame(columns, index=pd.RangeIndex(n))
 
 
@@ -82,7 +69,7 @@ class Flow:
     """Studies not processed yet."""
     done: int
     """Studies processed to the end."""
-    split: dict[str, tuple[int, int]]
+    split: dict[str, tuple[int, ...]]
     """Negative and positive studies of each set, among the processed ones."""
     without_split: int
     """Processed studies that belong to no set."""
@@ -103,12 +90,7 @@ def _by_code(codes: pd.Series) -> dict[str, int]:
 def count_flow(studies: pd.DataFrame, files: Mapping[str, Any]) -> Flow:
     """Count the way of studies from the archive to the sets.
 
-    Parameters
-    ----------
-    studies : DataFrame
-        From `read_studies`.
-    files : mapping
-        The root attribute `files`: {"found": n, "skipped": {code: n}}.
+    `files` is the root's attribute: {"found": n, "skipped": {code: n}}.
     """
     done = studies[studies["status"] == schema.DONE]
     found = files.get("found")
@@ -123,13 +105,10 @@ def count_flow(studies: pd.DataFrame, files: Mapping[str, Any]) -> Flow:
         done=len(done),
         imported=int((studies["source"] == schema.TOMOGRAM).sum()),
         split={
-            name: (
-                int(((done["split"] == name) & (done["label"] == schema.NEGATIVE)).sum()),
-                int(((done["split"] == name) & (done["label"] == schema.POSITIVE)).sum()),
-            )
-            for name in SPLITS
+            name: tuple(int(((done["split"] == name) & (done["label"] == label)).sum()) for label in schema.LABELS)
+            for name in schema.SPLITS
         },
-        without_split=int((~done["split"].isin(SPLITS)).sum()),
+        without_split=int((~done["split"].isin(schema.SPLITS)).sum()),
     )
 
 
@@ -158,36 +137,30 @@ class DemographicRow:
 
 
 def demographics(studies: pd.DataFrame) -> tuple[DemographicRow, ...]:
-    """Describe age and sex by label, as Table 1 of Nazari et al. 2022.
-
-    The whole sample is every processed study with a label.
-    """
+    """Describe age and sex of the processed studies with a label, by label, as Table 1 of Nazari et al. 2022."""
     labelled = studies[(studies["status"] == schema.DONE) & studies["label"].isin(schema.LABELS)]
     rows = []
-    for name in ("whole", *SPLITS):
+    for name in SET_NAMES:
         part = labelled if name == "whole" else labelled[labelled["split"] == name]
         cells = []
         for label, sex in SUBGROUPS:
             cell = part[(part["label"] == label) & (part["sex"] == sex)]
-            ages = cell["age"].to_numpy(dtype=float)
-            ages = ages[np.isfinite(ages)]
-            cells.append(
-                AgeCell(
-                    len(cell),
-                    len(ages),
-                    float(ages.mean()) if len(ages) else np.nan,
-                    float(ages.std(ddof=1)) if len(ages) > 1 else np.nan,
-                )
-            )
+            ages = cell["age"].dropna()
+            spread = float(ages.std(ddof=1)) if len(ages) > 1 else np.nan
+            cells.append(AgeCell(len(cell), len(ages), mean_or_nan(ages), spread))
         rows.append(DemographicRow(name, len(part), tuple(cells)))
     return tuple(rows)
 
 
 def mean_or_nan(values: Any) -> float:
     """Give the mean of what is finite; NaN for nothing."""
-    finite = np.asarray(values, dtype=float)
-    finite = finite[np.isfinite(finite)]
+    finite = _finite(values)
     return float(finite.mean()) if len(finite) else np.nan
+
+
+def _finite(values: Any) -> npt.NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    return numbers[np.isfinite(numbers)]
 
 
 @dataclass(frozen=True)
@@ -222,9 +195,8 @@ def by_site(studies: pd.DataFrame) -> tuple[SiteRow, ...]:
     for site in sorted(set(studies["site"]), key=lambda name: (name == "", name)):
         part = studies[studies["site"] == site]
         done = part[part["status"] == schema.DONE]
-        putamen = {label: done.loc[done["label"] == label, "sbr_putamen_ipsilateral"] for label in schema.LABELS}
-        counts = done["counts"].to_numpy(dtype=float)
-        counts = counts[np.isfinite(counts)]
+        sbr = done["sbr_putamen_ipsilateral"]
+        counts = _finite(done["counts"])
         rows.append(
             SiteRow(
                 site=site,
@@ -234,30 +206,19 @@ def by_site(studies: pd.DataFrame) -> tuple[SiteRow, ...]:
                 failed=int((part["status"] == schema.FAILED).sum()),
                 done=len(done),
                 positive=int((done["label"] == schema.POSITIVE).sum()),
-                sbr_negative=mean_or_nan(putamen[schema.NEGATIVE]),
-                sbr_positive=mean_or_nan(putamen[schema.POSITIVE]),
+                sbr_negative=mean_or_nan(sbr[done["label"] == schema.NEGATIVE]),
+                sbr_positive=mean_or_nan(sbr[done["label"] == schema.POSITIVE]),
                 counts_median=float(np.median(counts)) if len(counts) else np.nan,
-                correlation=mean_or_nan(done["quality_correlation"]),
-                outline_dice=mean_or_nan(done["quality_outline_dice"]),
-                coverage=mean_or_nan(done["quality_coverage"]),
+                **{name: mean_or_nan(done[f"quality_{name}"]) for name in ("correlation", "outline_dice", "coverage")},
             )
         )
     return tuple(rows)
 
 
-def codes_by_site(studies: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Count studies by code and site, the most frequent code first.
-
-    Parameters
-    ----------
-    studies : DataFrame
-        From `read_studies`, all or some of its rows.
-    columns : sequence of str
-        Columns of codes, several in one text separated by spaces.
-    """
-    found: dict[str, dict[str, int]] = {}
+def codes_by_site(studies: pd.DataFrame, columns: Sequence[str]) -> dict[str, Counter[str]]:
+    """Count studies by code and site, the most frequent code first; the columns hold codes, separated by spaces."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for site, *texts in studies[["site", *columns]].to_numpy().tolist():
         for code in {code for text in texts for code in text.split()}:
-            counts = found.setdefault(code, {})
-            counts[site] = counts.get(site, 0) + 1
-    return dict(sorted(found.items(), key=lambda entry: (-sum(entry[1].values()), entry[0])))
+            found[code][site] += 1
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1].total(), entry[0])))

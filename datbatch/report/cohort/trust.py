@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from datbatch.cohort.attributes import json_attribute
 from datbatch.evaluation.trust import FEW, sentences
-from datbatch.report.cohort.contents import Explained
+from datbatch.report.cohort.contents import Contents, Explained
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import GUIDE, TEXT
-from datbatch.report.parts.hypertext import Html, element
+from datbatch.report.parts.hypertext import Html, element, marked
 
 ORDERS = {
     "relevance": ("#D55E00", "-", "by relevance"),
@@ -26,18 +26,21 @@ ORDERS = {
 }
 BARS = (("absolute", "#0072B2", "", "magnitudes"), ("signed", "#E69F00", "////", "signed"))
 LOSSES = (("biases", "#CC79A7", "////", "biases"), ("stabilisers", "#56B4E9", "....", "stabilisers"))
+SIDES = (-0.5, 0.5)
+"""Where the two bars of a layer stand, in widths of one from its middle."""
 SHORT = {"fully connected": "FC", "convolution": "Conv"}
+Floats = npt.NDArray[np.float64]
 
 
-def trust_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
+def trust_section(_: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show what `datbatch trust` found, or say that it was not called for these maps."""
     attributes = explained.model.attributes
     tried = json_attribute(attributes, "trust")
     if not tried:
-        yield element("p", "The maps of this model have not been tried: ", element("code", "datbatch trust"), " does.")
+        yield element("p", marked("The maps of this model were not tested: call `datbatch trust`."))
         return
     if tried["explain_digest"] != attributes.get("digest") or attributes.get("stale"):
-        yield element("p", "The maps have changed since they were tried: call ", element("code", "datbatch trust"), ".")
+        yield element("p", marked("The maps have changed since they were tested: call `datbatch trust`."))
         return
     summary, parameters = tried["summary"], tried["parameters"]
     counts = summary["studies"]
@@ -78,13 +81,7 @@ def trust_section(explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
 
 
 def trust_plate(summary: Mapping[str, Any]) -> Figure:
-    """Draw what each layer keeps, how maps change when layers are redrawn, and the flipping curves.
-
-    Parameters
-    ----------
-    summary : mapping
-        As `trust_summary.summarise` gives it.
-    """
+    """Draw what each layer keeps, how maps change when layers are redrawn, and the flipping curves."""
     with rc_context(TEXT):
         figure = Figure(figsize=(10.4, 3.7), layout="constrained")
         kept, randomised, flipped = figure.subplots(1, 3)
@@ -96,14 +93,11 @@ def trust_plate(summary: Mapping[str, Any]) -> Figure:
 
 def draw_conservation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
     """Draw the share of the start left below each layer, and what the layer absorbed."""
-    places = np.arange(len(layers))
-    axes.plot(places, _values(layers, "kept"), color="black", marker="o", markersize=4, label="left below the layer")
-    for number, (name, colour, hatch, label) in enumerate(LOSSES):
-        axes.bar(
-            places + 0.36 * (number - 0.5), _values(layers, name), width=0.36,
-            color=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=f"absorbed: {label}",
-        )  # fmt: skip
-    axes.axhline(0, color=GUIDE, linewidth=0.8)
+    kept = 100 * _numbers([one["kept"] for one in layers], "value")
+    axes.plot(np.arange(len(layers)), kept, color="black", marker="o", markersize=4, label="left below the layer")
+    for side, (name, *look, label) in zip(SIDES, LOSSES, strict=True):
+        absorbed = 100 * _numbers([one[name] for one in layers], "value")
+        _bars(axes, absorbed, 0.36 * side, 0.36, look, f"absorbed: {label}")
     axes.axhline(100, color=GUIDE, linewidth=0.8, linestyle="--")
     axes.set_ylabel("Relevance (% of that at the outputs)")
     _finish(axes, layers, "a  Conservation")
@@ -111,17 +105,11 @@ def draw_conservation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
 
 def draw_randomisation(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
     """Draw the similarity to the true map after each layer is redrawn, with 95 % intervals."""
-    places = np.arange(len(layers))
-    for number, (name, colour, hatch, label) in enumerate(BARS):
+    for side, (name, *look, label) in zip(SIDES, BARS, strict=True):
         values = [one[name] for one in layers]
-        middle = _numbers(values, "value")
-        axes.bar(
-            places + 0.38 * (number - 0.5), middle, width=0.38,
-            color=colour, hatch=hatch, edgecolor="black", linewidth=0.5, label=label,
-        )  # fmt: skip
-        for place, low, high in zip(places, _numbers(values, "low"), _numbers(values, "high"), strict=True):
-            axes.plot([place + 0.38 * (number - 0.5)] * 2, [max(low, -1), min(high, 1)], color="black", linewidth=1)
-    axes.axhline(0, color=GUIDE, linewidth=0.8)
+        _bars(axes, _numbers(values, "value"), 0.38 * side, 0.38, look, label)
+        for place, (low, high) in enumerate(zip(_numbers(values, "low"), _numbers(values, "high"), strict=True)):
+            axes.plot([place + 0.38 * side] * 2, [max(low, -1), min(high, 1)], color="black", linewidth=1)
     axes.set_ylim(top=1.05)
     axes.set_ylabel("Rank correlation with the true map")
     _finish(axes, layers, "b  Randomised down to this layer")
@@ -137,14 +125,25 @@ def draw_flipping(axes: Axes, flipping: Mapping[str, Any]) -> None:
     axes.set_xticks(np.sqrt(ticks), [str(tick) for tick in ticks])
     axes.set_xlabel("Brain replaced (%)")
     axes.set_ylabel("Log odds of the decision")
-    axes.set_title("c  Region flipping", loc="left", pad=30)
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderpad=0)
+    _title(axes, "c  Region flipping")
+
+
+def _bars(axes: Axes, values: Floats, shift: float, width: float, look: Sequence[str], label: str) -> None:
+    axes.bar(
+        np.arange(len(values)) + shift, values, width=width, color=look[0], hatch=look[1], edgecolor="black",
+        linewidth=0.5, label=label,
+    )  # fmt: skip
 
 
 def _finish(axes: Axes, layers: Sequence[Mapping[str, Any]], title: str) -> None:
+    axes.axhline(0, color=GUIDE, linewidth=0.8)
     axes.set_xticks(range(len(layers)), [_short(one["layer"]) for one in layers], rotation=45)
+    _title(axes, title)
+
+
+def _title(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", pad=30)
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderpad=0)
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderpad=0)
 
 
 def _short(layer: str) -> str:
@@ -152,9 +151,5 @@ def _short(layer: str) -> str:
     return f"{SHORT.get(kind, kind)} {number}"
 
 
-def _values(layers: Sequence[Mapping[str, Any]], name: str) -> npt.NDArray[np.float64]:
-    return 100 * _numbers([one[name] for one in layers], "value")
-
-
-def _numbers(estimates: Sequence[Mapping[str, Any]], name: str) -> npt.NDArray[np.float64]:
+def _numbers(estimates: Sequence[Mapping[str, Any]], name: str) -> Floats:
     return np.array([np.nan if one[name] is None else one[name] for one in estimates], dtype=np.float64)

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from datbatch import schema
+from datbatch.cohort.views.query import group_of, normal_range
 from datbatch.report.cohort.classification import Model, outcomes
 from datbatch.report.cohort.tables import read_studies
 
@@ -21,25 +22,16 @@ Kind = Literal["number", "category", "tags", "text"]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure or word of every study.
-
-    Attributes
-    ----------
-    name : str
-        Letters, digits and underscores: it names a file.
-    title, group, description, units : str
-        What the reader sees.
-    kind : str
-        How it is filtered and drawn.
-    values : ndarray, shape (study,)
-        float64 with NaN for missing, or str with "" for missing.
-    """
+    """One figure or word of every study."""
 
     name: str
+    """Letters, digits and underscores: it names a file."""
     title: str
     group: str
     kind: Kind
+    """How it is filtered and drawn."""
     values: npt.NDArray[Any]
+    """For each study float64, NaN for missing, or str, empty for missing."""
     description: str = ""
     units: str = ""
 
@@ -68,18 +60,9 @@ PROFILE = tuple(
     for region in schema.REGIONS[:4]
 )
 FIRST_SHOWN = (
-    "study",
-    "label",
-    "predicted",
-    "outcome",
-    "probability",
-    PROFILE[0].ratio,
-    PROFILE[0].z,
-    PROFILE[0].relevance,
-    "age",
-    "site",
-    "status",
-)
+    "study", "label", "predicted", "outcome", "probability", PROFILE[0].ratio, PROFILE[0].z, PROFILE[0].relevance,
+    "age", "site", "status",
+)  # fmt: skip
 """Columns of the table at first, as far as they are there; the reader chooses others."""
 FIRST_AXES = ((PROFILE[0].ratio, "counts", "age"), (PROFILE[0].relevance, PROFILE[0].z, "quality_correlation", "age"))
 """Horizontal and vertical axis at first: of each, the first that is there."""
@@ -105,20 +88,7 @@ _TEXTS, _TAGS = frozenset({"study", "person"}), frozenset({"flags", "quantificat
 
 
 def cohort_columns(cohort: xr.DataTree, model: Model | None) -> tuple[Column, ...]:
-    """Read all columns; no volume is touched.
-
-    Parameters
-    ----------
-    cohort : DataTree
-        The opened store.
-    model : Model, optional
-        Whose results.
-
-    Returns
-    -------
-    tuple of Column
-        Those that hold a value for at least one study, the pseudonym first; rows in the store's order.
-    """
+    """Read all columns that hold a value for at least one study, the pseudonym first; no volume is touched."""
     studies = read_studies(cohort)
     found = [
         *_study_columns(studies),
@@ -163,26 +133,23 @@ def _model_columns(cohort: xr.DataTree, studies: pd.DataFrame, model: Model | No
         "outcome", "Outcome", "Result", "category", np.array(outcomes(studies, model), dtype=str),
         "T or F: true or false; N or P: called negative or positive; test set alone",
     )  # fmt: skip
-    for name, title, values, words in (
-        ("probability", "Probability", model.probability, "probability of reduced uptake (positive)"),
-        ("log_odds", "Log odds", model.log_odds, "logit of positive less logit of negative"),
+    for name, words in (
+        ("probability", "probability of reduced uptake (positive)"),
+        ("log_odds", "logit of positive less logit of negative"),
     ):
-        yield Column(name, title, "Result", "number", np.where(known, values, np.nan), words)
+        yield Column(name, _title(name), "Result", "number", np.where(known, getattr(model, name), np.nan), words)
     yield Column(
         "inconsistent", "Map inconsistent", "Result", "category",
         np.where(known, np.where(model.inconsistent, "yes", "no"), ""),
         "whether the map is typical of the class that was not predicted",
     )  # fmt: skip
-    group = cohort[f"relevance/{model.name}"].dataset  # type: ignore[union-attr]
-    regional = np.asarray(group["regional"].values, dtype=np.float64)
-    for statistic, word in (("hottest_mean", "peak"), ("mean", "mean")):
-        at = schema.STATISTICS.index(statistic)
+    regional = model.sign * np.asarray(group_of(cohort, schema.relevance_group(model.name))["regional"], np.float64)
+    for statistic, word, told in ((schema.HOTTEST_MEAN, "peak", "the hottest voxels"), ("mean", "mean", "the region")):
         for place, region in enumerate(schema.REGIONS):
             yield Column(
                 f"relevance_{word}_{region}", f"Relevance {_words(region)} ({word})", "Relevance", "number",
-                model.sign * regional[:, place, at],
-                "positive speaks for reduced uptake; "
-                + ("mean of the hottest voxels" if word == "peak" else "mean of the region"),
+                regional[:, place, schema.STATISTICS.index(statistic)],
+                f"positive speaks for reduced uptake; mean of {told}",
             )  # fmt: skip
 
 
@@ -192,10 +159,9 @@ def _binding_columns(cohort: xr.DataTree, studies: pd.DataFrame) -> Iterator[Col
             f"sbr_{region}", f"SBR {_words(region)}", "Binding", "number",
             studies[f"sbr_{region}"].to_numpy(dtype=np.float64), "specific binding ratio",
         )  # fmt: skip
-    root, reference = cohort.dataset, schema.BACKGROUNDS.index("reference")
-    ratios = _array(root, "binding_ratio")
-    asymmetry = _array(root, "asymmetry_index")
-    quotient = _array(root, "putamen_to_caudate_ratio")
+    reference = schema.BACKGROUNDS.index(schema.REFERENCE)
+    names = ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
+    ratios, asymmetry, quotient = (_array(cohort.dataset, name) for name in names)
     for place, definition in enumerate(schema.DEFINITIONS):
         words = _words(definition)
         # What is said without further words is the paper's definition.
@@ -223,9 +189,9 @@ def _binding_columns(cohort: xr.DataTree, studies: pd.DataFrame) -> Iterator[Col
 
 
 def _range_columns(cohort: xr.DataTree) -> Iterator[Column]:
-    if schema.NORMAL_RANGE not in cohort.children or cohort[schema.NORMAL_RANGE].attrs.get("stale"):
+    group = normal_range(cohort)
+    if group is None:
         return
-    group = cohort[schema.NORMAL_RANGE].dataset  # type: ignore[union-attr]
     scores = _array(group, "z_score")
     if scores is not None:
         for place, measure in enumerate(schema.MEASURES):
@@ -260,14 +226,9 @@ def first_there(wanted: Sequence[str], columns: Sequence[Column]) -> str:
 
 
 def worth_a_look(columns: Mapping[str, Column]) -> npt.NDArray[np.intp]:
-    """Order studies by how much their volumes are worth a look, most worth first.
+    """Give the rows of the studies, those whose volumes are most worth a look first; equal ones in the store's order.
 
     Misclassified and inconsistent ones come first, then those with most flags, then the worst normalised.
-
-    Returns
-    -------
-    ndarray, shape (study,), intp
-        Rows; equal ones stay in the store's order.
     """
     size = len(columns["study"].values)
 

@@ -83,9 +83,7 @@ def size_beforehand(cohort: xr.DataTree, volumes: int | None = None) -> str:
 def write_explorer(
     cohort: xr.DataTree, folder: Path, *, model: str | None = None, volumes: int | None = None, quiet: bool = False
 ) -> Explorer:
-    """Write the explorer of a cohort.
-
-    Pages of single studies, `studies/<pseudonym>.html`, stay, and are linked to.
+    """Write the explorer of a cohort; pages of single studies in `studies/` stay, and are linked to.
 
     Parameters
     ----------
@@ -97,8 +95,6 @@ def write_explorer(
         Whose results; those of the model made last by default.
     volumes : int, optional
         Studies that get volumes at most, those most worth a look first; `VOLUMES_AT_MOST` by default.
-    quiet : bool
-        Whether to show no progress.
 
     Raises
     ------
@@ -199,13 +195,8 @@ class _Folder:
         for column in columns:
             self.deliver(f"columns/{column.name}", _packed(column))
         names = {column.name for column in columns}
-        codes = {
-            word
-            for column in columns
-            if column.kind == "tags" or column.name == "error_code"
-            for value in set(column.values.tolist())
-            for word in str(value).split()
-        }
+        coded = (column for column in columns if column.kind == "tags" or column.name == "error_code")
+        codes = {word for column in coded for value in set(column.values.tolist()) for word in str(value).split()}
         head = {
             **about,
             "version": __version__,
@@ -223,15 +214,8 @@ class _Folder:
 
 
 def _described(column: Column) -> dict[str, Any]:
-    return {
-        "name": column.name,
-        "title": column.title,
-        "group": column.group,
-        "kind": column.kind,
-        "units": column.units,
-        "description": column.description,
-        "decimals": _decimals(column) if column.kind == "number" else None,
-    }
+    told = {name: getattr(column, name) for name in ("name", "title", "group", "kind", "units", "description")}
+    return told | {"decimals": _decimals(column) if column.kind == "number" else None}
 
 
 def _decimals(column: Column) -> int | None:

@@ -19,19 +19,10 @@ LEVELS = 127
 
 
 def halve(volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Give every second voxel along each axis after a filter of (1, 2, 1)/4.
+    """Give every second voxel along each axis, all of odd length, after a filter of (1, 2, 1)/4.
 
-    The first and the last voxel of an odd axis stay where they are, so that the half grid is symmetric where the whole
-    one is. The filter widens a resolution of 10 mm by half a millimetre.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-        Each length odd.
-
-    Returns
-    -------
-    ndarray, shape ((x + 1) / 2, (y + 1) / 2, (z + 1) / 2), float32
+    The first and the last voxel stay where they are, so that the half grid is symmetric where the whole one is. The
+    filter widens a resolution of 10 mm by half a millimetre.
     """
     half = np.asarray(volume, dtype=np.float32)
     for axis in range(3):
@@ -46,20 +37,10 @@ def halve(volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def study_volumes(results: StudyResults) -> dict[str, Any]:
     """Give everything that the explorer draws of one study, as JSON values.
 
-    Parameters
-    ----------
-    results : StudyResults
-        As `ResultsReader` gives it.
-
-    Returns
-    -------
-    dict
-        `uptake` and `relevance` (or None): `data`, int8 in the order x, y, z with z fastest, compressed (zlib, RFC
-        1950) and base64; `step`, what one of its steps is worth; `top`, the end of a good scale. In the frame of the
-        store, relevance oriented: positive speaks for reduced uptake. `mirrored`, and what to write beside low and
-        high x in both frames: `patient_marks`, `store_marks`.
+    `uptake` and `relevance` (or None) are in the frame of the store; positive relevance speaks for reduced uptake. Each
+    has `data`, int8 with z fastest, compressed (zlib, RFC 1950), in base64; `step`, the value of one step of it; `top`,
+    the end of a good scale. `patient_marks` and `store_marks` are the words for low and high x in the two frames.
     """
-    own, stored = patient_marks(results.mirrored), study_marks(results.mirrored)
     model = results.model
     uptake = halve(results.uptake)
     relevance = None if model is None else halve(model.sign * model.relevance)
@@ -67,8 +48,8 @@ def study_volumes(results: StudyResults) -> dict[str, Any]:
         "uptake": _packed(uptake, uptake_limits([uptake])[1]),
         "relevance": None if relevance is None else _packed(relevance, symmetric_limits([relevance])[1]),
         "mirrored": results.mirrored,
-        "patient_marks": [own.low_x, own.high_x],
-        "store_marks": [stored.low_x, stored.high_x],
+        "patient_marks": list(patient_marks(results.mirrored)),
+        "store_marks": list(study_marks(results.mirrored)),
     }
 
 

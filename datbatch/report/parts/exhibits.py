@@ -28,31 +28,21 @@ _TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True)
 class Beside:
-    """Where the files of a report go.
-
-    Attributes
-    ----------
-    folder : Path
-        Where they are written.
-    link : str
-        Name of the folder as the page will call it.
-    """
+    """Where the files of a report go."""
 
     folder: Path
     link: str
+    """Name of the folder in the links of the page."""
 
 
 class Exhibits:
-    """Counts tables and figures in the order in which they are written, and keeps each as files, too.
+    """Counts tables and figures in the order in which they are written, and writes each as files, too.
 
-    Parameters
-    ----------
-    beside : Beside, optional
-        Where the files go; without it only the page's own parts are made.
+    Without `beside` it makes only the parts of the page.
     """
 
     def __init__(self, beside: Beside | None = None) -> None:
-        self._beside = beside
+        self.beside = beside
         self._next = {"Table": 0, "Figure": 0}
         self._volumes: set[str] = set()
 
@@ -72,17 +62,13 @@ class Exhibits:
         Parameters
         ----------
         name : str
-            What its files are called, after its number.
-        drawn : Figure
-            The picture.
-        alternative : str
-            The same in words.
-        caption : str or Html
-            Stands below it.
+            Of its files, after its number.
+        drawn, alternative, caption : Figure, str, str or Html
+            The picture, the same in words, and what stands below it.
         data : DataFrame, or mapping of str to DataFrame
-            What is drawn, as CSV; several tables by what their names end in.
+            What is drawn, as CSV; the names of several files end in the keys.
         volumes : sequence of str
-            Names of volumes that `volume` wrote and the figure shows slices of.
+            Names of volumes that `volume` wrote and that the figure shows slices of.
         shown : Html, optional
             What the page shows in place of the picture.
         """
@@ -91,14 +77,14 @@ class Exhibits:
         # Everything lies in its place now: files need not find it again.
         drawn.set_layout_engine("none")
         links: list[tuple[str, str]] = []
-        if self._beside is not None:
+        if self.beside is not None:
             for suffix, content in (("svg", to_svg(drawn)), ("png", to_print_png(drawn))):
                 links.append((suffix.upper(), self._write(f"{FIGURES}/{stem}.{suffix}", content)))
             tables = data if isinstance(data, Mapping) else {} if data is None else {"": data}
             for part, frame in tables.items():
                 named = f"{FIGURES}/{stem}{'_' * bool(part)}{part}.csv"
                 links.append((f"CSV {part}".strip(), self._write(named, csv_bytes(frame))))
-            links += [(f"NIfTI {one}", f"{self._beside.link}/{VOLUMES}/{one}.nii.gz") for one in volumes]
+            links += [(f"NIfTI {one}", f"{self.beside.link}/{VOLUMES}/{one}.nii.gz") for one in volumes]
         words = join((element("b", f"{label}."), " ", caption, _files(label, links)))
         return element("figure", picture, element("figcaption", words))
 
@@ -112,23 +98,14 @@ class Exhibits:
         data: pd.DataFrame | None = None,
         **options: Any,
     ) -> Html:
-        """Put a table into the page, and write it as CSV: `data` where given, else what the page shows.
+        """Put a table into the page (see `hypertext.table`), and write it as CSV, to a file of its number and name.
 
-        Parameters
-        ----------
-        name : str
-            What its file is called, after its number.
-        caption, header, rows
-            As for `hypertext.table`.
-        data : DataFrame, optional
-            Its values before they were rounded and put into words.
-        **options
-            Of `hypertext.table`.
+        The file holds `data`, the values before they were rounded and put into words; without it what the page shows.
         """
         label, stem = self._count("Table", name)
         listed = [tuple(row) for row in rows]
         links: list[tuple[str, str]] = []
-        if self._beside is not None:
+        if self.beside is not None:
             given = csv_bytes(data) if data is not None else _shown_as_csv(header, listed)
             links.append(("CSV", self._write(f"{TABLES}/{stem}.csv", given)))
         words = join((element("b", f"{label}."), " ", caption, _files(label, links)))
@@ -136,10 +113,10 @@ class Exhibits:
 
     def volume(self, name: str, data: npt.NDArray[Any], description: str) -> str:
         """Write a volume of the store's grid as NIfTI, once; give its name back."""
-        if self._beside is not None and name not in self._volumes:
+        if self.beside is not None and name not in self._volumes:
             self._volumes.add(name)
             stored = data.astype(np.uint8 if data.dtype == bool else np.float32)
-            path = self._beside.folder / VOLUMES / f"{name}.nii.gz"
+            path = self.beside.folder / VOLUMES / f"{name}.nii.gz"
             write_nifti(path, stored, schema.grid_affine(), description=description)
         return name
 
@@ -148,9 +125,9 @@ class Exhibits:
         return f"{kind} {self._next[kind]}", f"{kind.lower()}_{self._next[kind]:02d}_{name}"
 
     def _write(self, name: str, content: bytes) -> str:
-        assert self._beside is not None
-        write_whole(self._beside.folder / name, content)
-        return f"{self._beside.link}/{name}"
+        assert self.beside is not None
+        write_whole(self.beside.folder / name, content)
+        return f"{self.beside.link}/{name}"
 
 
 def _files(label: str, links: Sequence[tuple[str, str]]) -> Html | None:

@@ -22,6 +22,10 @@ from datbatch.report.parts.raster import DIVERGING_COLOURS, HOT_IRON_COLOURS
 HOT_IRON = LinearSegmentedColormap.from_list("hot iron", HOT_IRON_COLOURS, N=256)
 DIVERGING = LinearSegmentedColormap.from_list("diverging", DIVERGING_COLOURS, N=256)
 
+Kind = Literal["uptake", "relevance"]
+PALETTES = {"uptake": (HOT_IRON, "white"), "relevance": (DIVERGING, "black")}
+"""Colours of each kind of picture, and of letters on it."""
+
 GUIDE = "0.35"
 """Grey of guiding lines and small print in charts."""
 PRINT_DPI = 300
@@ -49,51 +53,24 @@ def show_plane(
     marks: Marks,
     *,
     limits: tuple[float, float],
-    kind: Literal["uptake", "relevance"],
+    kind: Kind,
     size: float = 10,
 ) -> Any:
-    """Draw a slice with its side marks.
+    """Draw a slice with its side marks (of `size` points) in the upper corners; give the image for a colour bar.
 
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    plane : Plane
-        From `transaxial_plane`.
-    marks : Marks
-        Written into the upper corners, on the sides where low and high x are shown.
-    limits : tuple of float
-        Values of the first and last colour.
-    kind : {"uptake", "relevance"}
-        Palette: hot iron on black, or diverging on white.
-    size : float
-        Of the marks' letters, in points.
-
-    Returns
-    -------
-    AxesImage
-        For the colour bar.
+    Uptake is drawn in hot iron on black, relevance in diverging colours on white, between the values `limits`.
     """
-    palette, ink = (HOT_IRON, "white") if kind == "uptake" else (DIVERGING, "black")
+    palette, ink = PALETTES[kind]
     drawn = axes.imshow(
-        plane.image,
-        extent=plane.extent_mm,
-        origin="upper",
-        cmap=palette,
-        vmin=limits[0],
-        vmax=limits[1],
-        interpolation="bicubic",
-        interpolation_stage="data",
-    )
+        plane.image, extent=plane.extent_mm, origin="upper", cmap=palette, vmin=limits[0], vmax=limits[1],
+        interpolation="bicubic", interpolation_stage="data",
+    )  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(kind == "relevance")
         spine.set_edgecolor("0.7")
-    left, right = (
-        (marks.low_x, marks.high_x) if plane.extent_mm[0] < plane.extent_mm[1] else (marks.high_x, marks.low_x)
-    )
-    for text, x, align in ((left, 0.03, "left"), (right, 0.97, "right")):
+    for text, x, align in zip(marks.on(plane), (0.03, 0.97), ("left", "right"), strict=True):
         axes.text(x, 0.97, text, transform=axes.transAxes, ha=align, va="top", color=ink, weight="bold", size=size)
     return drawn
 
@@ -101,49 +78,24 @@ def show_plane(
 def outline(
     axes: Axes, mask: npt.NDArray[np.bool_], convention: Convention, *, colour: str, width: float = 1.0
 ) -> None:
-    """Draw the border of a region's slice over a picture of the store's grid.
-
-    Parameters
-    ----------
-    axes : Axes
-        Holds a slice of the store's grid.
-    mask : ndarray, shape (x, y), bool
-        The region in the same slice.
-    convention : {"radiological", "neurological"}
-        As the slice was drawn.
-    colour, width : str, float
-        Of the line.
-    """
+    """Draw the border of a region, shape (x, y), over the same slice of the store's grid in the same convention."""
     if not mask.any():
         return
-    # Coordinates in mm, not pixels, place the line: the axes of a radiological picture fall from left to
-    # right.
+    # Coordinates in mm, not pixels, place the line: in a radiological picture x falls from left to right.
     axes.contour(
-        schema.coordinates_mm(0),
-        schema.coordinates_mm(1),
-        mask.T.astype(float),
-        levels=[0.5],
-        colors=[colour],
+        schema.coordinates_mm(0), schema.coordinates_mm(1), mask.T.astype(float), levels=[0.5], colors=[colour],
         linewidths=[width],
-    )
+    )  # fmt: skip
     extent = store_plane(mask.astype(np.float64), convention).extent_mm
     axes.set_xlim(extent[0], extent[1])
     axes.set_ylim(extent[2], extent[3])
 
 
 def name_axis(axis: Axis, label: str, top: float, size: float) -> None:
-    """Name an axis; values that are all small get a common power of ten, in the name's brackets and not at a tick.
+    """Name an axis, in letters of `size` points; `top` is the greatest magnitude on it.
 
-    Parameters
-    ----------
-    axis : Axis
-        x or y axis, of a chart or a colour bar.
-    label : str
-        With its unit in brackets, such as "Relevance (a.u.)".
-    top : float
-        Greatest magnitude on the axis.
-    size : float
-        Of letters, in points.
+    Where all values are small or great, a common power of ten stands in the brackets of the name, as in
+    "Relevance (10⁻⁴ a.u.)", and not at a tick.
     """
     exponent = int(np.floor(np.log10(top))) if np.isfinite(top) and top > 0 else 0
     if not -2 <= exponent <= 3:

@@ -26,9 +26,14 @@ def escape(text: object) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(str(text), quote=True))
 
 
-def with_code(text: str) -> list[Child]:
-    """Mark what stands between backticks, as commands do in messages, as code."""
-    return [element("code", part) if index % 2 else part for index, part in enumerate(text.split("`"))]
+def marked(text: str, tag: str = "code") -> list[Child]:
+    """Put what stands between backticks, as commands do in messages, into elements."""
+    return [element(tag, part) if index % 2 else part for index, part in enumerate(text.split("`"))]
+
+
+def stacked(first: Child, *below: Child) -> Html:
+    """Write a cell with what stands below it in small letters; None is left out."""
+    return join((first, *(element("small", one) for one in below if one is not None)))
 
 
 def _joined(child: Child) -> str:
@@ -40,28 +45,17 @@ def _joined(child: Child) -> str:
 
 
 def element(tag: str, *children: Child, **attributes: object) -> Html:
-    """Write one element.
+    """Write one element: text among its children is escaped, `Html` passes as it is, None is left out.
 
-    Parameters
-    ----------
-    tag : str
-        Its name.
-    *children : str, Html, int, None or iterables of these
-        Text is escaped, `Html` passes, None vanishes.
-    **attributes : object
-        `class_` becomes class, other underscores become hyphens; None leaves the attribute out, True gives it
-        without a value.
+    Of the attributes `class_` becomes class, other underscores become hyphens; None or False leaves one out, True gives
+    it without a value.
     """
-    given = []
+    opening = f"<{tag}"
     for key, value in attributes.items():
-        if value is None or value is False:
-            continue
-        written = key.rstrip("_").replace("_", "-")
-        given.append(f" {written}" if value is True else f' {written}="{escape(value)}"')
-    opening = f"<{tag}{''.join(given)}>"
-    if tag in VOID:
-        return Html(opening)
-    return Html(f"{opening}{_joined(children)}</{tag}>")
+        if value is not None and value is not False:
+            name = key.rstrip("_").replace("_", "-")
+            opening += f" {name}" if value is True else f' {name}="{escape(value)}"'
+    return Html(f"{opening}>" if tag in VOID else f"{opening}>{_joined(children)}</{tag}>")
 
 
 def join(parts: Iterable[Child]) -> Html:
@@ -95,37 +89,21 @@ def table(
 ) -> Html:
     """Write a table that scrolls sideways on a narrow screen.
 
-    Parameters
-    ----------
-    caption : str or Html
-        Stands above the table.
-    header : sequence
-        One entry per column.
-    rows : iterable of sequences
-        The first cell of each row is its heading.
-    text_columns : int
-        Columns from the left that hold words; the others hold figures and are aligned right.
-    empty : str
-        What stands there when there is no row.
-    label : str
-        What a screen reader calls the region that scrolls.
+    The first cell of each row is its heading. The first `text_columns` hold words; the others hold figures and are
+    aligned right. `empty` stands in the place of rows where there are none; a screen reader reads `label`.
     """
-    written = []
-    for row in rows:
-        cells = [element("th", row[0], scope="row")]
-        cells += [
-            element("td", cell, class_="text" if column < text_columns else None)
-            for column, cell in enumerate(row[1:], start=1)
-        ]
-        written.append(element("tr", cells))
+    classes = ["text" if column < text_columns else None for column in range(len(header))]
+    written = [
+        element(
+            "tr",
+            element("th", row[0], scope="row"),
+            (element("td", cell, class_=kind) for cell, kind in zip(row[1:], classes[1:], strict=True)),
+        )
+        for row in rows
+    ]
     if not written:
         written.append(element("tr", element("td", empty, colspan=len(header), class_="text")))
-    head = element(
-        "tr",
-        (
-            element("th", name, scope="col", class_="text" if column < text_columns else None)
-            for column, name in enumerate(header)
-        ),
-    )
-    whole = element("table", element("caption", caption), element("thead", head), element("tbody", written))
+    titles = (element("th", name, scope="col", class_=kind) for name, kind in zip(header, classes, strict=True))
+    head = element("thead", element("tr", titles))
+    whole = element("table", element("caption", caption), head, element("tbody", written))
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=label)

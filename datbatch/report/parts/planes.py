@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,41 +18,19 @@ Convention = Literal["radiological", "neurological"]
 
 @dataclass(frozen=True)
 class Plane:
-    """A slice ready for the screen.
-
-    Attributes
-    ----------
-    image : ndarray, shape (row, column), float64
-        Row 0 is anterior, or superior where the slice is coronal.
-    extent_mm : tuple of float
-        x at the picture's left and right edge, y (or z) at its bottom and top edge (matplotlib's `extent`).
-    """
+    """A slice ready for the screen."""
 
     image: Floats
+    """Shape (row, column). Row 0 is anterior, or superior where the slice is coronal."""
     extent_mm: tuple[float, float, float, float]
+    """x at the left and right edge, y (or z) at the bottom and top edge (matplotlib's `extent`)."""
 
 
 def transaxial_plane(volume: Volume, z_mm: float, convention: Convention = "radiological") -> Plane:
-    """Cut a volume across the body axis and turn the slice for display.
+    """Cut a volume across the body axis, in the slice nearest to a height, and turn it: anterior at the top.
 
-    Parameters
-    ----------
-    volume : Volume
-        Any grid whose axes run along x, y and z in any order and direction.
-    z_mm : float
-        Height of the slice; the nearest one is taken.
-    convention : {"radiological", "neurological"}
-        Whether x < 0 (left) is shown on the picture's right or left.
-
-    Returns
-    -------
-    Plane
-        Anterior at the top.
-
-    Raises
-    ------
-    ValueError
-        When the volume's grid is oblique.
+    The radiological convention shows x < 0 (left) on the right. An oblique grid is a ValueError; the axes of any other
+    may run along x, y and z in any order and direction.
     """
     return _cut(volume, 2, z_mm, convention)
 
@@ -99,18 +77,15 @@ def store_volume(data: npt.NDArray[Any]) -> Volume:
     return Volume(np.asarray(data, dtype=np.float32), schema.grid_affine())
 
 
-@dataclass(frozen=True)
-class Marks:
-    """What is written beside the low-x and the high-x side of a picture.
-
-    Attributes
-    ----------
-    low_x, high_x : str
-        For x < 0 (left of MNI space) and x > 0.
-    """
+class Marks(NamedTuple):
+    """What is written at the two sides of a picture: x < 0 (left of MNI space) and x > 0."""
 
     low_x: str
     high_x: str
+
+    def on(self, plane: Plane) -> tuple[str, str]:
+        """Give the marks for the left and the right edge of a slice."""
+        return (self.low_x, self.high_x) if plane.extent_mm[0] < plane.extent_mm[1] else (self.high_x, self.low_x)
 
 
 ANATOMICAL = Marks("L", "R")
@@ -120,38 +95,19 @@ AVERAGE = Marks("I", "C")
 
 
 def study_marks(mirrored: bool) -> Marks:
-    """Mark one study in the store's frame: ipsilateral at x < 0, equal to which of the patient's own sides.
-
-    Parameters
-    ----------
-    mirrored : bool
-        Whether left and right were exchanged when it was stored, so that x < 0 shows the patient's right.
-    """
+    """Mark one study in the store's frame: ipsilateral at x < 0, and the patient's own side; right where mirrored."""
     return Marks("I = R", "C = L") if mirrored else Marks("I = L", "C = R")
 
 
 def patient_marks(mirrored: bool) -> Marks:
-    """Mark one study in the patient's own frame, as acquired: left at x < 0.
-
-    Parameters
-    ----------
-    mirrored : bool
-        Whether left and right are exchanged in the store, so that the patient's right is the ipsilateral side.
-    """
+    """Mark one study as it was acquired: left at x < 0; right is the ipsilateral side where the store mirrors it."""
     return Marks("L (C)", "R (I)") if mirrored else Marks("L (I)", "R (C)")
 
 
 def symmetric_limits(arrays: Sequence[npt.NDArray[Any]], percentile: float = 99.9) -> tuple[float, float]:
-    """Give one scale for all arrays, centred at zero.
-
-    Parameters
-    ----------
-    arrays : sequence of ndarrays
-        What is compared; NaN is passed over.
-    percentile : float
-        Of the absolute values that are not zero; greater ones take the last colour.
-    """
-    return (lambda top: (-top, top))(_upper(arrays, percentile))
+    """Give one scale for all arrays, centred at zero, up to a percentile of the finite magnitudes above zero."""
+    top = _upper(arrays, percentile)
+    return -top, top
 
 
 def uptake_limits(arrays: Sequence[npt.NDArray[Any]], percentile: float = 99.9) -> tuple[float, float]:

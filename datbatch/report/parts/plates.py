@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from datbatch import schema
 from datbatch.imaging.volume import Volume
 from datbatch.report.cohort.averages import GroupImages
 from datbatch.report.cohort.classification import OUTCOMES
-from datbatch.report.parts.figures import DIVERGING, GUIDE, HOT_IRON, TEXT, name_axis, outline, show_plane
+from datbatch.report.parts.figures import GUIDE, PALETTES, TEXT, Kind, name_axis, outline, show_plane
 from datbatch.report.parts.planes import (
     ANATOMICAL,
     AVERAGE,
     Convention,
     Marks,
+    Plane,
     store_plane,
     store_volume,
     symmetric_limits,
@@ -30,15 +31,12 @@ from datbatch.report.parts.planes import (
     uptake_limits,
 )
 
-UPTAKE_LABEL = "Uptake (multiple of the reference region)"
-RELEVANCE_LABEL = "Relevance (a.u.; > 0: typical of positive studies)"
-KINDS: tuple[Literal["uptake"], Literal["relevance"]] = ("uptake", "relevance")
-OUTCOME_STYLE = {
-    "TN": ("#0072B2", ""),
-    "TP": ("#D55E00", ""),
-    "FN": ("#F0E442", "////"),
-    "FP": ("#CC79A7", "...."),
+SCALE_LABELS: dict[Kind, str] = {
+    "uptake": "Uptake (multiple of the reference region)",
+    "relevance": "Relevance (a.u.; > 0: typical of positive studies)",
 }
+KINDS = tuple(SCALE_LABELS)
+OUTCOME_STYLE = {"TN": ("#0072B2", ""), "TP": ("#D55E00", ""), "FN": ("#F0E442", "////"), "FP": ("#CC79A7", "....")}
 """Colours of Okabe and Ito, distinct for every kind of colour vision; hatches for print without colour."""
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -89,23 +87,13 @@ def _bar(figure: Figure, drawn: Any, axes: Sequence[Axes], label: str) -> None:
 
 
 def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int, convention: Convention) -> Figure:
-    """Draw the paper's Figure 3: mean image, mean relevance, template and heat map in one transaxial slice.
+    """Draw the paper's Figure 3: mean image, mean relevance, template and heat map in the slice of index `height`.
 
-    Parameters
-    ----------
-    images : GroupImages
-        From `averages.scan_test_set`.
-    template : Volume
-        Template of the normalisation on the store's grid, scaled like the images.
-    masks : ndarray, shape (region, x, y, z), bool
-        Regions in the order of `schema.REGIONS`.
-    height : int
-        Index of the striatal slice.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
+    The template is on the store's grid and scaled like the images; `masks` (region, x, y, z) are those of
+    `schema.REGIONS`.
     """
     groups = (("true negative", images.true_negative), ("true positive", images.true_positive))
-    brain = masks[schema.REGIONS.index("whole_brain")][:, :, height]
+    brain = masks[schema.REGIONS.index(schema.WHOLE_BRAIN)][:, :, height]
     shown = [group for _, group in groups if group.studies]
     fixed = transaxial_plane(template, float(schema.coordinates_mm(2)[height]), convention)
     uptake = uptake_limits([*(group.uptake[:, :, height] for group in shown), fixed.image])
@@ -132,7 +120,7 @@ def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int,
                 _absent(below, f"no {name}")
         upper[2].set_title("Template")
         last = show_plane(upper[2], fixed, ANATOMICAL, limits=uptake, kind="uptake")
-        _bar(figure, last, upper, UPTAKE_LABEL)
+        _bar(figure, last, upper, SCALE_LABELS["uptake"])
         lower[2].set_title("Heat map (TP − TN)")
         if len(shown) == 2:
             heat = images.true_positive.relevance[:, :, height] - images.true_negative.relevance[:, :, height]
@@ -141,54 +129,38 @@ def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int,
         else:
             _absent(lower[2], "needs both groups")
         if maps is not None:
-            _bar(figure, maps, lower[:2], RELEVANCE_LABEL)
+            _bar(figure, maps, lower[:2], SCALE_LABELS["relevance"])
         return figure
 
 
-def _sheet(volume: npt.NDArray[Any], convention: Convention, columns: int) -> tuple[Floats, bool]:
-    """Put all transaxial slices beside each other; tell whether x < 0 is on the left of each."""
+def _sheet(volume: npt.NDArray[Any], convention: Convention, columns: int) -> tuple[Floats, Plane]:
+    """Put all transaxial slices beside each other; give the first one, too."""
     planes = [transaxial_plane(store_volume(volume), z_mm, convention) for z_mm in schema.coordinates_mm(2)]
     height, width = planes[0].image.shape
     sheet = np.zeros((-(-len(planes) // columns) * height, columns * width))
     for position, plane in enumerate(planes):
         row, column = divmod(position, columns)
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = plane.image
-    return sheet, planes[0].extent_mm[0] < planes[0].extent_mm[1]
+    return sheet, planes[0]
 
 
-def slice_limits(volumes: Sequence[npt.NDArray[Any]], kind: Literal["uptake", "relevance"]) -> tuple[float, float]:
+def slice_limits(volumes: Sequence[npt.NDArray[Any]], kind: Kind) -> tuple[float, float]:
     """Find one scale for whole volumes of one kind."""
     return uptake_limits(volumes, 99.99) if kind == "uptake" else symmetric_limits(volumes, 99.99)
 
 
 def all_slices(
-    volume: npt.NDArray[Any],
-    brain: Masks,
-    kind: Literal["uptake", "relevance"],
-    convention: Convention,
-    limits: tuple[float, float],
+    volume: npt.NDArray[Any], brain: Masks, kind: Kind, convention: Convention, limits: tuple[float, float]
 ) -> Figure:
     """Draw every transaxial slice of a mean volume, from the lowest to the highest (supplementary Figure 1).
 
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-        On the store's grid.
-    brain : ndarray, shape (x, y, z), bool
-        The brain; its outline is drawn over relevance.
-    kind : {"uptake", "relevance"}
-        Palette and scale.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
-    limits : tuple of float
-        Values of the first and last colour, from `slice_limits`.
+    The outline of the brain, shape (x, y, z), is drawn over relevance; `limits` are those of `slice_limits`.
     """
     columns = 9
-    label = UPTAKE_LABEL if kind == "uptake" else RELEVANCE_LABEL
     width, height = schema.SHAPE[:2]
-    sheet, low_x_left = _sheet(volume, convention, columns)
-    left, right = (AVERAGE.low_x, AVERAGE.high_x) if low_x_left else (AVERAGE.high_x, AVERAGE.low_x)
-    palette, ink = (HOT_IRON, "white") if kind == "uptake" else (DIVERGING, "black")
+    sheet, plane = _sheet(volume, convention, columns)
+    left, right = AVERAGE.on(plane)
+    palette, ink = PALETTES[kind]
     with rc_context(TEXT):
         figure = Figure(figsize=(8.2, 8.3))
         axes = figure.add_axes((0.0, 0.08, 1.0, 0.92))
@@ -206,7 +178,7 @@ def all_slices(
         scale = figure.add_axes((0.3, 0.055, 0.4, 0.014))
         bar = figure.colorbar(drawn, cax=scale, orientation="horizontal")
         bar.ax.tick_params(labelsize=7, pad=1, length=2)
-        name_axis(bar.ax.xaxis, label, limits[1], 8)
+        name_axis(bar.ax.xaxis, SCALE_LABELS[kind], limits[1], 8)
         bar.ax.xaxis.labelpad = 1
         bar.outline.set_linewidth(0.6)  # type: ignore[operator]
         return figure
@@ -214,17 +186,7 @@ def all_slices(
 
 @dataclass(frozen=True)
 class Tile:
-    """Uptake and relevance of one slice side by side, with what is written above them.
-
-    Attributes
-    ----------
-    title : str
-        At most two short lines.
-    uptake, relevance : ndarray, shape (x, y), float64
-        On the store's grid.
-    marks : Marks
-        Sides.
-    """
+    """Uptake and relevance of one slice (x, y) of the store's grid, side by side below a title of at most two lines."""
 
     title: str
     uptake: Floats
@@ -233,18 +195,9 @@ class Tile:
 
 
 def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention: Convention) -> Figure:
-    """Draw slices of several studies on common scales (the paper's Figure 4).
+    """Draw slices of several studies, three to a row, on common scales (the paper's Figure 4).
 
-    Parameters
-    ----------
-    tiles : sequence of Tile
-        From left to right, three to a row.
-    brain : ndarray, shape (x, y), bool
-        The brain in the same slice; its outline is drawn over relevance.
-    scales : Scales
-        Common to all tiles.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
+    The outline of the brain in the same slice, shape (x, y), is drawn over relevance.
     """
     columns, width, image_width, head, foot = 3, 8.4, 1.34, 0.42, 0.72
     image_height = image_width * schema.SHAPE[1] / schema.SHAPE[0]
@@ -257,14 +210,12 @@ def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention:
             row, column = divmod(position, columns)
             left = 0.03 + column * width / columns
             bottom = height - (row + 1) * row_height + 0.06
-            for place, (plane, kind, limits) in enumerate(
-                ((tile.uptake, "uptake", scales.uptake), (tile.relevance, "relevance", scales.relevance))
-            ):
+            for place, kind in enumerate(KINDS):
                 x = left + place * (image_width + 0.02)
                 axes = figure.add_axes((x / width, bottom / height, image_width / width, image_height / height))
-                show_plane(axes, store_plane(plane, convention), tile.marks, limits=limits, kind=kind, size=8)  # type: ignore[arg-type]
-                if kind == "relevance":
-                    outline(axes, brain, convention, colour="0.6", width=0.7)
+                plane = store_plane(getattr(tile, kind), convention)
+                show_plane(axes, plane, tile.marks, limits=getattr(scales, kind), kind=kind, size=8)
+            outline(axes, brain, convention, colour="0.6", width=0.7)
             y = (bottom + image_height + 0.04) / height
             figure.text(left / width, y, tile.title, size=8, va="bottom", ha="left", linespacing=1.25)
         _tile_scales(figure, scales, foot / height)
@@ -273,19 +224,15 @@ def tiles_plate(tiles: Sequence[Tile], brain: Masks, scales: Scales, convention:
 
 def _tile_scales(figure: Figure, scales: Scales, share: float) -> None:
     """Draw the two colour bars that all tiles share, in the lowest part of the figure."""
-    for column, (palette, limits, label) in enumerate(
-        (
-            (HOT_IRON, scales.uptake, UPTAKE_LABEL),
-            (DIVERGING, scales.relevance, RELEVANCE_LABEL),
-        )
-    ):
+    for column, kind in enumerate(KINDS):
+        low, high = getattr(scales, kind)
         axes = figure.add_axes((0.08 + 0.48 * column, 0.66 * share, 0.36, 0.17 * share))
-        ramp = np.linspace(limits[0], limits[1], 256)[np.newaxis]
-        axes.imshow(ramp, cmap=palette, aspect="auto", extent=(limits[0], limits[1], 0, 1))
+        ramp = np.linspace(low, high, 256)[np.newaxis]
+        axes.imshow(ramp, cmap=PALETTES[kind][0], aspect="auto", extent=(low, high, 0, 1))
         axes.set_yticks([])
         axes.tick_params(labelsize=8, length=2, pad=2)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        name_axis(axes.xaxis, label, limits[1], 8)
+        name_axis(axes.xaxis, SCALE_LABELS[kind], high, 8)
         axes.xaxis.labelpad = 1
         for spine in axes.spines.values():
             spine.set_visible(True)
@@ -304,22 +251,8 @@ def putamen_plate(
 ) -> Figure:
     """Draw the paper's Figure 5: the putamen region on the mean true negative image, and the histogram.
 
-    Parameters
-    ----------
-    images : GroupImages
-        From `averages.scan_test_set`.
-    region : ndarray, shape (x, y, z), bool
-        Region in which the hottest voxels of the ipsilateral putamen are sought.
-    height : int
-        Index of the striatal slice.
-    relevance : ndarray, shape (study,), float64
-        Oriented putamen relevance.
-    outcomes : sequence of str, shape (study,)
-        TN, TP, FN, FP or empty.
-    threshold : float
-        Learned cut; NaN for none.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
+    In `region` (x, y, z) the hottest voxels of the ipsilateral putamen are sought; `height` is the index of the slice.
+    For the rest see `draw_outcome_histogram`.
     """
     mean = images.true_negative
     with rc_context(TEXT):
@@ -336,21 +269,10 @@ def putamen_plate(
         return figure
 
 
-def draw_outcome_histogram(
-    axes: Axes, relevance: npt.NDArray[np.float64], outcomes: Sequence[str], *, threshold: float
-) -> None:
+def draw_outcome_histogram(axes: Axes, relevance: Floats, outcomes: Sequence[str], *, threshold: float) -> None:
     """Draw the stacked histogram of the putamen's oriented relevance by outcome (the paper's Figure 5).
 
-    Parameters
-    ----------
-    axes : Axes
-        Where.
-    relevance : ndarray, shape (study,), float64
-        Oriented; NaN is left out.
-    outcomes : sequence of str, shape (study,)
-        TN, TP, FN, FP or empty.
-    threshold : float
-        Learned cut, drawn when finite.
+    Each study has a relevance, or NaN, and TN, TP, FN, FP or empty text; the learned cut is drawn where it is finite.
     """
     marked = np.asarray(outcomes)
     groups = {name: relevance[(marked == name) & np.isfinite(relevance)] for name in OUTCOMES}
@@ -366,27 +288,13 @@ def draw_outcome_histogram(
             height, _ = np.histogram(group, edges)
             colour, hatch = OUTCOME_STYLE[name]
             axes.bar(
-                edges[:-1],
-                height,
-                width=np.diff(edges),
-                bottom=base,
-                align="edge",
-                color=colour,
-                hatch=hatch,
-                edgecolor="black",
-                linewidth=0.5,
-                label=f"{name} (n = {len(group)})",
-            )
+                edges[:-1], height, width=np.diff(edges), bottom=base, align="edge", color=colour, hatch=hatch,
+                edgecolor="black", linewidth=0.5, label=f"{name} (n = {len(group)})",
+            )  # fmt: skip
             base += height
         axes.set_ylim(0, 1.08 * base.max())
         axes.legend(
-            frameon=False,
-            fontsize=9,
-            handlelength=1.2,
-            columnspacing=1.0,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            ncols=4,
+            fontsize=9, handlelength=1.2, columnspacing=1.0, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4
         )
     else:
         axes.text(0.5, 0.5, "no test study", transform=axes.transAxes, ha="center")

@@ -11,30 +11,20 @@ _CITATION = re.compile(r"\[(@[\w; @]+)\]")
 
 @dataclass(frozen=True)
 class Reference:
-    """One work.
-
-    Attributes
-    ----------
-    authors : tuple of str
-        "Family, Initials"; `others`, BibTeX's word, stands for those who are not named here.
-    title, year : str
-    where : str
-        Journal, proceedings or publisher.
-    pages : str
-        "volume:pages", the volume alone, or empty.
-    doi : str
-        DOI, or `arXiv:` with the number, or empty.
-    kind : str
-        BibTeX's type of entry.
-    """
+    """One work."""
 
     authors: tuple[str, ...]
+    """Each as "Family, Initials"; `others`, BibTeX's word, stands for those who are not named here."""
     title: str
     where: str
+    """Journal, proceedings or publisher."""
     year: str
     pages: str = ""
+    """Of the form "volume:pages", the volume alone, or empty."""
     doi: str = ""
+    """DOI, or `arXiv:` with the number, or empty."""
     kind: str = "article"
+    """BibTeX's type of entry."""
 
     def text(self) -> str:
         """Write it as journals of this field do: three authors, then et al."""
@@ -152,32 +142,18 @@ REFERENCES = {
 
 
 def cited(paragraphs: Iterable[str]) -> tuple[str, ...]:
-    """Give the keys that the paragraphs cite, in the order of their first mention.
-
-    Raises
-    ------
-    KeyError
-        When a key is not in `REFERENCES`.
-    """
-    keys: list[str] = []
-    for paragraph in paragraphs:
-        for key in _keys(paragraph):
-            REFERENCES[key]
-            if key not in keys:
-                keys.append(key)
-    return tuple(keys)
+    """Give the keys that the paragraphs cite, in the order of their first mention; KeyError for an unknown one."""
+    keys = dict.fromkeys(key for text in paragraphs for found in _CITATION.findall(text) for key in _keys(found))
+    return tuple(key for key in keys if REFERENCES[key])
 
 
-def _keys(text: str) -> list[str]:
-    return [key.strip(" @") for found in _CITATION.findall(text) for key in found.split(";")]
+def _keys(citation: str) -> list[str]:
+    return [key.strip(" @") for key in citation.split(";")]
 
 
 def numbered(paragraph: str, keys: tuple[str, ...]) -> str:
     """Replace the keys of a paragraph by their place in `keys`, from 1."""
-    return _CITATION.sub(
-        lambda found: "[" + ", ".join(str(keys.index(key.strip(" @")) + 1) for key in found[1].split(";")) + "]",
-        paragraph,
-    )
+    return _CITATION.sub(lambda found: f"[{', '.join(str(keys.index(key) + 1) for key in _keys(found[1]))}]", paragraph)
 
 
 def bibtex(keys: Iterable[str]) -> str:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from datbatch.report.parts.hypertext import Child, stacked
+
 if TYPE_CHECKING:
-    from datbatch.evaluation.estimates import Proportion
+    from datbatch.evaluation.estimates import Estimate, Proportion
 
 SHARES = {
     "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity",
@@ -18,6 +20,11 @@ SHARES = {
 def number(value: float, digits: int = 2) -> str:
     """Write a number; a dash for what is not finite."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def signed(value: float) -> str:
+    """Write a number with its sign."""
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def scientific(value: float, digits: int = 2) -> str:
@@ -43,6 +50,25 @@ def interval(share: Proportion) -> str:
     if not share.trials:
         return "0 of 0"
     return f"{share.successes}/{share.trials}; 95 % CI {100 * share.low:.1f} to {100 * share.high:.1f}"
+
+
+def stacked_share(given: Mapping[str, Any] | Proportion, unit: str = "") -> Child:
+    """Write a proportion in percent for a table, with interval and counts below it; a dash for nothing counted."""
+    found = given if isinstance(given, Mapping) else vars(given)
+    if not found["trials"]:
+        return "–"
+    limits = f"{100 * found['low']:.1f} to {100 * found['high']:.1f}"
+    return stacked(f"{100 * found['value']:.1f}{unit}", limits, f"{found['successes']}/{found['trials']}")
+
+
+def stacked_estimate(given: Mapping[str, Any] | Estimate | None) -> Child:
+    """Write an estimate for a table, with its interval below it; a dash for none."""
+    found = vars(given) if given is not None and not isinstance(given, Mapping) else given
+    if found is None or found["value"] is None:
+        return "–"
+    error = found["standard_error"]
+    known = error is not None and error > 0
+    return stacked(f"{found['value']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}" if known else "no interval")
 
 
 def share(given: Mapping[str, Any]) -> str:

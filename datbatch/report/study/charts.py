@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from datbatch import schema
 from datbatch.report.parts.hypertext import Html, element
-from datbatch.report.study.pictures import region_words
+from datbatch.report.parts.wording import signed
+from datbatch.report.study.pictures import point, region_words
 from datbatch.study.comparison import AgeCurve, Comparison
 from datbatch.study.explained import StudyExplanation
 
@@ -17,39 +19,17 @@ AGE_REGIONS = schema.STRIATAL[:4]
 PANEL = (270, 156)
 """Width and height of a panel."""
 LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 22
-CSS = """
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 8px; max-width: 1040px; }
-.panels svg { width: 100%; height: auto; display: block; }
-svg.chart text { font-size: 12.5px; fill: var(--ink); } svg.chart text.name { font-weight: 600; font-size: 13px; }
-svg.chart .grid { stroke: #e4e6e9; } svg.chart .axis { stroke: #6b7076; } svg.chart .normal { fill: #cfe3f1; }
-svg.chart .mean { stroke: #00558c; stroke-width: 2; fill: none; }
-svg.chart .inside { fill: #00558c; stroke: #fff; } svg.chart .outside { fill: #c14a00; stroke: #fff; }
-svg.chart .reduced { fill: #c14a00; } svg.chart .intact { fill: #2f6fb0; }
-svg.relevance { width: 100%; max-width: 720px; height: auto; display: block; }
-@media print { svg.chart * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
-"""
 
 
 def age_panels(study: StudyExplanation, definition: str) -> Html | None:
-    """Draw the binding of each striatal region at the study's age, over the normal range by age.
+    """Draw the binding of each striatal region at the study's age, by a definition, over the normal range by age.
 
-    Parameters
-    ----------
-    study : StudyExplanation
-        The study.
-    definition : str
-        Of `schema.DEFINITIONS`.
-
-    Returns
-    -------
-    Html or None
-        None where age is not known or the normal range does not depend on it.
+    None where age is not known or the normal range does not depend on it.
     """
     comparison = study.comparison
     if comparison is None or comparison.over_age is None or comparison.person.age_years is None:
         return None
-    names = [f"{definition} {region}" for region in AGE_REGIONS]
-    at = [schema.MEASURES.index(name) for name in names]
+    at = [schema.MEASURES.index(f"{definition} {region}") for region in AGE_REGIONS]
     curve = comparison.over_age
     known = np.concatenate([curve.lower[:, at].ravel(), curve.upper[:, at].ravel(), comparison.value[at]])
     known = known[np.isfinite(known)]
@@ -59,8 +39,7 @@ def age_panels(study: StudyExplanation, definition: str) -> Html | None:
     # Radiological order: the patient's right side comes first, as in the pictures.
     order = sorted(AGE_REGIONS, key=lambda region: (region.split("_")[0] != "putamen", study.side(region) == "left"))
     panels = [
-        _panel(region_words(study, region), comparison, comparison.over_age, f"{definition} {region}", limits)
-        for region in order
+        _panel(region_words(study, region), comparison, curve, f"{definition} {region}", limits) for region in order
     ]
     return element("div", panels, class_="panels")
 
@@ -83,37 +62,29 @@ def _panel(words: str, comparison: Comparison, curve: AgeCurve, measure: str, li
         drawn.append(element("line", x1=LEFT, x2=width - RIGHT, y1=y(tick), y2=y(tick), class_="grid"))
         drawn.append(element("text", tick, x=LEFT - 6, y=y(tick) + 4, text_anchor="end"))
     if np.isfinite(curve.lower[:, column]).all():
-        there = [f"{x(a)},{y(v)}" for a, v in zip(ages, curve.upper[:, column], strict=True)]
-        back = [f"{x(a)},{y(v)}" for a, v in zip(ages[::-1], curve.lower[::-1, column], strict=True)]
-        middle = " ".join(f"{x(a)},{y(v)}" for a, v in zip(ages, curve.expected[:, column], strict=True))
-        drawn.append(element("polygon", points=" ".join(there + back), class_="normal"))
-        drawn.append(element("polyline", points=middle, class_="mean"))
+        upper_edge, lower_edge, middle = (
+            [f"{x(a)},{y(v)}" for a, v in zip(ages, one[:, column], strict=True)]
+            for one in (curve.upper, curve.lower, curve.expected)
+        )
+        drawn.append(element("polygon", points=" ".join(upper_edge + lower_edge[::-1]), class_="normal"))
+        drawn.append(element("polyline", points=" ".join(middle), class_="mean"))
     drawn.append(element("line", x1=LEFT, x2=width - RIGHT, y1=height - BOTTOM, y2=height - BOTTOM, class_="axis"))
     for decade in range(int(np.ceil(first / 10)) * 10, int(last) + 1, 10):
         drawn.append(element("text", decade, x=x(decade), y=height - 7, text_anchor="middle"))
     told = words[0].upper() + words[1:]
     if np.isfinite(value):
-        outside = np.isfinite(lower) and not lower <= value <= upper
         age = comparison.person.age_years
         assert age is not None
-        drawn.append(
-            element(
-                "circle",
-                cx=x(min(age, schema.AGE_CAP_YEARS)),
-                cy=y(value),
-                r=6,
-                class_="outside" if outside else "inside",
-            )
-        )
+        drawn.append(point(x(min(age, schema.AGE_CAP_YEARS)), y(value), value, lower, upper))
         told += f": {value:.2f}"
         if np.isfinite(z):
-            told += f", z = {z:+.1f}".replace("-", "−")
+            told += f", z = {signed(z)}"
     drawn.append(element("text", told, x=4, y=15, class_="name"))
     return element("svg", drawn, class_="chart", viewBox=f"0 0 {width} {height}", role="img", aria_label=told)
 
 
 ROW, NAME_WIDTH, BAR_END, WIDTH = 24, 150, 610, 720
-BARS = tuple(name for name in schema.REGIONS if name != "whole_brain")
+BARS = tuple(name for name in schema.REGIONS if name != schema.WHOLE_BRAIN)
 """The whole brain holds all others; the reference is what is left of it."""
 
 
@@ -144,15 +115,18 @@ def relevance_chart(study: StudyExplanation) -> Html:
 
 def _shares(study: StudyExplanation) -> Iterator[tuple[str, float, float]]:
     """Give each region's shares of the brain's magnitude: for reduced, and for normal uptake."""
-    positive, negative = schema.STATISTICS.index("positive_mass"), schema.STATISTICS.index("negative_mass")
-    masses = np.abs(study.regional[:, [positive, negative]])
-    if study.orientation < 0:
-        masses = masses[:, ::-1]
-    total = float(masses[schema.REGIONS.index("whole_brain")].sum())
+    found = masses(study)
+    total = float(found[schema.REGIONS.index(schema.WHOLE_BRAIN)].sum())
     for name in BARS:
-        up, down = (masses[schema.REGIONS.index(name)] / total).tolist() if total > 0 else (0.0, 0.0)
-        words = "reference region" if name == "reference" else region_words(study, name)
+        up, down = (found[schema.REGIONS.index(name)] / total).tolist() if total > 0 else (0.0, 0.0)
+        words = "reference region" if name == schema.REFERENCE else region_words(study, name)
         yield words, float(np.nan_to_num(up)), float(np.nan_to_num(down))
+
+
+def masses(study: StudyExplanation) -> npt.NDArray[np.float64]:
+    """Give the magnitude of relevance for reduced and for normal uptake, shape (region, 2)."""
+    signs = [schema.STATISTICS.index(name) for name in (schema.POSITIVE_MASS, schema.NEGATIVE_MASS)]
+    return np.asarray(np.abs(study.regional[:, signs[:: study.orientation]]))
 
 
 def _percent(share: float) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from datbatch import schema
 from datbatch.cohort.views.results import LEFT, RIGHT, StudyResults
 from datbatch.files import write_whole
-from datbatch.report.parts.figures import TEXT, show_plane, to_png
+from datbatch.report.parts.figures import TEXT, Kind, show_plane, to_png
 from datbatch.report.parts.planes import (
     Convention,
+    Marks,
     patient_marks,
     store_volume,
     study_marks,
@@ -32,6 +33,8 @@ from datbatch.report.parts.wording import number, scientific
 if TYPE_CHECKING:
     import xarray
 
+    from datbatch.study.explained import StudyExplanation
+
 HEIGHTS_MM = (-4.0, 2.0, 8.0)
 """Slices through the putamen and the caudate nucleus."""
 LABELS = {"uptake": "uptake / reference", "relevance": "relevance (oriented)"}
@@ -40,79 +43,37 @@ _WIDTH_INCHES, _ROW_INCHES, _TABLE_INCHES, _DOTS_PER_INCH = 8.2, 3.3, 2.8, 125
 _CLASSES = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 
 
-class Explanation(Protocol):
-    """What the picture needs of one explained study (`study.explain.StudyExplanation` has it)."""
-
-    @property
-    def uptake(self) -> npt.NDArray[np.float32]:
-        """Shape (x, y, z), in the store's frame."""
-
-    @property
-    def relevance(self) -> npt.NDArray[np.float32]:
-        """Shape (x, y, z), in the store's frame."""
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether left and right were exchanged."""
-
-    @property
-    def predicted(self) -> str:
-        """Negative or positive."""
-
-    @property
-    def probability(self) -> float:
-        """Of the positive class."""
-
-    @property
-    def inconsistent(self) -> bool:
-        """Whether the map is typical of the class that was not predicted."""
+def _draw_row(
+    row: Iterable[Axes],
+    volume: npt.NDArray[Any],
+    kind: Kind,
+    marks: Marks,
+    convention: Convention,
+    heights_mm: Sequence[float] = HEIGHTS_MM,
+    label: str = "",
+) -> None:
+    """Draw slices of a volume of the store's grid, one on each of the axes, on one scale with its colour bar."""
+    planes = [transaxial_plane(store_volume(volume), z_mm, convention) for z_mm in heights_mm]
+    limits = (uptake_limits if kind == "uptake" else symmetric_limits)([plane.image for plane in planes])
+    places = list(row)
+    for axes, plane, z_mm in zip(places, planes, heights_mm, strict=True):
+        drawn = show_plane(axes, plane, marks, limits=limits, kind=kind)
+        axes.set_title(f"z = {z_mm:g} mm", size=9)
+    places[0].figure.colorbar(drawn, ax=places, label=label or LABELS[kind], shrink=0.8, aspect=18)
 
 
-def draw_study(study: Explanation, *, sign: float, convention: Convention) -> bytes:
-    """Draw uptake above relevance in three transaxial slices, with the patient's own left and right.
-
-    Mirroring is undone: a reader of one study expects the patient's left on the side that the convention says.
-
-    Parameters
-    ----------
-    study : Explanation
-        The study.
-    sign : float
-        Orientation of the model's relevance, +1 or -1.
-    convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+def draw_study(study: StudyExplanation, *, sign: float, convention: Convention) -> bytes:
+    """Draw uptake above relevance (times `sign`) in three transaxial slices, as PNG; mirroring is undone."""
     # The grid is symmetric about x = 0, so that a flip is exact.
     step = -1 if study.mirrored else 1
-    volumes = (store_volume(study.uptake[::step]), store_volume(sign * study.relevance[::step]))
-    planes = [[transaxial_plane(volume, z_mm, convention) for z_mm in HEIGHTS_MM] for volume in volumes]
-    limits = (
-        uptake_limits([plane.image for plane in planes[0]]),
-        symmetric_limits([plane.image for plane in planes[1]]),
-    )
-    marks = patient_marks(study.mirrored)
     doubt = ", relevance map inconsistent" if study.inconsistent else ""
     with rc_context(TEXT):
         figure = Figure(figsize=(8.2, 6.6), layout="constrained")
         figure.suptitle(f"{study.predicted} (probability of positive {study.probability:.2f}){doubt}")
-        grid = figure.subplots(2, 3)
-        rows = (("uptake", "uptake / reference"), ("relevance", "relevance (oriented)"))
-        for row, (kind, label) in enumerate(rows):
-            for column, z_mm in enumerate(HEIGHTS_MM):
-                drawn = show_plane(
-                    grid[row, column],
-                    planes[row][column],
-                    marks,
-                    limits=limits[row],
-                    kind="uptake" if kind == "uptake" else "relevance",
-                )
-                grid[row, column].set_title(f"z = {z_mm:g} mm", size=9)
-            figure.colorbar(drawn, ax=list(grid[row]), label=label, shrink=0.8, aspect=18)
+        upper, lower = figure.subplots(2, 3)
+        marks = patient_marks(study.mirrored)
+        _draw_row(upper, study.uptake[::step], "uptake", marks, convention)
+        _draw_row(lower, sign * study.relevance[::step], "relevance", marks, convention)
         figure.supxlabel(
             f"{convention} convention; L, R: the patient's sides; I: ipsilateral (lower binding), C: "
             "contralateral. Research software, not a medical device.",
@@ -122,25 +83,20 @@ def draw_study(study: Explanation, *, sign: float, convention: Convention) -> by
 
 
 def write_study_picture(
-    study: Explanation, path: Path, *, sign: float = 1.0, convention: Convention = "radiological"
+    study: StudyExplanation, path: Path, *, sign: float = 1.0, convention: Convention = "radiological"
 ) -> Path:
     """Write the picture of one explained study as PNG.
 
     Parameters
     ----------
-    study : Explanation
+    study : StudyExplanation
         As `study.explain.explain_study` gives it.
     path : Path
         File to write; replaced as a whole or not at all.
     sign : float
-        Orientation of the model's relevance, from its card.
+        Orientation of the model's relevance, from its card: +1 or -1.
     convention : {"radiological", "neurological"}
-        Side on which x < 0 is shown.
-
-    Returns
-    -------
-    Path
-        `path`.
+        Side on which the patient's left is shown: right or left.
     """
     return write_whole(path, draw_study(study, sign=sign, convention=convention))
 
@@ -188,44 +144,37 @@ def draw(
             figure = plt.figure(figsize=(2.4 * len(z_mm) + 1.0, 2.9 * len(volumes) + 0.6), layout="constrained")
         grid = figure.subplots(len(volumes), len(z_mm), squeeze=False)
         for row, (kind, values) in zip(grid, volumes.items(), strict=True):
-            volume = store_volume(values.transpose("x", "y", "z").to_numpy())
-            planes = [transaxial_plane(volume, height, convention) for height in z_mm]
-            images = [plane.image for plane in planes]
-            limits = uptake_limits(images) if kind == "uptake" else symmetric_limits(images)
-            palette = cast(Literal["uptake", "relevance"], kind)
-            for axes, plane, height in zip(row, planes, z_mm, strict=True):
-                drawn = show_plane(axes, plane, marks, limits=limits, kind=palette)
-                axes.set_title(f"z = {height:g} mm", size=9)
-            figure.colorbar(drawn, ax=list(row), label=LABELS[kind], shrink=0.8, aspect=18)
+            _draw_row(row, values.transpose("x", "y", "z").to_numpy(), cast(Kind, kind), marks, convention, z_mm)
         figure.suptitle(title, size=10)
         figure.supxlabel("Research software, not a medical device.", size=7)
     return cast("npt.NDArray[np.object_]", grid)
 
 
 def draw_summary(results: StudyResults, *, convention: Convention = "radiological") -> npt.NDArray[np.uint8]:
-    """Draw the page.
-
-    Parameters
-    ----------
-    results : StudyResults
-        The study; its pseudonym is left out where it is empty. Mirroring is undone: a reader of one study expects the
-        patient's own sides.
-    convention : {"radiological", "neurological"}
-        Whether the patient's left is shown on the right or the left of the pictures.
+    """Draw a page of one study's results, in the patient's own sides; an empty pseudonym is left out.
 
     Returns
     -------
     ndarray, shape (row, column, 3), uint8
         Red, green, blue.
     """
+    model, marks = results.model, patient_marks(results.mirrored)
     with rc_context(TEXT):
-        rows = 1 if results.model is None else 2
+        rows = 1 if model is None else 2
         heights = [_ROW_INCHES] * rows + [_TABLE_INCHES]
         figure = Figure(figsize=(_WIDTH_INCHES, sum(heights)), dpi=_DOTS_PER_INCH, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         grid = figure.add_gridspec(rows + 1, 3, height_ratios=heights)
         figure.suptitle(_title(results), size=11)
-        _slices(figure, grid, results, convention)
+
+        def axes(row: int) -> list[Axes]:
+            return [figure.add_subplot(grid[row, column]) for column in range(3)]
+
+        _draw_row(axes(0), results.as_acquired(results.uptake), "uptake", marks, convention)
+        if model is not None:
+            oriented = np.float32(model.sign) * results.as_acquired(model.relevance)
+            words = "relevance (positive: reduced uptake)"
+            _draw_row(axes(1), oriented, "relevance", marks, convention, label=words)
         _table(figure.add_subplot(grid[rows, :]), results)
         figure.supxlabel(
             f"{convention} convention; L, R: the patient's sides; I: ipsilateral (lower binding), C: contralateral\n"
@@ -248,44 +197,21 @@ def _title(results: StudyResults) -> str:
     return f"{study}\n{model.name}: {said}{doubt}"
 
 
-def _slices(figure: Figure, grid: object, results: StudyResults, convention: Convention) -> None:
-    marks = patient_marks(results.mirrored)
-    shown = [("uptake", "uptake / reference", results.as_acquired(results.uptake))]
-    if results.model is not None:
-        oriented = np.float32(results.model.sign) * results.as_acquired(results.model.relevance)
-        shown.append(("relevance", "relevance (positive: reduced uptake)", oriented))
-    for row, (kind, label, volume) in enumerate(shown):
-        planes = [transaxial_plane(store_volume(volume), z_mm, convention) for z_mm in HEIGHTS_MM]
-        images = [plane.image for plane in planes]
-        limits = uptake_limits(images) if kind == "uptake" else symmetric_limits(images)
-        drawn, places = None, []
-        for column, (plane, z_mm) in enumerate(zip(planes, HEIGHTS_MM, strict=True)):
-            axes = figure.add_subplot(grid[row, column])  # type: ignore[index]
-            drawn = show_plane(axes, plane, marks, limits=limits, kind=kind)  # type: ignore[arg-type]
-            axes.set_title(f"z = {z_mm:g} mm", size=9)
-            places.append(axes)
-        figure.colorbar(drawn, ax=places, label=label, shrink=0.8, aspect=18)  # type: ignore[arg-type]
-
-
 def _table(axes: Axes, results: StudyResults) -> None:
     """Write binding, z-score and relevance, the patient's left and right beside each other."""
     axes.set_axis_off()
     lines = [["", "left", "right"]]
-    for structure in ("putamen", "caudate"):
+    for structure in schema.STRUCTURES[:2]:
         by_side = {results.side(f"{structure}_{side}"): f"{structure}_{side}" for side in schema.SIDES}
-        cells = [
-            (results.binding(by_side[side]), results.z(f"hottest_voxels {by_side[side]}")) for side in (LEFT, RIGHT)
-        ]
-        lines.append([f"SBR {structure}", *(number(binding) for binding, _ in cells)])
-        if any(math.isfinite(z) for _, z in cells):
-            lines.append([f"z-score {structure}", *(number(z, 1) for _, z in cells)])
+        regions = [by_side[side] for side in (LEFT, RIGHT)]
+        scores = [results.z(f"{schema.HOTTEST_VOXELS} {region}") for region in regions]
+        lines.append([f"SBR {structure}", *(number(results.binding(region)) for region in regions)])
+        if any(map(math.isfinite, scores)):
+            lines.append([f"z-score {structure}", *(number(z, 1) for z in scores)])
         if results.model is not None:
-            hottest = schema.STATISTICS.index("hottest_mean")
-            values = [
-                results.model.sign * results.model.regional[schema.REGIONS.index(by_side[side]), hottest]
-                for side in (LEFT, RIGHT)
-            ]
-            lines.append([f"relevance {structure}", *(scientific(float(value)) for value in values)])
+            hottest = results.model.regional[:, schema.STATISTICS.index(schema.HOTTEST_MEAN)]
+            values = [results.model.sign * float(hottest[schema.REGIONS.index(region)]) for region in regions]
+            lines.append([f"relevance {structure}", *map(scientific, values)])
     table = axes.table(cellText=lines, loc="center", cellLoc="center", edges="horizontal", colWidths=[0.3, 0.2, 0.2])
     table.auto_set_font_size(False)
     table.set_fontsize(9)

@@ -23,28 +23,10 @@ LEVELS = 24
 """Greys of the film: fewer take less room, and noise hides their steps."""
 MARGIN, EDGE = 4, 0.05
 """Pixels kept around the head, and the share of the brightest line that still counts as head."""
-CSS = """
-.film { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: flex-start; }
-.view { position: relative; line-height: 1.2; }
-.view img { display: block; }
-.view span { position: absolute; top: 3px; color: #111; font: 700 15px/1 sans-serif; }
-.view .left { left: 5px; } .view .right { right: 5px; }
-.view small { display: block; text-align: center; font: 12px/1.6 sans-serif; color: var(--soft); }
-.window { overflow: hidden; position: relative; }
-.window img { width: 100%; height: auto; max-width: none; }
-#film-controls .controls { max-width: 230px; }
-@media print { #film-controls { display: none; } }
-"""
 
 
 def film(acquisition: Acquisition) -> Iterator[Html]:
-    """Write the film with its controls, and beside it four views that need no script.
-
-    Parameters
-    ----------
-    acquisition : Acquisition
-        The study's projections; each is shown as the detector sees the patient.
-    """
+    """Write the film of the projections, each as the detector sees the patient, and four views that need no script."""
     projections = np.asarray(acquisition.projections, dtype=np.float64)
     projections = projections[(slice(None), *_head(projections.sum(axis=0)))]
     limits = (0.0, max(float(np.percentile(projections, BRIGHTEST)), 1.0))
@@ -54,11 +36,9 @@ def film(acquisition: Acquisition) -> Iterator[Html]:
     chosen = np.linspace(0, len(projections), most, endpoint=False).astype(int)
     width, height = 2 * columns, round(2 * rows * tall)
     greys = _grey(np.concatenate(list(projections[chosen])), limits, LEVELS)
-    angles = acquisition.angles_deg[chosen]
     words = [
-        {"words": f"{angle:.0f}°", "left": marks[0], "right": marks[1]}
-        for angle in angles
-        for marks in [view_marks(float(angle))]
+        {"words": f"{angle:.0f}°", **dict(zip(("left", "right"), view_marks(angle), strict=True))}
+        for angle in acquisition.angles_deg[chosen].tolist()
     ]
     still = [_still(projections, acquisition.angles_deg, name, limits, (width, height)) for name in SHOWN_DEG]
     strip = element("img", src=_data_uri(greys), id="film-strip", alt="all projections, one after the other",
@@ -78,13 +58,9 @@ def film(acquisition: Acquisition) -> Iterator[Html]:
 
 
 def view_marks(angle_deg: float) -> tuple[str, str]:
-    """Name the patient's directions at the left and right edge of a projection.
+    """Name the patient's directions at the left and right edge of a projection, by the angle of the detector.
 
-    Parameters
-    ----------
-    angle_deg : float
-        Where the detector stands: 0 at the back, 90 at the patient's left. Its image's right is
-        (-cos angle, sin angle, 0) in LPS.
+    It is 0 at the back and 90 at the patient's left; the right of its image is (-cos angle, sin angle, 0) in LPS.
     """
     to_left, to_back = -np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     low, high, along = ("R", "L", to_left) if abs(to_left) > abs(to_back) else ("A", "P", to_back)
@@ -106,20 +82,12 @@ def _still(
     index = nearest_view(angles_deg, SHOWN_DEG[name])
     angle = float(angles_deg[index])
     left, right = view_marks(angle)
-    return element(
-        "div",
-        element(
-            "img",
-            src=_data_uri(_grey(enlarge(projections[index], 2), limits, 64)),
-            alt=f"projection, {name}; left of the picture: {left}, right: {right}",
-            width=size[0],
-            height=size[1],
-        ),
-        element("span", left, class_="left"),
-        element("span", right, class_="right"),
-        element("small", f"{name}, {angle:.0f}°"),
-        class_="view",
-    )
+    picture = element(
+        "img", src=_data_uri(_grey(enlarge(projections[index], 2), limits, 64)),
+        alt=f"projection, {name}; left of the picture: {left}, right: {right}", width=size[0], height=size[1],
+    )  # fmt: skip
+    marks = element("span", left, class_="left"), element("span", right, class_="right")
+    return element("div", picture, marks, element("small", f"{name}, {angle:.0f}°"), class_="view")
 
 
 def _head(summed: npt.NDArray[np.float64]) -> tuple[slice, slice]:

@@ -23,7 +23,7 @@ NOTICE = "Research software, not a medical device."
 
 
 def write_study(study: StudyExplanation, folder: Path, *, convention: Convention = "radiological") -> Path:
-    """Write the folder of one explained study; an earlier one is replaced.
+    """Write the folder of one explained study, an earlier one being replaced, and give its page.
 
     `study.html` is the page; `uptake.nii.gz` and `relevance.nii.gz` hold the volumes in MNI space in the patient's own
     frame (not mirrored, x < 0 is the patient's left), relevance turned so that positive speaks for reduced uptake;
@@ -36,12 +36,7 @@ def write_study(study: StudyExplanation, folder: Path, *, convention: Convention
     folder : Path
         Folder to make; one that is there must be empty or hold these files alone.
     convention : {"radiological", "neurological"}
-        Side on which the page shows the patient's left.
-
-    Returns
-    -------
-    Path
-        The page.
+        Side on which the page shows the patient's left: right or left.
 
     Raises
     ------
@@ -51,17 +46,12 @@ def write_study(study: StudyExplanation, folder: Path, *, convention: Convention
     check_folder(folder)
     step = -1 if study.mirrored else 1
     affine = schema.grid_affine()
+    uptake = nifti_bytes(study.uptake[::step], affine, description="DAT uptake/reference; patient L x<0")
+    words = "LRP relevance; patient L x<0; >0 speaks for reduced uptake"
+    relevance = nifti_bytes(study.orientation * study.relevance[::step], affine, description=words)
     contents = {
-        UPTAKE: _compressed(
-            nifti_bytes(study.uptake[::step], affine, description="DAT uptake/reference; patient L x<0")
-        ),
-        RELEVANCE: _compressed(
-            nifti_bytes(
-                study.orientation * study.relevance[::step],
-                affine,
-                description="LRP relevance; patient L x<0; >0 speaks for reduced uptake",
-            )
-        ),
+        UPTAKE: _compressed(uptake),
+        RELEVANCE: _compressed(relevance),
         SUMMARY: canonical_json(json.loads(json.dumps({"notice": NOTICE, **study.summary()}))).encode(),
         PAGE: study_page(study, convention=convention).encode(),
     }
@@ -82,13 +72,7 @@ def write_study(study: StudyExplanation, folder: Path, *, convention: Convention
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything which would be lost.
-
-    Raises
-    ------
-    ConfigurationError
-        When it does, or is no folder.
-    """
+    """Refuse what is no folder, or holds anything that would be lost."""
     if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - set(FILES)):
         raise ConfigurationError("the folder for a study's files holds other files", "Give a new folder.")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,37 +11,27 @@ from datbatch import __version__, schema
 from datbatch.archive.codes import explain_code
 from datbatch.norms import WARNINGS
 from datbatch.report.parts.document import document
-from datbatch.report.parts.hypertext import Child, Html, element, join, table, with_code
+from datbatch.report.parts.hypertext import Child, Html, element, marked, stacked, table
 from datbatch.report.parts.planes import Convention
-from datbatch.report.parts.wording import number, scientific
-from datbatch.report.study.charts import age_panels, relevance_chart
+from datbatch.report.parts.wording import number, scientific, signed
+from datbatch.report.study.charts import age_panels, masses, relevance_chart
 from datbatch.report.study.film import film
 from datbatch.report.study.pictures import binding_chart, region_words, relevance_row, slices, uptake_row
-from datbatch.report.study.style import CSS
 from datbatch.report.study.viewer import policy, scripts, viewer
 from datbatch.study.comparison import Person
 from datbatch.study.explained import MEANINGS, SIDE_UNCERTAIN, StudyExplanation
 
 TITLE = "Dopamine-transporter SPECT: one study"
-HEADLINE = "hottest_voxels"
+HEADLINE = schema.HOTTEST_VOXELS
 """The definition of binding that the chart shows: the paper's."""
 BELOW = "below"
 
 
 def study_page(study: StudyExplanation, *, convention: Convention = "radiological") -> str:
-    """Write the page of one explained study: live on the screen, one sheet of A4 on paper.
+    """Write the page of one explained study as HTML: live on the screen, one sheet of A4 on paper.
 
-    Parameters
-    ----------
-    study : StudyExplanation
-        As `study.explain.explain_study` gives it.
-    convention : {"radiological", "neurological"}
-        Side on which the patient's left is shown: right or left.
-
-    Returns
-    -------
-    str
-        HTML that loads nothing and names nobody; the same study gives the same text, up to its times.
+    It loads nothing and names nobody; the same study gives the same text. The radiological convention shows the
+    patient's left on the right.
     """
     body = element(
         "body",
@@ -67,7 +56,7 @@ def study_page(study: StudyExplanation, *, convention: Convention = "radiologica
         element("footer", _notice()),
         scripts(),
     )
-    return document(TITLE, body, CSS, policy())
+    return document(TITLE, body, "study_page.css", policy=policy())
 
 
 def _section(name: str, parts: Iterable[Child], class_: str | None = None) -> Html:
@@ -118,42 +107,33 @@ def _tile(name: str, value: Child, note: Child, *, alert: bool = False) -> Html:
 
 
 def _headline(study: StudyExplanation) -> Html:
-    evaluated = study.certain is not None
     calibrated = bool(np.isfinite(study.calibrated_probability))
     probability = study.calibrated_probability if calibrated else study.probability
     certain = {True: "certain", False: "uncertain", None: "not known"}[study.certain]
-    why = (
-        f"the model calls {100 * study.uncertain_share:.0f} % of studies uncertain"
-        if evaluated and np.isfinite(study.uncertain_share)
-        else "why: see below"
-    )
+    why = "why: see below"
+    if study.certain is not None and np.isfinite(study.uncertain_share):
+        why = f"the model calls {100 * study.uncertain_share:.0f} % of studies uncertain"
+    map_is, like = ("inconsistent", "other") if study.inconsistent else ("consistent", "same")
+    typical = f"the putamen's relevance is typical of the {like} class"
     tiles = [
         _tile("The network says", MEANINGS[study.predicted], study.predicted),
-        _tile(
-            "Probability of reduced uptake", _share(probability), "calibrated" if calibrated else "not calibrated",
-        ),
+        _tile("Probability of reduced uptake", _share(probability), "not " * (not calibrated) + "calibrated"),
         _tile("Certain?", certain, why, alert=study.certain is False),
-        _tile(
-            "Relevance map",
-            "inconsistent" if study.inconsistent else "consistent",
-            f"the putamen's relevance is typical of the {'other' if study.inconsistent else 'same'} class",
-            alert=study.inconsistent,
-        ),
-    ]  # fmt: skip
+        _tile("Relevance map", map_is, typical, alert=study.inconsistent),
+    ]
     lowest = _lowest_putamen(study)
     if lowest is not None:
         # Which is not always the side of lower binding: left and right have normal ranges of their own.
         note = f"the lower of the two, {region_words(study, lowest.region)}: {lowest.place} the normal range"
-        tiles.append(_tile("Putamen against normal", f"{_signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
+        tiles.append(_tile("Putamen against normal", f"{signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
     return element("dl", tiles, class_="tiles")
 
 
-@dataclass(frozen=True)
-class _Lowest:
+class _Lowest(NamedTuple):
     """The putamen that lies lower against normal."""
 
-    region: str
     z: float
+    region: str
     place: str
     """below, within or above the normal range."""
 
@@ -165,7 +145,7 @@ def _lowest_putamen(study: StudyExplanation) -> _Lowest | None:
     for region in schema.REGIONS[:2]:
         value, _, lower, upper, z = study.comparison.of(f"{HEADLINE} {region}")
         if np.isfinite(z):
-            found.append(_Lowest(region, z, BELOW if value < lower else "above" if value > upper else "within"))
+            found.append(_Lowest(z, region, BELOW if value < lower else "above" if value > upper else "within"))
     return min(found, key=lambda one: one.z, default=None)
 
 
@@ -177,7 +157,7 @@ def _sentences(study: StudyExplanation) -> Iterator[Html]:
         "below, which are computed beside it.",
     )
     if study.certain is None:
-        yield element("p", "Whether the reading is certain is not known: ", with_code(study.not_judged))
+        yield element("p", "Whether the reading is certain is not known: ", marked(study.not_judged))
     elif not study.certain:
         yield _doubt(
             "It is uncertain: studies as close to the border between the classes are wrong more often than others. "
@@ -273,13 +253,11 @@ def _binding_table(study: StudyExplanation) -> Html:
 
 
 def _measure(study: StudyExplanation, measure: str, definition: int, region: int) -> Html:
-    value = float(study.binding.binding_ratio[definition, 0, region])
-    if study.comparison is None:
-        return join((number(value),))
-    _, _, lower, upper, z = study.comparison.of(measure)
-    if not np.isfinite(z):
-        return join((number(value),))
-    return join((number(value), element("small", f"{lower:.2f} to {upper:.2f}; z = {_signed(z)}")))
+    normal = None
+    if study.comparison is not None:
+        _, _, lower, upper, z = study.comparison.of(measure)
+        normal = f"{lower:.2f} to {upper:.2f}; z = {signed(z)}" if np.isfinite(z) else None
+    return stacked(number(float(study.binding.binding_ratio[definition, 0, region])), normal)
 
 
 def _relevance(study: StudyExplanation) -> Iterator[Html]:
@@ -292,22 +270,14 @@ def _relevance(study: StudyExplanation) -> Iterator[Html]:
 
 
 def _relevance_table(study: StudyExplanation) -> Html:
-    hottest, positive, negative = (
-        schema.STATISTICS.index(name) for name in ("hottest_mean", "positive_mass", "negative_mass")
-    )
     rows = []
-    for index, name in enumerate(schema.REGIONS):
-        up, down = study.regional[index, positive], -study.regional[index, negative]
-        if study.orientation < 0:
-            up, down = down, up
-        sbr = study.specific_binding_ratio[index] if name != "reference" else np.nan
-        rows.append(
-            (
-                region_words(study, name), number(float(sbr)),
-                scientific(study.orientation * float(study.regional[index, hottest])),
-                scientific(abs(float(up))), scientific(-abs(float(down))),
-            )
-        )  # fmt: skip
+    hottest = study.orientation * study.regional[:, schema.STATISTICS.index(schema.HOTTEST_MEAN)]
+    for name, sbr, mean, (up, down) in zip(
+        schema.REGIONS, study.specific_binding_ratio, hottest, masses(study), strict=True
+    ):
+        binding = number(float(sbr if name != schema.REFERENCE else np.nan))
+        sums = scientific(float(up)), scientific(-float(down))
+        rows.append((region_words(study, name), binding, scientific(float(mean)), *sums))
     return table(
         "Relevance by region, turned so that positive speaks for reduced uptake. Regions overlap: the whole brain "
         "holds them all.",
@@ -324,14 +294,8 @@ def _quality(study: StudyExplanation) -> Iterator[Html]:
         yield element("p", f"Nothing was unusual about {projections}header and binding ratios.")
         return
     yield element("p", element("b", "Unusual: "), "; ".join(explain_code(code)[0].rstrip(".") for code in codes) + ".")
-    yield _on_screen(
-        table(
-            "What was unusual.",
-            ("Code", "Meaning", "What to do"),
-            ((element("code", code), *explain_code(code)) for code in codes),
-            text_columns=3,
-        )
-    )
+    rows = ((element("code", code), *explain_code(code)) for code in codes)
+    yield _on_screen(table("What was unusual.", ("Code", "Meaning", "What to do"), rows, text_columns=3))
 
 
 MEASURED = {
@@ -365,27 +329,15 @@ def _facts(study: StudyExplanation) -> Iterator[Html]:
 
 def _made(study: StudyExplanation) -> Iterator[Html]:
     digests = [f"{name} {stage['digest']}" for name, stage in study.stages.items() if stage.get("digest")]
-    shown = [
-        f"datbatch {__version__}",
-        f"model {study.model}",
-        f"weights SHA-256 {study.weights_sha256}",
-        f"atlas {study.atlas.digest}",
-        *digests,
-    ]
-    yield element("p", "; ".join(shown), class_="made")
+    model = (f"model {study.model}", f"weights SHA-256 {study.weights_sha256}", f"atlas {study.atlas.digest}")
+    yield element("p", "; ".join((f"datbatch {__version__}", *model, *digests)), class_="made")
     rows = [
         (name, element("code", stage.get("digest", "–")), ", ".join(_parameters(stage)))
         for name, stage in study.stages.items()
     ]
     if rows:
-        yield _on_screen(
-            table(
-                "Steps with the parameters that they were run with.",
-                ("Step", "Digest", "Parameters"),
-                rows,
-                text_columns=3,
-            )
-        )
+        caption = "Steps with the parameters that they were run with."
+        yield _on_screen(table(caption, ("Step", "Digest", "Parameters"), rows, text_columns=3))
 
 
 def _parameters(stage: Mapping[str, Any]) -> Iterator[str]:
@@ -395,7 +347,3 @@ def _parameters(stage: Mapping[str, Any]) -> Iterator[str]:
 
 def _share(probability: float) -> str:
     return f"{100 * probability:.0f} %" if 0.01 <= probability <= 0.99 else "< 1 %" if probability < 0.5 else "> 99 %"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")

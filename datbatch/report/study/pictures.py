@@ -27,6 +27,7 @@ from datbatch.report.parts.raster import (
     GREY_COLOURS,
     HOT_IRON_COLOURS,
     OVERLAY_COLOURS,
+    Colours,
     Rgb,
     blend,
     border,
@@ -34,7 +35,7 @@ from datbatch.report.parts.raster import (
     enlarge,
     to_png_bytes,
 )
-from datbatch.report.parts.wording import number, scientific
+from datbatch.report.parts.wording import number, scientific, signed
 from datbatch.study.explained import StudyExplanation
 
 HEIGHTS_MM = (-8.0, -2.0, 4.0, 10.0, 16.0)
@@ -97,9 +98,8 @@ def uptake_row(study: StudyExplanation, cuts: list[Slice], convention: Conventio
     """Show uptake, with its scale."""
     limits = uptake_limits([cut.uptake.image for cut in cuts])
     pictures = [colour(enlarge(cut.uptake.image, ENLARGED), HOT_IRON_COLOURS, limits) for cut in cuts]
-    words = "uptake"
-    scale = _scale(np.linspace(*limits, 256), HOT_IRON_COLOURS, (number(0.0, 0), number(limits[1], 1)))
-    return _row(study, cuts, pictures, words, scale, "uptake over the reference region", convention)
+    scale = _scale(limits, HOT_IRON_COLOURS, (number(0.0, 0), number(limits[1], 1)))
+    return _row(study, cuts, pictures, "uptake", (scale, "uptake over the reference region"), convention)
 
 
 def relevance_row(study: StudyExplanation, cuts: list[Slice], convention: Convention) -> Html:
@@ -114,10 +114,9 @@ def relevance_row(study: StudyExplanation, cuts: list[Slice], convention: Conven
         picture = blend(below, colour(relevance, OVERLAY_COLOURS, limits), opacity)
         picture[border(cut.striatum.image > 0.5, ENLARGED)] = 1.0
         pictures.append(picture)
-    ends = (scientific(limits[0], 1), scientific(limits[1], 1))
-    scale = _scale(np.linspace(*limits, 256), OVERLAY_COLOURS, ends)
+    scale = _scale(limits, OVERLAY_COLOURS, (scientific(limits[0], 1), scientific(limits[1], 1)))
     label = "relevance: left speaks for normal, right for reduced uptake"
-    return _row(study, cuts, pictures, "relevance over uptake", scale, label, convention)
+    return _row(study, cuts, pictures, "relevance over uptake", (scale, label), convention)
 
 
 def _row(
@@ -125,27 +124,22 @@ def _row(
     cuts: list[Slice],
     pictures: list[Rgb],
     words: str,
-    scale: Html,
-    label: str,
+    scale: tuple[Html, str],
     convention: Convention,
 ) -> Html:
     marks = patient_marks(study.mirrored)
     shown = [_tile(cut, picture, marks, words) for cut, picture in zip(cuts, pictures, strict=True)]
+    caption = f"{words.capitalize()}, {convention} convention. L, R: the patient's sides."
     return element(
         "figure",
         element("div", shown, class_="slices"),
-        element("div", scale, element("span", label), class_="scale"),
-        element(
-            "figcaption",
-            f"{words[0].upper()}{words[1:]}, {convention} convention. L, R: the patient's sides.",
-            class_="screen",
-        ),
+        element("div", scale[0], element("span", scale[1]), class_="scale"),
+        element("figcaption", caption, class_="screen"),
     )
 
 
 def _tile(cut: Slice, picture: Rgb, marks: Marks, words: str) -> Html:
-    rising = cut.uptake.extent_mm[0] < cut.uptake.extent_mm[1]
-    left, right = (marks.low_x, marks.high_x) if rising else (marks.high_x, marks.low_x)
+    left, right = marks.on(cut.uptake)
     return element(
         "div",
         inline_png(to_png_bytes(picture), f"{words}, {cut.name}; left of the picture: {left}, right: {right}"),
@@ -156,8 +150,8 @@ def _tile(cut: Slice, picture: Rgb, marks: Marks, words: str) -> Html:
     )
 
 
-def _scale(ramp: npt.NDArray[np.float64], colours: Any, ends: tuple[str, str]) -> Html:
-    bar = to_png_bytes(np.repeat(colour(ramp[np.newaxis], colours, (float(ramp[0]), float(ramp[-1]))), 12, axis=0))
+def _scale(limits: tuple[float, float], colours: Colours, ends: tuple[str, str]) -> Html:
+    bar = to_png_bytes(np.repeat(colour(np.linspace(*limits, 256)[np.newaxis], colours, limits), 12, axis=0))
     return join((element("span", ends[0]), inline_png(bar, "colour scale"), element("span", ends[1])))
 
 
@@ -189,16 +183,21 @@ def binding_chart(study: StudyExplanation, definition: str) -> Html:
             drawn.append(element("line", x1=x(expected), x2=x(expected), y1=middle - 9, y2=middle + 9, class_="mean"))
         words = number(value)
         if np.isfinite(value):
-            outside = np.isfinite(lower) and not lower <= value <= upper
-            drawn.append(element("circle", cx=x(value), cy=middle, r=6, class_="outside" if outside else "inside"))
+            drawn.append(point(x(value), middle, value, lower, upper))
         if np.isfinite(z):
-            words += f", z = {z:+.1f}".replace("-", "−")
+            words += f", z = {signed(z)}"
         drawn.append(element("text", words, x=TEXT_X, y=middle + 5))
     drawn.append(element("text", "specific binding ratio", x=CHART_END, y=bottom + 36, text_anchor="end"))
     return element(
         "svg", drawn, class_="binding", viewBox=f"0 0 {WIDTH} {bottom + 42}", role="img",
         aria_label="Binding ratios against the normal range; the figures stand in the table below.",
     )  # fmt: skip
+
+
+def point(x: float, y: float, value: float, lower: float, upper: float) -> Html:
+    """Draw a value; where it lies outside the normal range, in another colour."""
+    outside = np.isfinite(lower) and not lower <= value <= upper
+    return element("circle", cx=x, cy=y, r=6, class_="outside" if outside else "inside")
 
 
 def _chart_rows(

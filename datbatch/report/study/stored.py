@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray
 
 from datbatch import schema
 from datbatch.archive import Acquisition, read_linkage, read_study
 from datbatch.cohort.attributes import json_attribute, stored_card
 from datbatch.cohort.store import linkage_path, models_path
-from datbatch.cohort.views.query import choose_model, cohort_atlas
-from datbatch.cohort.views.results import StudyResults
+from datbatch.cohort.views.query import choose_model, cohort_atlas, normal_range
+from datbatch.cohort.views.results import StudyResults, tables
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, ModelError
 from datbatch.imaging import Binding
@@ -39,8 +37,7 @@ class StoredStudies:
     model : str, optional
         Name of the model; the one made last by default.
     archive : Path or S3Location, optional
-        Archive that the store was made from, for the projections; without it, or where a study's files have gone, there
-        are none.
+        Where the projections come from. Without it, or where a study's files have gone, there are none.
 
     Raises
     ------
@@ -54,42 +51,29 @@ class StoredStudies:
         chosen = choose_model(cohort, model)
         if chosen is None:
             raise ModelError("no model has explained the studies of the store", "Call `datbatch explain COHORT`.")
-        group = cohort[f"relevance/{chosen}"]
+        group = cohort[schema.relevance_group(chosen)]
         self._cohort, self._folder = cohort, models_path(path) / chosen
         self._rows = {str(name): row for row, name in enumerate(cohort.dataset["study"].values)}
         self._log_odds = np.asarray(group["log_odds"].values, dtype=np.float64)
-        self._tables = {
-            one.name: cohort.dataset[one.name].values
-            for one in schema.STUDY_TABLE
-            if one.name in cohort.dataset.variables
-        }
-        card = stored_card(group.attrs)
-        self._certainty, self._not_judged = read_certainty(self._folder, str(card.get("weights_sha256", "")))
-        self._stages = json_attribute(cohort.attrs, "stages") | {
-            "explain": {
-                "digest": str(group.attrs.get("digest", "")),
-                "parameters": json_attribute(group.attrs, "parameters"),
-            }
-        }
+        self._tables = tables(cohort.dataset, schema.STUDY_TABLE)
+        weights = str(stored_card(group.attrs).get("weights_sha256", ""))
+        self._certainty, self._not_judged = read_certainty(self._folder, weights)
+        made = {"digest": str(group.attrs.get("digest", "")), "parameters": json_attribute(group.attrs, "parameters")}
+        self._stages = json_attribute(cohort.attrs, "stages") | {schema.EXPLAIN: made}
         self._archive_config = ArchiveConfig(**json_attribute(cohort.attrs, "config").get("archive", {}))
         self._atlas = cohort_atlas(cohort)
-        self._range = self._normal_range()
+        norms = normal_range(cohort)
+        self._range = {} if norms is None else tables(norms, schema.NORMAL_RANGE_TABLE)
+        fit = {} if norms is None else json_attribute(norms.attrs, "fit")
+        self._normals = max((int(one.get("normals", 0)) for one in fit.get("measures", {}).values()), default=0)
         self._kept = self._kept_range()
         self._archive = archive
         self._linkage = read_linkage(linkage_path(path)) if archive is not None else {}
 
     def explained(self, results: StudyResults) -> StudyExplanation:
-        """Give everything about one study.
+        """Give everything about one study that a `ResultsReader` of the same model read; ModelError where it has none.
 
-        Parameters
-        ----------
-        results : StudyResults
-            As `cohort.views.results.ResultsReader` reads it, of the same model.
-
-        Raises
-        ------
-        ModelError
-            When the model did not explain it.
+        Its `seconds` are empty.
         """
         model = results.model
         if model is None:
@@ -98,15 +82,15 @@ class StoredStudies:
         acquired = {
             one.name: self._tables[one.name][row]
             for one in schema.STUDY_TABLE
-            if one.writer == "reconstruct" and one.name in self._tables
+            if one.writer == schema.RECONSTRUCT and one.name in self._tables
         }
         imported = self._value("source", row, "") == schema.TOMOGRAM
         log_odds = float(self._log_odds[row])
         certainty = self._certainty
-        call = None if certainty is None else certainty.call([log_odds])
-        calibrated = np.nan
-        if certainty is not None and call is not None and certainty.members[0].temperature is not None:
-            calibrated = float(call.probability[0])
+        call, calibrated = None, np.nan
+        if certainty is not None:
+            call = certainty.call([log_odds])
+            calibrated = np.nan if certainty.members[0].temperature is None else float(call.probability[0])
         comparison = self._compare(row)
         return StudyExplanation(
             relevance=model.relevance,
@@ -142,7 +126,7 @@ class StoredStudies:
             atlas=self._atlas,
             seconds={},
             acquired=acquired,
-            stages={n: one for n, one in self._stages.items() if not (imported and n == "reconstruct")},
+            stages={n: one for n, one in self._stages.items() if not (imported and n == schema.RECONSTRUCT)},
             projections=self._projections(results.study),
             study=results.study,
             simulated=results.simulated,
@@ -160,12 +144,6 @@ class StoredStudies:
         }
         return Binding(*(np.asarray(self._value(name, row, np.full(size, np.nan))) for name, size in sizes.items()))
 
-    def _normal_range(self) -> Mapping[str, npt.NDArray[Any]]:
-        if schema.NORMAL_RANGE not in self._cohort.children or self._cohort[schema.NORMAL_RANGE].attrs.get("stale"):
-            return {}
-        group = self._cohort[schema.NORMAL_RANGE].to_dataset()
-        return {name: np.asarray(group[name]) for name in ("expected", "lower", "upper", "z_score", "warnings")}
-
     def _kept_range(self) -> KeptRange | None:
         """Give the fit, for its course over age; the table alone serves where it is not at hand."""
         path = find_normal_range(self._folder)
@@ -175,27 +153,20 @@ class StoredStudies:
             kept = KeptRange.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, DatbatchError):
             return None
-        return kept if kept.imaging == self._stages.get("quantify", {}).get("digest") else None
+        return kept if kept.imaging == self._stages.get(schema.QUANTIFY, {}).get("digest") else None
 
     def _compare(self, row: int) -> Comparison | None:
         if not self._range:
             return None
         age, binding = float(self._value("age", row, np.nan)), self._binding(row)
-        person = Person(
-            age_years=age if np.isfinite(age) else None,
-            sex=str(self._value("sex", row, "")),
-            site=str(self._value("site", row, "")),
-        )
-        fit = json_attribute(self._cohort[schema.NORMAL_RANGE].attrs, "fit")
-        normals = [int(one.get("normals", 0)) for one in fit.get("measures", {}).values()]
+        sex, site = (str(self._value(name, row, "")) for name in ("sex", "site"))
+        person = Person(age_years=age if np.isfinite(age) else None, sex=sex, site=site)
         return Comparison(
             person=person,
             value=measures(*(table[None] for table in vars(binding).values()))[0],
-            expected=self._range["expected"][row],
-            lower=self._range["lower"][row],
-            upper=self._range["upper"][row],
+            **{name: self._range[name][row] for name in ("expected", "lower", "upper")},
             z=self._range["z_score"][row],
-            normals=max(normals, default=0),
+            normals=self._normals,
             warnings=tuple(str(self._range["warnings"][row]).split()),
             over_age=None if self._kept is None else age_curve(self._kept, person),
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import importlib.resources
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from datbatch import schema
 from datbatch.imaging import Volume
 from datbatch.imaging.nifti import nifti_bytes
-from datbatch.report.parts.document import POLICY
+from datbatch.report.parts.document import POLICY, shipped
 from datbatch.report.parts.hypertext import Html, element
 from datbatch.report.parts.planes import Convention, symmetric_limits, uptake_limits
 from datbatch.report.parts.raster import GREY_COLOURS, HOT_IRON_COLOURS, OVERLAY_COLOURS, Colours
@@ -33,27 +32,13 @@ SEEN = (VISIBLE + OPAQUE) / 2
 """Share of the scale from which the live view shows relevance: it knows no gradual opacity as the pictures do."""
 RELEVANCE_STEPS = 1000
 """Relevance in the page is rounded to its largest magnitude over this."""
-CSS = """
-.viewer-canvas { width: 100%; aspect-ratio: 2.72; background: #000; position: relative; }
-.viewer-canvas canvas { display: block; width: 100%; height: 100%; outline: none; }
-.viewer-canvas:focus-within { outline: 3px solid #0072b2; outline-offset: 2px; }
-.controls { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: center; margin-top: 8px; }
-.controls label { display: inline-flex; gap: 6px; align-items: center; }
-.controls, .readout { font: .9rem/1.4 "Source Sans 3", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }
-.controls button, .controls select { font: inherit; padding: 3px 10px; border: 1px solid #6b7076; background: #fff;
-  color: var(--ink); border-radius: 3px; cursor: pointer; }
-.controls button:focus-visible, .controls select:focus-visible, .controls input:focus-visible {
-  outline: 3px solid #0072b2; outline-offset: 1px; }
-.controls input[type=range] { width: 130px; }
-.readout { display: flex; flex-wrap: wrap; gap: 0 24px; margin: 6px 0 0; max-width: none; min-height: 1.4em;
-  font-variant-numeric: tabular-nums; }
-@media print { .beside { position: absolute; top: 0; left: -300mm; width: 260mm; visibility: hidden; } }
-"""
 
 
+@lru_cache(maxsize=1)
 def policy() -> str:
     """Give the content security policy of a page with the viewer: its two scripts, by their digests, and no other."""
-    hashes = " ".join(f"'sha256-{_sha256(text)}'" for text in (_own_code(), _niivue()))
+    own, niivue = _code()
+    hashes = " ".join(f"'sha256-{_sha256(text)}'" for text in (own.encode("utf-8"), gzip.decompress(niivue)))
     return f"{POLICY}; script-src {hashes}"
 
 
@@ -84,8 +69,8 @@ def viewer(study: StudyExplanation, convention: Convention) -> Html:
         _block("viewer-uptake", _volume(around_brain(labels > 0, uptake), UPTAKE_STEP)),
         _block("viewer-relevance", _volume(around_brain(labels > 0, relevance), top / RELEVANCE_STEPS)),
         _block("viewer-regions", gzip.compress(labels.tobytes(order="F"), compresslevel=9, mtime=0)),
-        _block("viewer-code", _niivue_compressed()),
-        _data("viewer-settings", settings),
+        _block("viewer-code", _code()[1]),
+        data_block("viewer-settings", settings),
     )
     live = element(
         "div",
@@ -123,12 +108,7 @@ def viewer(study: StudyExplanation, convention: Convention) -> Html:
 
 def scripts() -> Html:
     """Write the page's own script: the last thing in its body."""
-    return Html(f"<script>{_own_code()}</script>")
-
-
-def data_block(name: str, values: Any) -> Html:
-    """Write values as JSON for the page's script."""
-    return _data(name, values)
+    return Html(f"<script>{_code()[0]}</script>")
 
 
 def _controls(study: StudyExplanation, places: Sequence[tuple[str, list[float]]]) -> Html:
@@ -185,30 +165,18 @@ def _block(name: str, compressed: bytes) -> Html:
     return Html(f'<script type="application/gzip" id="{name}">{text}</script>')
 
 
-def _data(name: str, values: Any) -> Html:
+def data_block(name: str, values: Any) -> Html:
+    """Write values as JSON for the page's script."""
     # A closing tag inside the block would end it.
     text = json.dumps(values, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return Html(f'<script type="application/json" id="{name}">{text}</script>')
 
 
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+def _sha256(text: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(text).digest()).decode("ascii")
 
 
 @lru_cache(maxsize=1)
-def _own_code() -> str:
-    return _shipped("study_page.js").decode("utf-8")
-
-
-@lru_cache(maxsize=1)
-def _niivue_compressed() -> bytes:
-    return _shipped("niivue.umd.js.gz")
-
-
-@lru_cache(maxsize=1)
-def _niivue() -> str:
-    return gzip.decompress(_niivue_compressed()).decode("utf-8")
-
-
-def _shipped(name: str) -> bytes:
-    return (importlib.resources.files("datbatch.report") / "viewer" / name).read_bytes()
+def _code() -> tuple[str, bytes]:
+    """Give the page's own script, and NiiVue compressed."""
+    return shipped("study_page.js").decode("utf-8"), shipped("niivue.umd.js.gz")
