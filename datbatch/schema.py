@@ -296,6 +296,9 @@ MEASURES = (
 )
 """Names along `measure`: binding ratios (background: reference), then asymmetry indices, then ratios of structures."""
 
+MAIN_MEASURE = f"{HOTTEST_VOXELS} {PUTAMEN}"
+"""The measure that messages, reports and pages show first: the paper's."""
+
 NORMAL_RANGE_TABLE = (
     _value(NORMS, "z_score", "value less expected, over prediction sd", "", "measure"),
     _value(NORMS, "expected", "normal value at the study's age, sex, site", "", "measure"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,7 @@ def verify_store(path: Location, *, at_work: bool = False, progress: Callable[[i
     if ROOT not in facts or "study" in set(doubted) - facts.keys():
         return Verified(0, damages, [], None)
     shadow = make_shadow(path, facts)
+    damages = [_with_study(damage, shadow.studies) for damage in damages]
     comparison = _Comparison(path, names, shadow)
     lost = comparison.positions(damage.key for damage in damages if damage.key is not None)
     count, wrong = comparison.volumes(objects, progress)
@@ -175,6 +176,13 @@ def recorded_volumes(path: Location) -> int:
     stages = [one for one in ledger.stages() if one[0].partition("/")[0] in (schema.QUANTIFY, schema.EXPLAIN)]
     granules = [key.granule for stage, digest in stages for key in ledger.keys(stage, digest)]
     return sum(max(0, min(size, studies - size * granule)) for granule in granules)
+
+
+def _with_study(damage: Damage, studies: list[str]) -> Damage:
+    """Name the study of an object that is of one study alone."""
+    if damage.key is None or not damage.key.stage.startswith(TRUST):
+        return damage
+    return replace(damage, study=studies[damage.key.granule])
 
 
 def _absence(place: str, names: Container[str]) -> str:

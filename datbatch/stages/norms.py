@@ -41,8 +41,6 @@ from datbatch.progress import Progress
 from datbatch.stages.stage import Whole, settle
 
 NORMS_VERSION = 1
-HEADLINE = "hottest_voxels putamen_ipsilateral"
-"""The measure that messages show: the paper's."""
 _PARTS = ("tables read", "range fitted", "tables written")
 
 
@@ -59,12 +57,12 @@ class NormsSummary:
     normals_by_site: Mapping[str, int]
     """Of them, those that took part in the fit; empty where the model has no sites."""
     headline: Mapping[str, Any]
-    """The fit of the measure `HEADLINE`, as in `NormalRange.to_dict`."""
+    """The fit of the measure `schema.MAIN_MEASURE`, as in `NormalRange.to_dict`."""
     terms: tuple[str, ...]
     zero: Mapping[str, float]
     """Where the covariates are zero: mean age, share of men."""
     outside: Mapping[str, tuple[int, int]]
-    """By label, of the studies that did not train: how many lie outside the interval of `HEADLINE`, and of how many."""
+    """By label, of the studies that did not train: how many lie outside the interval of `schema.MAIN_MEASURE`, and of how many."""
     warnings: Mapping[str, int]
     """Studies by code."""
     without_range: tuple[str, ...]
@@ -261,7 +259,7 @@ def compare(
         studies=int(tables.done.sum()),
         normals=int(normal.sum()),
         normals_by_site=model.normals_by_site,
-        headline=fit["measures"][HEADLINE],
+        headline=fit["measures"][schema.MAIN_MEASURE],
         terms=model.terms,
         zero=fit["zero"],
         outside=_outside(found, tables, ~train),
@@ -290,7 +288,7 @@ def _harmonise(
 
 
 def _outside(found: Prediction, tables: _Tables, chosen: npt.NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
-    at = schema.MEASURES.index(HEADLINE)
+    at = schema.MEASURES.index(schema.MAIN_MEASURE)
     value, lower, upper = tables.values[:, at], found.lower[:, at], found.upper[:, at]
     compared = chosen & np.isfinite(value) & np.isfinite(lower)
     out = compared & ((value < lower) | (value > upper))
