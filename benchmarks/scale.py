@@ -28,7 +28,6 @@ from typing import Any
 
 from datbatch import __version__, schema
 from datbatch.archive import Entry, Manifest, load_or_create_key
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import read_manifest
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store, key_path
@@ -179,7 +178,7 @@ def _entry(number: int) -> Entry:
     return Entry(
         f"s{name[:16]}", (f"site{number % 12}/{name[:8]}/projections.dcm",), name,
         site=f"site {number % 12}", sex="FM"[number % 2], age=40.0 + number % 50, label=label,
-        reads=(label,) * len(schema.READS), status=INCLUDED, person=f"p{name[16:32]}",
+        reads=(label,) * len(schema.READS), person=f"p{name[16:32]}",
     )  # fmt: skip
 
 

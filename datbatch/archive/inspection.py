@@ -17,6 +17,7 @@ from datbatch.archive.inclusion import System
 from datbatch.config import ArchiveConfig
 from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
 from datbatch.location import Location
+from datbatch.outcome import DONE, Outcome
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,8 @@ class FileFacts:
     """Whether it begins as DICOM Part 10 files do, or as another kind that is looked for."""
     digest: str = field(default="", repr=False)
     """SHA-256 of its bytes, where it has the mark or cannot be parsed."""
-    code: str = ""
-    """Code of the error that refuses it; empty for what is looked for: projections, or slices of a tomogram."""
-    reason: str = ""
+    outcome: Outcome = DONE
+    """Done for what is looked for: projections, or slices of a tomogram."""
     values: str = field(default="", repr=False)
     """SHA-256 of a volume's values (`anatomical.values_digest`), where no header states a study."""
     study_uid: str = field(default="", repr=False)
@@ -48,11 +48,11 @@ def inspect_file(path: Location) -> FileFacts:
     try:
         data, size = read_bytes(path)
     except DatbatchError as error:
-        return FileFacts(0, has_mark=False, code=error.code, reason=error.reason)
+        return FileFacts(0, has_mark=False, outcome=Outcome.failed(error))
     digest = hashlib.sha256(data).hexdigest()
     if not has_mark(data):
-        missing = NotDicomError("the DICOM mark is missing")
-        return FileFacts(size, has_mark=False, digest=digest, code=missing.code, reason=missing.reason)
+        missing = Outcome.failed(NotDicomError("the DICOM mark is missing"))
+        return FileFacts(size, has_mark=False, digest=digest, outcome=missing)
     header = parse(data, size)
     elements = header.elements
     refused = refusal(header)
@@ -75,8 +75,7 @@ def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchEr
         size,
         has_mark=True,
         digest=digest,
-        code=refused.code if refused else "",
-        reason=refused.reason if refused else "",
+        outcome=Outcome.failed(refused) if refused else DONE,
         study_uid=elements.text("StudyInstanceUID"),
         sop_uid=elements.text("SOPInstanceUID"),
         patient_id=elements.text("PatientID"),
@@ -89,9 +88,7 @@ def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchEr
 class StudyCheck:
     """Whether a study's files can be read together."""
 
-    code: str = ""
-    """Code of the error that refuses them; empty where they can be read."""
-    reason: str = ""
+    outcome: Outcome = DONE
     pixels: str = field(default="", repr=False)
     """SHA-256 of the projections, or of a volume's values: equal for copies under other identifiers."""
     system: System = field(default_factory=System)
@@ -120,16 +117,16 @@ def _check_projections(study: StudyFiles) -> StudyCheck:
 
 
 def faults_named(check: Callable[[StudyFiles], StudyCheck], study: StudyFiles) -> StudyCheck:
-    """Check a study; what goes wrong becomes the code and the reason of the check."""
+    """Check a study; what goes wrong becomes its outcome."""
     try:
         return check(study)
     except DatbatchError as error:
-        return StudyCheck(error.code, error.reason)
+        return StudyCheck(Outcome.failed(error))
     except MemoryError:
-        return StudyCheck(MemoryExceededError.code, "reading needed more memory than a study may take")
+        return StudyCheck(Outcome.failed(MemoryExceededError("reading needed more memory than a study may take")))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # An unforeseen header must not end a scan of thousands of studies; the type alone carries no identity.
-        return StudyCheck(InternalError.code, f"reading ended with {type(error).__name__}")
+        return StudyCheck(Outcome.failed(InternalError(f"reading ended with {type(error).__name__}")))
 
 
 def content_digest(digests: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datbatch.outcome import ARCHIVE, INCLUDED, Outcome
 from datbatch.schema import PROJECTIONS
-
-INCLUDED, FAILED, EXCLUDED = "included", "failed", "excluded"
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,26 @@ class Entry:
     """Standard of truth: negative, positive or empty."""
     reads: tuple[str, ...] = ()
     """Single reads in the order of `schema.READS`."""
-    status: str = INCLUDED
-    """included, failed or excluded."""
-    code: str = ""
-    """Stable code of why it failed or was excluded."""
-    reason: str = ""
-    """What was found, without identity."""
+    outcome: Outcome = INCLUDED
+    """Of the scan: included, failed or excluded."""
     person: str = ""
     """Pseudonym of the person: the same for all studies of one PatientID; empty where the header gives none."""
     source: str = PROJECTIONS
     """What it is read from: projections or tomogram."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what the manifest's file says of the study; the stage of its outcome is always the same."""
+        told = dict(vars(self))
+        last = {name: told.pop(name) for name in ("outcome", "person", "source")}
+        status, code, _, reason = last.pop("outcome")
+        return {**told, "status": status, "code": code, "reason": reason, **last}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Entry:
+        """Build an entry from what `to_dict` gave, also after a way through JSON."""
+        told = {**given, "files": tuple(given["files"]), "reads": tuple(given["reads"])}
+        status, code, reason = (told.pop(name) for name in ("status", "code", "reason"))
+        return cls(**told, outcome=Outcome(status, code, ARCHIVE if code else "", reason))
 
 
 @dataclass(frozen=True)
@@ -52,24 +62,16 @@ class Manifest:
     rows_without_files: int = 0
     """Rows of the participants' table of which the archive has no study."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain lists, numbers and texts, as JSON has them."""
-        return {**vars(self), "entries": [_plain(entry) for entry in self.entries]}
-
     def to_json(self) -> bytearray:
-        """Give the same as JSON text, entry by entry: as one object it would take several times the memory."""
+        """Give it as JSON text, entry by entry: as one object it would take several times the memory."""
         rest = {name: value for name, value in vars(self).items() if name != "entries"}
         text = bytearray(json.dumps(rest).encode()[:-1] + b', "entries": [')
         for number, entry in enumerate(self.entries):
-            text += (b",\n" if number else b"\n") + json.dumps(_plain(entry)).encode()
+            text += (b",\n" if number else b"\n") + json.dumps(entry.to_dict()).encode()
         return text + b"]}"
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> Manifest:
-        """Build a manifest from what `to_dict` gave, also after a way through JSON."""
-        entries = (Entry(**{**e, "files": tuple(e["files"]), "reads": tuple(e["reads"])}) for e in given["entries"])
-        return cls(**{**given, "entries": tuple(entries)})
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    return {**vars(entry), "files": list(entry.files), "reads": list(entry.reads)}
+    def from_json(cls, text: str | bytes | bytearray) -> Manifest:
+        """Build a manifest from what `to_json` gave."""
+        given = json.loads(text)
+        return cls(**{**given, "entries": tuple(map(Entry.from_dict, given["entries"]))})

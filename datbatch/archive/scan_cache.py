@@ -23,6 +23,7 @@ from datbatch.archive.inspection import FileFacts, StudyCheck, StudyFiles, inspe
 from datbatch.config import ArchiveConfig
 from datbatch.files import read_private, write_whole
 from datbatch.location import Location, Stamp
+from datbatch.outcome import Outcome
 
 SETTLED_SECONDS = 10.0
 """A file that changed this shortly before a scan is read again by the next one: a second change within one tick of the
@@ -40,7 +41,7 @@ _PASSING = frozenset(
     )
 )
 """What may be the machine's or the file system's fault, and not the files': another try may end otherwise."""
-_BELOW = ("config", "errors", "location")
+_BELOW = ("config", "errors", "location", "outcome")
 """Modules outside this package that reading depends on."""
 _Mapper = Callable[..., Iterable[Any]]
 
@@ -146,7 +147,7 @@ class ScanCache:
             check = self._kept_check(names)
             if check is None:
                 check = next(read)
-                if check.code not in _PASSING and all(name in self._files for name in names):
+                if check.outcome.code not in _PASSING and all(name in self._files for name in names):
                     self._checks[names[0]] = names, check
                     self._is_current = False
             yield check
@@ -171,11 +172,11 @@ class ScanCache:
             if "check" in line:
                 names = tuple(line["files"])
                 if same_config and all(name in self._files for name in names):
-                    self._checks[names[0]] = names, StudyCheck(**_with_system(line["check"]))
+                    self._checks[names[0]] = names, StudyCheck(**_read(line["check"]))
                 else:
                     is_whole = False
             elif states.get(line["file"]) == (state := FileState(*line["state"])):
-                self._files[line["file"]] = state, FileFacts(**_with_system(line["facts"]))
+                self._files[line["file"]] = state, FileFacts(**_read(line["facts"]))
             else:
                 is_whole = False
         self._is_current = is_whole
@@ -206,8 +207,8 @@ def _write(lines: gzip.GzipFile, line: Mapping[str, Any]) -> None:
     lines.write(json.dumps(line, default=vars).encode("ascii") + b"\n")
 
 
-def _with_system(values: dict[str, Any]) -> dict[str, Any]:
-    return {**values, "system": System(**values["system"])}
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "outcome": Outcome(*values["outcome"]), "system": System(**values["system"])}
 
 
 def _states(archive: Location, names: Iterable[str]) -> dict[str, FileState | None]:

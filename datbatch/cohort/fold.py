@@ -19,6 +19,7 @@ from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
 from datbatch.config import QualityConfig, canonical_json
 from datbatch.imaging import with_limits
+from datbatch.outcome import Outcome
 from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
 
 FOLDED = "folded"
@@ -55,11 +56,11 @@ class Columns:
                 # JSON has no NaN: null stands for it, also inside lists.
                 self.arrays[name][index] = np.asarray(value, dtype=self.arrays[name].dtype)
 
-    def add_outcome(self, row: Row) -> None:
+    def add_outcome(self, study: str, outcome: Outcome) -> None:
         """Fill in status and error of a study."""
-        index = self._position.get(row.study)
+        index = self._position.get(study)
         if index is not None:
-            for name, text in zip(OUTCOME, (row.status, row.code, row.stage, row.reason), strict=True):
+            for name, text in zip(OUTCOME, outcome, strict=True):
                 # One object for each text, however many studies have it.
                 self.arrays[name][index] = sys.intern(text)
 
@@ -106,7 +107,7 @@ def fold_stage(
         flagged = "flags" in columns.arrays and row.values
         columns.add_values(replace(row, values=with_limits(row.values, limits)) if flagged else row)
         if stage == FINAL_STAGE:
-            outcomes.add_outcome(row)
+            outcomes.add_outcome(row.study, row.outcome)
     return columns.arrays
 
 
@@ -163,7 +164,7 @@ def outcome_columns(studies: Sequence[str], final: Iterable[Row]) -> dict[str, n
     """Arrange status and error of each study; `pending` where no row of the last stage exists."""
     columns = pending_outcomes(studies)
     for row in final:
-        columns.add_outcome(row)
+        columns.add_outcome(row.study, row.outcome)
     return columns.arrays
 
 
@@ -193,7 +194,7 @@ def stamp_of(
     for told in (*stages, "" if limits is None else canonical_json(vars(limits))):
         content.update(told.encode())
     for entry in manifest.entries:
-        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
+        content.update(repr(list(entry.to_dict().values())).encode("utf-8", "surrogateescape"))
     return content.hexdigest()
 
 

@@ -12,17 +12,17 @@ from typing import Any
 
 from datbatch import __version__, schema
 from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.archive.scanning import scan_losable
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.fold import FOLDED, fold_stage, limits_of, manifest_columns, pending_outcomes, stamp_of
-from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
 from datbatch.config import Config, canonical_json
 from datbatch.errors import ArchiveError, StoreError, WorkerLostError
 from datbatch.location import Location
+from datbatch.outcome import INCLUDED
 from datbatch.progress import Progress
 from datbatch.stages.imaging_task import (
     GranuleRecord,
@@ -218,7 +218,7 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
                 )
                 for g in pending
             ],
-            studies=sum(entry.status == INCLUDED for g in pending for entry in g.entries),
+            studies=sum(entry.outcome == INCLUDED for g in pending for entry in g.entries),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
 
 def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
     """Refuse to compute studies again whose folder is not there: good results would be replaced by failures."""
-    for source in {entry.source for g in plan.pending for entry in g.entries if entry.status == INCLUDED}:
+    for source in {entry.source for g in plan.pending for entry in g.entries if entry.outcome == INCLUDED}:
         given = origin.folders.get(source)
         if given is None or not given.folder.is_dir():
             raise ArchiveError(
@@ -320,8 +320,8 @@ def fold_imaging(store: Store, ledger: Ledger, plan: ImagingPlan, manifest: Mani
         rows = ledger.rows((granule.keys[stage] for granule in plan.granules), discard=True)
         store.write_table(fold_stage(stage, rows, studies, limits, outcomes))
     for e in manifest.entries:
-        if e.status != INCLUDED:
-            outcomes.add_outcome(Row(e.pseudonym, e.status, e.code, "archive", e.reason))
+        if e.outcome != INCLUDED:
+            outcomes.add_outcome(e.pseudonym, e.outcome)
     store.write_table(outcomes.arrays)
     store.set_attributes({"simulated": _is_simulated(store), FOLDED: stamp})
     mark_norms(store)

@@ -22,6 +22,7 @@ from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, 
 from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
 from datbatch.evaluation.trust import mean_estimate, summarise
 from datbatch.location import Location
+from datbatch.outcome import DONE
 from datbatch.progress import Progress
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
 from datbatch.stages.stage import Plan, Stage, Where, complete
@@ -246,7 +247,7 @@ def _tasks(
     """Give the task of each study; its key covers the bytes of the uptake and of all that it is tried with."""
     studies, rows = quantified(cohort)
     images = [dict(rows[study].sha256) for study in studies]
-    training = (maps.split == "train") & np.array([rows[study].status == schema.DONE for study in studies])
+    training = (maps.split == "train") & np.array([rows[study].outcome == DONE for study in studies])
     generator = np.random.default_rng([config.seed, 2])
     by_class = [generator.permutation(np.flatnonzero(training & (labels == label))) for label in schema.LABELS]
     replacement = tuple(tuple(sorted(one[:MEAN_STUDIES].tolist())) for one in by_class)

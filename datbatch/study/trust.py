@@ -23,6 +23,7 @@ from datbatch.errors import ModelError
 from datbatch.evaluation.outputs import log_odds, predicted_class
 from datbatch.imaging import Atlas
 from datbatch.location import Location
+from datbatch.outcome import DONE
 from datbatch.relevance import explain_batch
 from datbatch.relevance.conservation import Balance, relevance_balance
 from datbatch.relevance.flipping import block_regions, flip_counts, flipping_curve, relevance_order
@@ -70,7 +71,7 @@ def try_study(task: TrustTask) -> int:
         volume, model, atlas, task.explain, task.trust,
         sign=task.sign, replacement=mean_image(task.store, task.replacement), stream=task.key.granule,
     )  # fmt: skip
-    Ledger(task.store).commit(task.key, [Row(task.study, schema.DONE, values=found)])
+    Ledger(task.store).commit(task.key, [Row(task.study, DONE, found)])
     return task.key.granule
 
 

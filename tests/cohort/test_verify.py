@@ -14,7 +14,9 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.seal import differences, put_back, read_seal
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import find_orphans, recorded_volumes, remove_orphans, sealed_damages, verify_store
+from datbatch.errors import TruncatedError
 from datbatch.location import Location
+from datbatch.outcome import DONE, Outcome
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
@@ -27,8 +29,8 @@ def store(tmp_path: Path) -> Store:
     volumes = np.full((2, *schema.SHAPE), np.nan, dtype=np.float32)
     volumes[0] = 0.5
     hashes = store.write_volumes("uptake", 0, volumes)
-    done = Row("sa", schema.DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
-    rows = [done, Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")]
+    done = Row("sa", DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
+    rows = [done, Row("sb", Outcome.failed(TruncatedError("cut"), "reconstruct"))]
     Ledger(store.path).commit(KEY, rows)
     store.write_table(value_columns([v for v in schema.STUDY_TABLE if v.source == "quantify"], ["sa", "sb"], rows))
     store.write_table(outcome_columns(["sa", "sb"], rows))

@@ -19,6 +19,7 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
 from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
+from datbatch.outcome import Outcome
 from datbatch.stages.norms import HEADLINE, fit_norms, mark_norms
 from datbatch.stages.repair import repair_cohort, verify_cohort
 
@@ -64,7 +65,7 @@ def cohort(tmp_path: Path) -> Path:
     )
     store.set_attributes({"stages": {"quantify": {"digest": "d"}}})
     Ledger(path).commit(
-        GranuleKey("quantify", "d", 0, "m"), [Row(s, state) for s, state in zip(studies, status, strict=True)]
+        GranuleKey("quantify", "d", 0, "m"), [Row(s, Outcome(state)) for s, state in zip(studies, status, strict=True)]
     )
     store.consolidate()
     return path

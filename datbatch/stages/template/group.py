@@ -14,7 +14,6 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import Entry
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Origin, read_manifest, read_origin
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
@@ -24,6 +23,7 @@ from datbatch.files import write_whole
 from datbatch.imaging import Volume, write_template
 from datbatch.imaging.template import GroupTemplate, Pose, PosedSum, Round, next_round, start_template
 from datbatch.location import Location, beside
+from datbatch.outcome import INCLUDED
 from datbatch.progress import Progress
 from datbatch.stages.imaging import RunSummary
 from datbatch.stages.repair import run_again
@@ -114,7 +114,7 @@ def build_cohort_template(
         entry.pseudonym: entry
         for entry in read_manifest(cohort).entries
         # Of tomograms by others nobody knows how sharp they are: a template is of one reconstruction.
-        if entry.status == INCLUDED and entry.source == schema.PROJECTIONS
+        if entry.outcome == INCLUDED and entry.source == schema.PROJECTIONS
     }
     record = _read_json(_record_path(output))
     start, config = _start(origin, output, record.get("start", ""))
