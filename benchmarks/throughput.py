@@ -34,7 +34,7 @@ from datbatch.archive import Entry, scan_archive
 from datbatch.cohort import layout
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.config import Config
-from datbatch.outcome import INCLUDED
+from datbatch.errors import INCLUDED
 from datbatch.simulation import simulate_archive
 from datbatch.stages.imaging_task import ImagingTask, image_granule
 from datbatch.stages.planning import granule_keys

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from datbatch import errors
+
 LAYOUT_VERSION, OLDEST_LAYOUT = 3, 2
 """Layout of the store that is written, and the oldest one that is read and can be migrated."""
 
@@ -106,7 +108,7 @@ ANGLES_DEG = tuple(ANGLE_SECTOR_DEG * (sector + 0.5) for sector in range(60))
 SIMULATED = "Simulated"
 """Word that every simulated scanner bears in its name, so that reports can say what the studies are."""
 
-DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
+DONE, FAILED, EXCLUDED, PENDING = errors.DONE.status, errors.FAILED, errors.EXCLUDED, "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 

@@ -12,9 +12,8 @@ from datbatch import location
 from datbatch.archive.walk import find_files
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, key_path
-from datbatch.errors import ConfigurationError, StorageError
+from datbatch.errors import DONE, ConfigurationError, StorageError
 from datbatch.location import S3Location, parse_location
-from datbatch.outcome import DONE
 from tests.s3_server import SECRET_KEY, environment, failing_proxy
 
 

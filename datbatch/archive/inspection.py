@@ -15,9 +15,8 @@ from datbatch.archive.geometry.heads import read_detectors
 from datbatch.archive.geometry.study import read_study
 from datbatch.archive.inclusion import System
 from datbatch.config import ArchiveConfig
-from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
+from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NotDicomError, Outcome
 from datbatch.location import Location
-from datbatch.outcome import DONE, Outcome
 
 
 @dataclass(frozen=True)

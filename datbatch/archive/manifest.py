@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from datbatch.outcome import ARCHIVE, INCLUDED, Outcome
+from datbatch.errors import ARCHIVE, INCLUDED, Outcome
 from datbatch.schema import PROJECTIONS
 
 
@@ -38,17 +37,15 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Give what the manifest's file says of the study; the stage of its outcome is always the same."""
-        told = dict(vars(self))
-        last = {name: told.pop(name) for name in ("outcome", "person", "source")}
-        status, code, _, reason = last.pop("outcome")
-        return {**told, "status": status, "code": code, "reason": reason, **last}
+        status, code, _, reason = self.outcome
+        told = {name: value for name, value in vars(self).items() if name not in ("outcome", "person", "source")}
+        return {**told, "status": status, "code": code, "reason": reason, "person": self.person, "source": self.source}
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Entry:
+    def from_dict(cls, status: str, code: str, reason: str, files: list[str], reads: list[str], **rest: Any) -> Entry:
         """Build an entry from what `to_dict` gave, also after a way through JSON."""
-        told = {**given, "files": tuple(given["files"]), "reads": tuple(given["reads"])}
-        status, code, reason = (told.pop(name) for name in ("status", "code", "reason"))
-        return cls(**told, outcome=Outcome(status, code, ARCHIVE if code else "", reason))
+        outcome = Outcome(status, code, ARCHIVE if code else "", reason)
+        return cls(files=tuple(files), reads=tuple(reads), outcome=outcome, **rest)
 
 
 @dataclass(frozen=True)
@@ -74,4 +71,4 @@ class Manifest:
     def from_json(cls, text: str | bytes | bytearray) -> Manifest:
         """Build a manifest from what `to_json` gave."""
         given = json.loads(text)
-        return cls(**{**given, "entries": tuple(map(Entry.from_dict, given["entries"]))})
+        return cls(**{**given, "entries": tuple(Entry.from_dict(**one) for one in given["entries"])})

@@ -8,12 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datbatch.archive.inclusion import EXCLUSIONS, System, exclusion
-from datbatch.archive.inspection import (
-    FileFacts,
-    StudyCheck,
-    StudyFiles,
-    content_digest,
-)
+from datbatch.archive.inspection import FileFacts, StudyCheck, StudyFiles, content_digest
 from datbatch.archive.labels import ATYPICAL, truth
 from datbatch.archive.manifest import Entry, Manifest
 from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
@@ -22,6 +17,7 @@ from datbatch.archive.sources import SOURCES
 from datbatch.archive.walk import find_files
 from datbatch.config import ArchiveConfig
 from datbatch.errors import (
+    INCLUDED,
     ContradictoryLabelError,
     DatbatchError,
     DuplicateStudyError,
@@ -30,6 +26,7 @@ from datbatch.errors import (
     NotDicomError,
     NotProjectionsError,
     NotTomogramError,
+    Outcome,
     StorageError,
     TruncatedError,
     UnreadableDicomError,
@@ -37,7 +34,6 @@ from datbatch.errors import (
     WrongModalityError,
 )
 from datbatch.location import Location
-from datbatch.outcome import INCLUDED, Outcome
 from datbatch.schema import PROJECTIONS, READS
 
 _DEFAULT = ArchiveConfig()
@@ -65,7 +61,7 @@ class _Group:
     files: dict[str, FileFacts]
     beside: dict[str, FileFacts]
     """Files of the same study that are not read: copies, other objects."""
-    check: StudyCheck | None = None
+    check: StudyCheck = field(default_factory=StudyCheck)
     rows: tuple[int, ...] = ()
 
     @property
@@ -278,8 +274,7 @@ def _verdict(
     group: _Group, rows: list[Participant], config: ArchiveConfig, labelled: bool, seen: set[str]
 ) -> tuple[Outcome, str]:
     """Give outcome and label."""
-    row = rows[0] if rows else Participant(("", ""))
-    check = group.check or StudyCheck()
+    row, check = rows[0] if rows else Participant(("", "")), group.check
     # Of objects that could not be read only the collimator counts, and only where it is why.
     converging = check.outcome.code == UnsupportedGeometryError.code
     system = System(collimator=group.facts.system.collimator) if converging else check.system
@@ -300,14 +295,10 @@ def _verdict(
     if label == ATYPICAL:
         return Outcome.excluded(ATYPICAL, EXCLUSIONS[ATYPICAL]), ""
     if not label and labelled:
-        return Outcome.failed(MissingLabelError(_why_unlabelled(row))), ""
+        neither = "the participants' table gives neither label nor reads"
+        why = "the reads do not settle the label" if any(row.reads) else neither
+        return Outcome.failed(MissingLabelError(why)), ""
     return INCLUDED, label
-
-
-def _why_unlabelled(row: Participant) -> str:
-    if any(row.reads):
-        return "the reads do not settle the label"
-    return "the participants' table gives neither label nor reads"
 
 
 def _ordered(entries: list[Entry], known: Sequence[str]) -> tuple[Entry, ...]:

@@ -23,7 +23,6 @@ from datbatch.archive.inspection import FileFacts, StudyCheck, StudyFiles, inspe
 from datbatch.config import ArchiveConfig
 from datbatch.files import read_private, write_whole
 from datbatch.location import Location, Stamp
-from datbatch.outcome import Outcome
 
 SETTLED_SECONDS = 10.0
 """A file that changed this shortly before a scan is read again by the next one: a second change within one tick of the
@@ -41,7 +40,7 @@ _PASSING = frozenset(
     )
 )
 """What may be the machine's or the file system's fault, and not the files': another try may end otherwise."""
-_BELOW = ("config", "errors", "location", "outcome")
+_BELOW = ("config", "errors", "location")
 """Modules outside this package that reading depends on."""
 _Mapper = Callable[..., Iterable[Any]]
 
@@ -208,7 +207,7 @@ def _write(lines: gzip.GzipFile, line: Mapping[str, Any]) -> None:
 
 
 def _read(values: dict[str, Any]) -> dict[str, Any]:
-    return {**values, "outcome": Outcome(*values["outcome"]), "system": System(**values["system"])}
+    return {**values, "outcome": errors.Outcome(*values["outcome"]), "system": System(**values["system"])}
 
 
 def _states(archive: Location, names: Iterable[str]) -> dict[str, FileState | None]:

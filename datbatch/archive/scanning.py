@@ -16,9 +16,8 @@ from datbatch.archive.scan import scan_archive
 from datbatch.archive.scan_cache import ScanCache
 from datbatch.archive.sources import SOURCES
 from datbatch.config import Config
-from datbatch.errors import DatbatchError
+from datbatch.errors import DatbatchError, Outcome
 from datbatch.location import Location, beside
-from datbatch.outcome import Outcome
 from datbatch.schema import PROJECTIONS
 from datbatch.workers.losable import LosableMap
 

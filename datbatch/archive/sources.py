@@ -22,9 +22,8 @@ from datbatch.archive.inspection import (
     header_facts,
     inspect_file,
 )
-from datbatch.errors import DatbatchError, NotTomogramError
+from datbatch.errors import DONE, DatbatchError, NotTomogramError, Outcome
 from datbatch.location import Location
-from datbatch.outcome import DONE, Outcome
 
 _NIFTI_NAMES = (".nii", ".nii.gz")
 

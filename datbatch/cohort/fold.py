@@ -18,8 +18,8 @@ from datbatch.classifier.split import encode_labels
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
 from datbatch.config import QualityConfig, canonical_json
+from datbatch.errors import Outcome
 from datbatch.imaging import with_limits
-from datbatch.outcome import Outcome
 from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
 
 FOLDED = "folded"
@@ -158,14 +158,6 @@ def pending_outcomes(studies: Sequence[str]) -> Columns:
     columns = Columns([variable for variable in schema.STUDY_TABLE if variable.name in OUTCOME], studies)
     columns.arrays["status"][:] = schema.PENDING
     return columns
-
-
-def outcome_columns(studies: Sequence[str], final: Iterable[Row]) -> dict[str, npt.NDArray[Any]]:
-    """Arrange status and error of each study; `pending` where no row of the last stage exists."""
-    columns = pending_outcomes(studies)
-    for row in final:
-        columns.add_outcome(row.study, row.outcome)
-    return columns.arrays
 
 
 def rows_by_study(rows: Iterable[Row]) -> Mapping[str, Row]:

@@ -23,8 +23,8 @@ from typing import Any
 from datbatch import location
 from datbatch.cohort import seal
 from datbatch.cohort.envelope import unwrap, wrap
+from datbatch.errors import Outcome
 from datbatch.location import Location, S3Location
-from datbatch.outcome import Outcome
 
 FOLDER = seal.LEDGER
 _OBJECT = re.compile(r"\d[^/]*\.json")

@@ -15,8 +15,7 @@ from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store
 from datbatch.config import SplitConfig
-from datbatch.errors import CorruptStoreError, StoreError, TrainingDataError
-from datbatch.outcome import DONE
+from datbatch.errors import DONE, CorruptStoreError, StoreError, TrainingDataError
 
 
 class TrainingSet(NamedTuple):

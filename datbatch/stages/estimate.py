@@ -26,9 +26,8 @@ from datbatch.archive.origin import earlier_folders
 from datbatch.cohort.ledger import FOLDER, Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import WorkerLostError
+from datbatch.errors import INCLUDED, WorkerLostError
 from datbatch.location import Location, beside
-from datbatch.outcome import INCLUDED
 from datbatch.progress import duration
 from datbatch.stages.imaging_task import ImagingTask, image_granule
 from datbatch.stages.planning import ImagingPlan, PlannedGranule, granule_keys

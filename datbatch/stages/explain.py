@@ -19,9 +19,8 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, canonical_json, digest
-from datbatch.errors import ModelError
+from datbatch.errors import DONE, ModelError
 from datbatch.location import Location
-from datbatch.outcome import DONE
 from datbatch.progress import Progress
 from datbatch.relevance import check_rules
 from datbatch.stages.stage import Plan, Stage, Where, complete

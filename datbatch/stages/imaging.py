@@ -20,9 +20,8 @@ from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
 from datbatch.config import Config, canonical_json
-from datbatch.errors import ArchiveError, StoreError, WorkerLostError
+from datbatch.errors import INCLUDED, ArchiveError, StoreError, WorkerLostError
 from datbatch.location import Location
-from datbatch.outcome import INCLUDED
 from datbatch.progress import Progress
 from datbatch.stages.imaging_task import (
     GranuleRecord,

@@ -12,9 +12,8 @@ from datbatch.cohort.fold import rows_by_study
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import StorageError, WorkerLostError
+from datbatch.errors import DONE, INCLUDED, Outcome, StorageError, WorkerLostError
 from datbatch.location import Location
-from datbatch.outcome import DONE, INCLUDED, Outcome
 from datbatch.study.imaging import ImagedStudy, image_study
 from datbatch.study.space import store_space
 from datbatch.workers.losable import LOST, call_losable, keep_memory

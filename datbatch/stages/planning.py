@@ -12,9 +12,9 @@ from datbatch.cohort.fold import limits_of
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config, QualityConfig, digest
+from datbatch.errors import INCLUDED
 from datbatch.imaging import WITHOUT_FIGURE
 from datbatch.location import Location
-from datbatch.outcome import INCLUDED
 from datbatch.schema import TOMOGRAM
 from datbatch.study.imaging import StageIdentity, imaging_identities
 

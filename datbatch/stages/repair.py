@@ -38,10 +38,9 @@ from datbatch.cohort.verify import (
     verify_store,
 )
 from datbatch.config import Config, ExplainConfig, NormsConfig, SplitConfig, TrustConfig
-from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
+from datbatch.errors import ARCHIVE, CorruptStoreError, DatbatchError, StoreError
 from datbatch.location import Location
 from datbatch.norms import read_recovery
-from datbatch.outcome import ARCHIVE
 from datbatch.progress import Progress
 from datbatch.stages.beside import damages_beside, name_beside, write_from_store
 from datbatch.stages.explain import explain_cohort

@@ -19,10 +19,9 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store, VolumeReader
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
-from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
+from datbatch.errors import DONE, GridMismatchError, ModelError, WorkerLostError
 from datbatch.evaluation.trust import mean_estimate, summarise
 from datbatch.location import Location
-from datbatch.outcome import DONE
 from datbatch.progress import Progress
 from datbatch.relevance.stability import pairwise_rank_correlation, sign_agreement
 from datbatch.stages.stage import Plan, Stage, Where, complete

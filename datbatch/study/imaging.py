@@ -18,7 +18,7 @@ from datbatch import schema
 from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
-from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
+from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NormalisationError, Outcome
 from datbatch.imaging import (
     WITHOUT_FIGURE,
     ProjectionQuality,
@@ -34,7 +34,6 @@ from datbatch.imaging import (
     resample,
 )
 from datbatch.location import Location
-from datbatch.outcome import DONE, Outcome
 from datbatch.study.space import Space, atlas_digest, configured_space, template_digest
 
 

@@ -19,11 +19,10 @@ from datbatch.classifier.network import arrange, build_network, preset
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import VolumeReader
 from datbatch.config import ExplainConfig, TrustConfig
-from datbatch.errors import ModelError
+from datbatch.errors import DONE, ModelError
 from datbatch.evaluation.outputs import log_odds, predicted_class
 from datbatch.imaging import Atlas
 from datbatch.location import Location
-from datbatch.outcome import DONE
 from datbatch.relevance import explain_batch
 from datbatch.relevance.conservation import Balance, relevance_balance
 from datbatch.relevance.flipping import block_regions, flip_counts, flipping_curve, relevance_order

@@ -20,9 +20,8 @@ from datbatch.archive import Manifest, scan_archive, scan_cache
 from datbatch.archive.inspection import FileFacts, StudyCheck, inspect_file
 from datbatch.archive.scan_cache import ScanCache
 from datbatch.config import ArchiveConfig
-from datbatch.errors import ExposedFileError, TimeExceededError, WorkerLostError
+from datbatch.errors import ExposedFileError, Outcome, TimeExceededError, WorkerLostError
 from datbatch.location import Location, S3Location
-from datbatch.outcome import Outcome
 from tests.archive.test_scan import KEY, small
 from tests.archive.writer import write
 

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from datbatch import location, schema
-from datbatch.cohort.fold import outcome_columns, value_columns
+from datbatch.cohort.fold import fold_stage, limits_of, pending_outcomes
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.seal import differences, put_back, read_seal
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import find_orphans, recorded_volumes, remove_orphans, sealed_damages, verify_store
-from datbatch.errors import TruncatedError
+from datbatch.errors import DONE, Outcome, TruncatedError
 from datbatch.location import Location
-from datbatch.outcome import DONE, Outcome
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
@@ -32,8 +31,8 @@ def store(tmp_path: Path) -> Store:
     done = Row("sa", DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
     rows = [done, Row("sb", Outcome.failed(TruncatedError("cut"), "reconstruct"))]
     Ledger(store.path).commit(KEY, rows)
-    store.write_table(value_columns([v for v in schema.STUDY_TABLE if v.source == "quantify"], ["sa", "sb"], rows))
-    store.write_table(outcome_columns(["sa", "sb"], rows))
+    outcomes = pending_outcomes(["sa", "sb"])
+    store.write_table(fold_stage("quantify", rows, ["sa", "sb"], limits_of({}), outcomes) | outcomes.arrays)
     store.set_attributes({"stages": {"quantify": {"digest": "d1"}}})
     return store
 

@@ -20,9 +20,8 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.views.cases import read_evaluation
 from datbatch.cohort.views.query import choose_model, open_cohort
 from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
-from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
+from datbatch.errors import DONE, ModelError, SplitLeakError, TrainingDataError
 from datbatch.evaluation.certainty import Certainty
-from datbatch.outcome import DONE
 from datbatch.report.cohort.classification import read_model
 from datbatch.report.cohort.contents import _is_stale
 from datbatch.report.cohort.evaluation import evaluation_section

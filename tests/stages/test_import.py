@@ -21,10 +21,9 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.cohort.views.state import cohort_state
 from datbatch.config import Config
-from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
+from datbatch.errors import INCLUDED, ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError, Outcome
 from datbatch.export.nifti import write_image
 from datbatch.imaging import Volume, reconstruct
-from datbatch.outcome import INCLUDED, Outcome
 from datbatch.simulation.study import acquire, canonical_subject
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import repair

@@ -23,11 +23,10 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, canonical_json
-from datbatch.errors import StoreNewerError, StoreOlderError, TruncatedError
+from datbatch.errors import DONE, Outcome, StoreNewerError, StoreOlderError, TruncatedError
 from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.norms import KeptRange
-from datbatch.outcome import DONE, Outcome
 from datbatch.stages.imaging import prepare
 from datbatch.stages.migrate import migrate_cohort
 from datbatch.stages.repair import forget_failures, repair_cohort, verify_cohort

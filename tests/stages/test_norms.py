@@ -17,9 +17,8 @@ from datbatch.cli import main
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
-from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
+from datbatch.errors import NormalRangeError, Outcome, StoreError, TrainingDataError
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
-from datbatch.outcome import Outcome
 from datbatch.stages.norms import HEADLINE, fit_norms, mark_norms
 from datbatch.stages.repair import repair_cohort, verify_cohort
 

@@ -19,8 +19,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.verify import Damage
 from datbatch.config import Config, canonical_json
-from datbatch.errors import StoreError
-from datbatch.outcome import DONE
+from datbatch.errors import DONE, StoreError
 from datbatch.stages.imaging import prepare
 from datbatch.stages.repair import Verified, repair_cohort, verify_cohort
 from tests.pipeline import run_command

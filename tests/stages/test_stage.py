@@ -14,7 +14,7 @@ from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.outcome import DONE
+from datbatch.errors import DONE
 from datbatch.progress import Progress
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.workers import driver

@@ -14,8 +14,8 @@ from datbatch.cohort.fold import OUTCOME
 from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.record import outcome_of
 from datbatch.cohort.store import Store, linkage_path
+from datbatch.errors import Outcome
 from datbatch.location import Location
-from datbatch.outcome import Outcome
 
 
 @dataclass(frozen=True)

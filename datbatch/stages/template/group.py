@@ -18,12 +18,11 @@ from datbatch.archive.origin import Origin, read_manifest, read_origin
 from datbatch.cohort.lock import writes
 from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
-from datbatch.errors import DatbatchError, TrainingDataError
+from datbatch.errors import INCLUDED, DatbatchError, TrainingDataError
 from datbatch.files import write_whole
 from datbatch.imaging import Volume, write_template
 from datbatch.imaging.template import GroupTemplate, Pose, PosedSum, Round, next_round, start_template
 from datbatch.location import Location, beside
-from datbatch.outcome import INCLUDED
 from datbatch.progress import Progress
 from datbatch.stages.imaging import RunSummary
 from datbatch.stages.repair import run_again
