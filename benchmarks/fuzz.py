@@ -169,11 +169,11 @@ def outcome_of(path: Path) -> str:
         return OVER_MEMORY
     except Exception:
         return UNFORESEEN
-    if check.code == MemoryExceededError.code:
+    if check.outcome.code == MemoryExceededError.code:
         return OVER_MEMORY
-    if check.code == InternalError.code or (facts.code and not check.code):
+    if check.outcome.code == InternalError.code or (facts.outcome.code and not check.outcome.code):
         return UNFORESEEN
-    return REFUSED if check.code else READ
+    return REFUSED if check.outcome.code else READ
 
 
 def resident_peak() -> int:

@@ -75,7 +75,7 @@ def measure(index: int) -> Result:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         own = image_study("study", [write_study(folder, study)], Config())
-        if own.rows["quantify"].code:
+        if own.rows["quantify"].outcome.code:
             return Result()
         axes, plane = ALL_AXES[rng.integers(len(ALL_AXES))], TRANSAXIAL[rng.integers(len(TRANSAXIAL))]
         image = nifti(folder / "a.nii", volume.data, volume.affine, axes=axes, forms=FORMS[rng.integers(len(FORMS))])
@@ -85,13 +85,13 @@ def measure(index: int) -> Result:
         wrong = multi_frame(folder / "c.dcm", counts[:, :, ::-1], volume.affine, axes=plane)
         ways = {"NIfTI": imported(image), "DICOM NM": imported(objects)}
         last = imported(wrong).rows["quantify"]
-    if any(one.rows["quantify"].code for one in ways.values()):
+    if any(one.rows["quantify"].outcome.code for one in ways.values()):
         raise SystemExit(f"study {index} cannot be read back")
     expected = own.rows["quantify"].values
     return Result(
         {way: one.rows["quantify"].values["mirrored"] == expected["mirrored"] for way, one in ways.items()},
         {way: _difference(one, own) for way, one in ways.items()},
-        last.code or "done",
+        last.outcome.code or "done",
     )
 
 

@@ -32,7 +32,7 @@ from datbatch.norms import fit_covariates, fit_harmonisation, measures
 from datbatch.norms.measures import BINDING_RATIOS
 from datbatch.simulation import read_truth, simulate_archive
 from datbatch.stages.imaging import run_imaging
-from datbatch.stages.norms import HEADLINE, fit_norms
+from datbatch.stages.norms import fit_norms
 
 SEED = 200
 GAINS, SHIFTS = (1.0, 1.3, 0.8, 1.1), (0.0, 0.2, -0.2, 0.1)
@@ -68,7 +68,7 @@ def fitted(cohort: xarray.DataTree) -> Iterator[Row]:
     group = cohort["normal_range"].to_dataset()
     new = (cohort.status.values == schema.DONE) & (group.split.values != "train")
     negative, positive = (new & (cohort.label.values == label) for label in schema.LABELS)
-    for chosen, words in (([HEADLINE], HEADLINE), (list(schema.MEASURES), "all measures")):
+    for chosen, words in (([schema.MAIN_MEASURE], schema.MAIN_MEASURE), (list(schema.MEASURES), "all measures")):
         part = group.sel(measure=chosen)
         raw = raw_values(cohort)[:, [schema.MEASURES.index(name) for name in chosen]]
         known = np.isfinite(part.z_score.values) & negative[:, None]
@@ -77,7 +77,7 @@ def fitted(cohort: xarray.DataTree) -> Iterator[Row]:
             f"normals inside the 95 % interval, {words} (n = {negative.sum()})",
             f"{100 * inside[known].mean():.1f} %",
         )
-    at = schema.MEASURES.index(HEADLINE)
+    at = schema.MEASURES.index(schema.MAIN_MEASURE)
     raw, z = raw_values(cohort)[:, at], group.z_score.values[:, at]
     labels = np.where(positive, 1, 0)[negative | positive]
     for name, score in (("raw", raw), ("z-score", z)):
@@ -101,7 +101,7 @@ def harmonised(cohort: xarray.DataTree) -> Iterator[Row]:
     """Spread of the sites' means, normals and patients apart."""
     group = cohort["normal_range"].to_dataset()
     new = (cohort.status.values == schema.DONE) & (group.split.values != "train")
-    at = schema.MEASURES.index(HEADLINE)
+    at = schema.MEASURES.index(schema.MAIN_MEASURE)
     raw, after = raw_values(cohort)[:, at], group.harmonised.values[:, at]
     for label in schema.LABELS:
         chosen = new & (cohort.label.values == label)
@@ -134,7 +134,7 @@ def planted(cohort: xarray.DataTree) -> Iterator[Row]:
     train, new = done & (split == "train"), done & (split != "train")
     fit = fit_harmonisation(values[train], columns[train], site[train], positive[train])
     after = fit.apply(values[new], columns[new], site[new])
-    at = schema.MEASURES.index(HEADLINE)
+    at = schema.MEASURES.index(schema.MAIN_MEASURE)
     for name, found in (("as planted", values[new][:, at]), ("harmonised", after[:, at])):
         by_label = [
             f"{label} {np.std([found[chosen & (site[new] == s)].mean() for s in np.unique(site[new])], ddof=1):.3f}"
@@ -151,7 +151,7 @@ def recovered(store: Path, truth: npt.NDArray[np.float64]) -> Iterator[Row]:
     """Error against the true binding by site, with factors from the training studies as from a phantom."""
     cohort = open_cohort(store)
     group = cohort["normal_range"].to_dataset()
-    at = schema.MEASURES.index(HEADLINE)
+    at = schema.MEASURES.index(schema.MAIN_MEASURE)
     raw, site = raw_values(cohort)[:, at], sites_of(cohort)
     done = cohort.status.values == schema.DONE
     train = done & (group.split.values == "train")

@@ -28,12 +28,12 @@ from typing import Any
 
 from datbatch import __version__, schema
 from datbatch.archive import Entry, Manifest, load_or_create_key
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import read_manifest
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config
+from datbatch.errors import DONE, NormalisationError, Outcome
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import imaging_task
 from datbatch.stages.imaging_task import GranuleRecord, ImagingTask
@@ -179,7 +179,7 @@ def _entry(number: int) -> Entry:
     return Entry(
         f"s{name[:16]}", (f"site{number % 12}/{name[:8]}/projections.dcm",), name,
         site=f"site {number % 12}", sex="FM"[number % 2], age=40.0 + number % 50, label=label,
-        reads=(label,) * len(schema.READS), status=INCLUDED, person=f"p{name[16:32]}",
+        reads=(label,) * len(schema.READS), person=f"p{name[16:32]}",
     )  # fmt: skip
 
 
@@ -206,9 +206,9 @@ def stub_granule(task: ImagingTask) -> GranuleRecord:
 def stub_rows(study: str) -> dict[str, Row]:
     """Give rows as large as real ones; some studies fail."""
     if int(hashlib.sha256(study.encode()).hexdigest(), 16) % FAILING == 0:
-        failed = Row(study, schema.FAILED, "normalisation-failed", "register", "the study is not like the template")
+        failed = Row(study, Outcome.failed(NormalisationError("the study is not like the template"), "register"))
         return {stage.name: failed for stage in IMAGING}
-    return {stage.name: Row(study, schema.DONE, values=stub_values(stage.name)) for stage in IMAGING}
+    return {stage.name: Row(study, DONE, stub_values(stage.name)) for stage in IMAGING}
 
 
 def stub_values(stage: str) -> dict[str, Any]:

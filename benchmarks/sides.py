@@ -155,8 +155,8 @@ def measure(job: tuple[int, bool]) -> Result:
         path = write_study(Path(folder), acquire(subject, site))
         imaged = image_study("study", [path], Config())
     row = imaged.rows["quantify"]
-    if row.code:
-        return Result(site.convention, binding, signal, marked, row.code, False, "", 0.0, False)
+    if row.outcome.code:
+        return Result(site.convention, binding, signal, marked, row.outcome.code, False, "", 0.0, False)
     mirrored = bool(row.values["mirrored"])
     ratios = row.values["specific_binding_ratio"]
     left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES[:: -1 if mirrored else 1])

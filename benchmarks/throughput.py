@@ -31,11 +31,11 @@ import zarr
 
 from datbatch import __version__, schema
 from datbatch.archive import Entry, scan_archive
-from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort import layout
 from datbatch.cohort.shard import VolumeReader
 from datbatch.cohort.store import Store
 from datbatch.config import Config
+from datbatch.errors import INCLUDED
 from datbatch.simulation import simulate_archive
 from datbatch.stages.imaging_task import ImagingTask, image_granule
 from datbatch.stages.planning import granule_keys
@@ -69,7 +69,7 @@ def main() -> None:
     archive = options.folder / f"archive-{options.studies}"
     if not archive.exists():
         simulate_archive(archive, options.studies, seed=SEED, defects=False, workers=os.cpu_count() or 1)
-    entries = [e for e in scan_archive(archive, key=b"0" * 32).entries if e.status == INCLUDED]
+    entries = [e for e in scan_archive(archive, key=b"0" * 32).entries if e.outcome == INCLUDED]
     if options.bare:
         print(json.dumps(vars(bare_loop(archive, entries))))
         return

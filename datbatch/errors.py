@@ -1,4 +1,4 @@
-"""Every way in which an input can be refused, each with a stable code that ends up in the store.
+"""Every way in which an input can be refused, each with a stable code that ends up in the store in an `Outcome`.
 
 A message never names a person, a path or a hospital: it is stored. The file is added by whoever shows the error
 on the operator's terminal.
@@ -6,7 +6,7 @@ on the operator's terminal.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 MAKE_ROOM = "Make room or mend the disk, then call the same command again: it resumes."
 """What to do where the system could not write."""
@@ -436,13 +436,44 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came, as at the end of a walltime: finish what is under way, start nothing."""
 
 
-def _kinds(base: type[DatbatchError]) -> dict[str, type[DatbatchError]]:
+def by_code(base: type[DatbatchError] = DatbatchError) -> dict[str, type[DatbatchError]]:
+    """Map each stable code to its error class, for a class and all below it."""
     found = {base.code: base}
     for kind in base.__subclasses__():
-        found.update(_kinds(kind))
+        found.update(by_code(kind))
     return found
 
 
-def by_code() -> dict[str, type[DatbatchError]]:
-    """Map each stable code to its error class."""
-    return _kinds(DatbatchError)
+ARCHIVE = "archive"
+"""Stage of what is decided before any image is made."""
+FAILED, EXCLUDED = "failed", "excluded"
+
+
+class Outcome(NamedTuple):
+    """What became of a file, a study or a stage, and why."""
+
+    status: str
+    """`done`, `failed` in this or an earlier stage, `excluded` by the manifest, or `included` in it."""
+    code: str = ""
+    """Why it failed or was excluded; empty where nothing is wrong."""
+    stage: str = ""
+    """Stage in which it failed or was excluded."""
+    reason: str = ""
+    """What was found, without identity."""
+
+    @classmethod
+    def failed(cls, error: DatbatchError, stage: str = ARCHIVE) -> Outcome:
+        """Say that an error ended it."""
+        return cls(FAILED, error.code, stage, error.reason)
+
+    @classmethod
+    def excluded(cls, code: str, reason: str) -> Outcome:
+        """Say that a rule of inclusion excludes it."""
+        return cls(EXCLUDED, code, ARCHIVE, reason)
+
+    def error(self) -> DatbatchError:
+        """Give the error that ended it, to be raised again."""
+        return by_code()[self.code](self.reason)
+
+
+DONE, INCLUDED = Outcome("done"), Outcome("included")

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from datbatch import errors
+
 LAYOUT_VERSION, OLDEST_LAYOUT = 4, 2
 """Layout of the store that is written, and the oldest one that is read and can be migrated."""
 
@@ -91,7 +93,7 @@ ANGLES_DEG = tuple(ANGLE_SECTOR_DEG * (sector + 0.5) for sector in range(60))
 SIMULATED = "Simulated"
 """Word in the name of every simulated scanner: from it a report knows that the studies are simulated."""
 
-DONE, FAILED, EXCLUDED, PENDING = "done", "failed", "excluded", "pending"
+DONE, FAILED, EXCLUDED, PENDING = errors.DONE.status, errors.FAILED, errors.EXCLUDED, "pending"
 STATUSES = (DONE, FAILED, EXCLUDED, PENDING)
 
 IMAGING_STAGES = (RECONSTRUCT, REGISTER, QUANTIFY) = ("reconstruct", "register", "quantify")

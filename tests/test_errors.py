@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from datbatch.errors import DatbatchError, TruncatedError, by_code
+from datbatch import schema
+from datbatch.errors import DatbatchError, Outcome, TruncatedError, by_code
 
 
 def test_codes_are_unique_and_fit_for_scripts() -> None:
@@ -29,3 +30,10 @@ def test_an_error_survives_the_way_from_a_worker() -> None:
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), back.reason, back.advice) == (TruncatedError, error.reason, error.advice)
     assert str(back) == "the file holds 3 bytes [truncated] Copy it again."
+
+
+def test_an_outcome_keeps_what_ended_a_study_and_gives_the_error_back() -> None:
+    failed = Outcome.failed(TruncatedError("3 bytes"), "reconstruct")
+    assert failed == (schema.FAILED, "truncated", "reconstruct", "3 bytes")
+    assert str(failed.error()) == str(TruncatedError("3 bytes"))
+    assert Outcome.excluded("not-indicated", "other") == (schema.EXCLUDED, "not-indicated", "archive", "other")

@@ -12,7 +12,7 @@ from datbatch import location
 from datbatch.archive.walk import find_files
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, key_path
-from datbatch.errors import ConfigurationError, StorageError
+from datbatch.errors import DONE, ConfigurationError, StorageError
 from datbatch.location import S3Location, parse_location
 from tests.s3_server import SECRET_KEY, environment, failing_proxy
 
@@ -79,8 +79,8 @@ def test_a_server_that_fails_and_dawdles_loses_and_doubles_nothing(
         store, ledger = Store.create(s3 / "c.zarr", granule_studies=2), Ledger(s3 / "c.zarr")
         store.grow(["sa", "sb"])
         for key in keys:
-            ledger.commit(key, [Row(f"s{key.granule}", "done")])
-            assert not ledger.commit(key, [Row("another", "done")])
+            ledger.commit(key, [Row(f"s{key.granule}", DONE)])
+            assert not ledger.commit(key, [Row("another", DONE)])
         assert [row.study for row in ledger.rows(keys)] == [f"s{number}" for number in range(12)]
     location._client.cache_clear()
 

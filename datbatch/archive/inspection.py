@@ -15,7 +15,7 @@ from datbatch.archive.geometry.heads import read_detectors
 from datbatch.archive.geometry.projections import read_study
 from datbatch.archive.inclusion import System
 from datbatch.config import ArchiveConfig
-from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NotDicomError
+from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NotDicomError, Outcome
 from datbatch.location import Location
 
 
@@ -28,9 +28,8 @@ class FileFacts:
     """Whether it begins like a DICOM Part 10 file, or like another kind that is wanted."""
     digest: str = field(default="", repr=False)
     """SHA-256 of its bytes; empty where it was not read."""
-    code: str = ""
-    """Code of the error that refuses it; empty for what is looked for: projections, or slices of a tomogram."""
-    reason: str = ""
+    outcome: Outcome = DONE
+    """Done for what is looked for: projections, or slices of a tomogram."""
     values: str = field(default="", repr=False)
     """SHA-256 of a volume's values (`anatomical.values_digest`), where no header states a study."""
     study_uid: str = field(default="", repr=False)
@@ -48,11 +47,11 @@ def inspect_file(path: Location) -> FileFacts:
     try:
         data, size = read_bytes(path)
     except DatbatchError as error:
-        return FileFacts(0, has_mark=False, code=error.code, reason=error.reason)
+        return FileFacts(0, has_mark=False, outcome=Outcome.failed(error))
     digest = hashlib.sha256(data).hexdigest()
     if not has_mark(data):
-        missing = NotDicomError("the DICOM mark is missing")
-        return FileFacts(size, has_mark=False, digest=digest, code=missing.code, reason=missing.reason)
+        missing = Outcome.failed(NotDicomError("the DICOM mark is missing"))
+        return FileFacts(size, has_mark=False, digest=digest, outcome=missing)
     header = parse(data, size)
     elements = header.elements
     refused = refusal(header)
@@ -73,8 +72,7 @@ def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchEr
         size,
         has_mark=True,
         digest=digest,
-        code=refused.code if refused else "",
-        reason=refused.reason if refused else "",
+        outcome=Outcome.failed(refused) if refused else DONE,
         study_uid=elements.text("StudyInstanceUID"),
         sop_uid=elements.text("SOPInstanceUID"),
         patient_id=elements.text("PatientID"),
@@ -87,9 +85,7 @@ def header_facts(elements: Elements, size: int, digest: str, refused: DatbatchEr
 class StudyCheck:
     """Whether a study's files can be read together."""
 
-    code: str = ""
-    """Code of the error that refuses them; empty where they can be read."""
-    reason: str = ""
+    outcome: Outcome = DONE
     pixels: str = field(default="", repr=False)
     """SHA-256 of the projections, or of a volume's values; it is equal for copies with other identifiers."""
     system: System = field(default_factory=System)
@@ -118,16 +114,16 @@ def _check_projections(study: StudyFiles) -> StudyCheck:
 
 
 def faults_named(check: Callable[[StudyFiles], StudyCheck], study: StudyFiles) -> StudyCheck:
-    """Check a study; what goes wrong becomes the code and the reason of the check."""
+    """Check a study; what goes wrong becomes its outcome."""
     try:
         return check(study)
     except DatbatchError as error:
-        return StudyCheck(error.code, error.reason)
+        return StudyCheck(Outcome.failed(error))
     except MemoryError:
-        return StudyCheck(MemoryExceededError.code, "reading needed more memory than a study may take")
+        return StudyCheck(Outcome.failed(MemoryExceededError("reading needed more memory than a study may take")))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # An unforeseen header must not end a scan of thousands of studies; the type alone carries no identity.
-        return StudyCheck(InternalError.code, f"reading ended with {type(error).__name__}")
+        return StudyCheck(Outcome.failed(InternalError(f"reading ended with {type(error).__name__}")))
 
 
 def content_digest(digests: Sequence[str]) -> str:

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from datbatch.errors import ARCHIVE, INCLUDED, Outcome
 from datbatch.schema import PROJECTIONS
-
-INCLUDED, FAILED, EXCLUDED = "included", "failed", "excluded"
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,24 @@ class Entry:
     """Standard of truth: negative, positive or empty."""
     reads: tuple[str, ...] = ()
     """Single reads in the order of `schema.READS`."""
-    status: str = INCLUDED
-    """included, failed or excluded."""
-    code: str = ""
-    """Stable code of why it failed or was excluded."""
-    reason: str = ""
-    """What was found, without identity."""
+    outcome: Outcome = INCLUDED
+    """Of the scan: included, failed or excluded."""
     person: str = ""
     """Pseudonym of the person: the same for all studies of one PatientID; empty where the header gives none."""
     source: str = PROJECTIONS
     """What it is read from: projections or tomogram."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what the manifest's file says of the study; the stage of its outcome is always the same."""
+        status, code, _, reason = self.outcome
+        told = {name: value for name, value in vars(self).items() if name not in ("outcome", "person", "source")}
+        return {**told, "status": status, "code": code, "reason": reason, "person": self.person, "source": self.source}
+
+    @classmethod
+    def from_dict(cls, status: str, code: str, reason: str, files: list[str], reads: list[str], **rest: Any) -> Entry:
+        """Build an entry from what `to_dict` gave, also after a way through JSON."""
+        outcome = Outcome(status, code, ARCHIVE if code else "", reason)
+        return cls(files=tuple(files), reads=tuple(reads), outcome=outcome, **rest)
 
 
 @dataclass(frozen=True)
@@ -52,24 +59,16 @@ class Manifest:
     rows_without_files: int = 0
     """Rows of the participants' table without a study in the archive."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain lists, numbers and texts, as JSON has them."""
-        return {**vars(self), "entries": [_plain(entry) for entry in self.entries]}
-
     def to_json(self) -> bytearray:
-        """Give the same as JSON text, entry by entry: as one object it would take several times the memory."""
+        """Give it as JSON text, entry by entry: as one object it would take several times the memory."""
         rest = {name: value for name, value in vars(self).items() if name != "entries"}
         text = bytearray(json.dumps(rest).encode()[:-1] + b', "entries": [')
         for number, entry in enumerate(self.entries):
-            text += (b",\n" if number else b"\n") + json.dumps(_plain(entry)).encode()
+            text += (b",\n" if number else b"\n") + json.dumps(entry.to_dict()).encode()
         return text + b"]}"
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> Manifest:
-        """Build a manifest from what `to_dict` gave, also after a way through JSON."""
-        entries = (Entry(**{**e, "files": tuple(e["files"]), "reads": tuple(e["reads"])}) for e in given["entries"])
-        return cls(**{**given, "entries": tuple(entries)})
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    return {**vars(entry), "files": list(entry.files), "reads": list(entry.reads)}
+    def from_json(cls, text: str | bytes | bytearray) -> Manifest:
+        """Build a manifest from what `to_json` gave."""
+        given = json.loads(text)
+        return cls(**{**given, "entries": tuple(Entry.from_dict(**one) for one in given["entries"])})

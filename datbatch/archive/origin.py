@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
+from datbatch.archive.manifest import Entry, Manifest
 from datbatch.config import Config
 from datbatch.errors import (
     ContradictoryLabelError,
@@ -18,7 +18,7 @@ from datbatch.errors import (
 )
 from datbatch.files import read_private, write_whole
 from datbatch.location import Location, beside, parse_location
-from datbatch.schema import PROJECTIONS, TOMOGRAM
+from datbatch.schema import FAILED, PROJECTIONS, TOMOGRAM
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def earlier_folders(cohort: Location) -> Mapping[str, Given]:
 def read_manifest(cohort: Location) -> Manifest:
     """Read the manifest that the store was made from; errors are those of `read_origin`."""
     try:
-        return Manifest.from_dict(json.loads(read_private(manifest_path(cohort))))
+        return Manifest.from_json(read_private(manifest_path(cohort)))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             "the manifest beside the store is missing", "Call `datbatch run ARCHIVE COHORT` with the archive."
@@ -131,7 +131,7 @@ def keep_others(manifest: Manifest, cohort: Location, source: str) -> Manifest:
     and tomogram of one study are one entry; it is read from its projections where they are good. So the order of `run`
     and `import` does not matter.
     """
-    gone = any(entry.code == MissingFilesError.code for entry in manifest.entries)
+    gone = any(entry.outcome.code == MissingFilesError.code for entry in manifest.entries)
     if not gone and not earlier_folders(cohort).keys() - {source}:
         # To read the manifest of a large archive takes seconds.
         return manifest
@@ -144,7 +144,7 @@ def keep_others(manifest: Manifest, cohort: Location, source: str) -> Manifest:
 
 
 def _better(found: Entry, before: Entry) -> Entry:
-    if found.code == MissingFilesError.code:
+    if found.outcome.code == MissingFilesError.code:
         return before
     if found.source == before.source or _rank(found) < _rank(before):
         return found
@@ -153,5 +153,5 @@ def _better(found: Entry, before: Entry) -> Entry:
 
 def _rank(entry: Entry) -> tuple[bool, bool]:
     """Order the two sources of one study, the better one first: good files before bad ones, then projections."""
-    good = entry.status in (INCLUDED, EXCLUDED) or (entry.status == FAILED and entry.code in _READABLE)
+    good = entry.outcome.status != FAILED or entry.outcome.code in _READABLE
     return not good, entry.source != PROJECTIONS

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datbatch.archive.inclusion import EXCLUSIONS, System, exclusion
-from datbatch.archive.inspection import (
-    FileFacts,
-    StudyCheck,
-    StudyFiles,
-    content_digest,
-)
+from datbatch.archive.inspection import FileFacts, StudyCheck, StudyFiles, content_digest
 from datbatch.archive.labels import ATYPICAL, truth
-from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry, Manifest
+from datbatch.archive.manifest import Entry, Manifest
 from datbatch.archive.participants import Participant, ParticipantsTable, read_participants
 from datbatch.archive.pseudonyms import person_pseudonym, pseudonym, study_identifier
 from datbatch.archive.sources import SOURCES
 from datbatch.archive.walk import find_files
 from datbatch.config import ArchiveConfig
 from datbatch.errors import (
+    INCLUDED,
     ContradictoryLabelError,
     DatbatchError,
     DuplicateStudyError,
@@ -30,6 +26,7 @@ from datbatch.errors import (
     NotDicomError,
     NotProjectionsError,
     NotTomogramError,
+    Outcome,
     StorageError,
     TruncatedError,
     UnreadableDicomError,
@@ -64,7 +61,7 @@ class _Group:
     files: dict[str, FileFacts]
     beside: dict[str, FileFacts]
     """Files of the same study that are not read: copies and other objects."""
-    check: StudyCheck | None = None
+    check: StudyCheck = field(default_factory=StudyCheck)
     rows: tuple[int, ...] = ()
 
     @property
@@ -73,7 +70,7 @@ class _Group:
 
     @property
     def usable(self) -> bool:
-        return all(not facts.code for facts in self.files.values())
+        return all(not facts.outcome.code for facts in self.files.values())
 
 
 @dataclass
@@ -138,10 +135,10 @@ def scan_archive(
     facts: dict[str, FileFacts] = {}
     for name, found in zip(names, mapper(SOURCES[source].inspect, [archive / name for name in names]), strict=True):
         # This is no fault of the file: a scan that continues would lose studies.
-        if found.code == StorageError.code:
-            raise StorageError(found.reason)
+        if found.outcome.code == StorageError.code:
+            raise found.outcome.error()
         facts[name] = found
-        count.add(1 if found.code else 0)
+        count.add(1 if found.outcome.code else 0)
     groups, left_over = _group(facts, table)
     skipped.update(left_over)
     groups = _check(groups, archive, config, source, mapper, count)
@@ -158,7 +155,7 @@ def _group(facts: dict[str, FileFacts], table: ParticipantsTable) -> tuple[list[
     studies: dict[str, dict[str, FileFacts]] = {}
     for name, found in facts.items():
         if found.is_media_directory:
-            skipped[found.code] += 1
+            skipped[found.outcome.code] += 1
         elif not found.has_mark and not name.lower().endswith(_SUFFIXES):
             skipped["other"] += 1
         else:
@@ -179,12 +176,12 @@ def _unstated(name: str, found: FileFacts, table: ParticipantsTable) -> str:
 
 
 def _one_group(identifier: str, files: dict[str, FileFacts], skipped: Counter[str]) -> _Group:
-    usable = {name: found for name, found in files.items() if not found.code}
+    usable = {name: found for name, found in files.items() if not found.outcome.code}
     if not usable:
-        ranked = sorted(files.items(), key=lambda item: (_rank(item[1].code), item[0]))
+        ranked = sorted(files.items(), key=lambda item: (_rank(item[1].outcome.code), item[0]))
         return _Group(identifier, dict(ranked), {})
-    beside = {name: found for name, found in files.items() if found.code}
-    skipped.update(found.code for found in beside.values())
+    beside = {name: found for name, found in files.items() if found.outcome.code}
+    skipped.update(found.outcome.code for found in beside.values())
     seen: set[tuple[str, str]] = set()
     for name, found in list(usable.items()):
         if (found.sop_uid, found.digest) in seen:
@@ -214,7 +211,7 @@ def _without_strays(groups: list[_Group], skipped: Counter[str]) -> list[_Group]
     kept = []
     for group in groups:
         if not group.usable and not group.facts.study_uid and set(group.rows) & good:
-            skipped.update(found.code for found in group.files.values())
+            skipped.update(found.outcome.code for found in group.files.values())
         else:
             kept.append(group)
     return kept
@@ -227,13 +224,11 @@ def _check(
     work = [StudyFiles(tuple(archive / name for name in group.files), config) for group in usable]
     checked = []
     for group, check in zip(usable, mapper(SOURCES[source].check, work), strict=True):
-        if check.code == StorageError.code:
-            raise StorageError(check.reason)
+        if check.outcome.code == StorageError.code:
+            raise check.outcome.error()
         checked.append(replace(group, check=check))
         count.add(len(group.files))
-    refused = [
-        replace(group, check=StudyCheck(group.facts.code, group.facts.reason)) for group in groups if not group.usable
-    ]
+    refused = [replace(group, check=StudyCheck(group.facts.outcome)) for group in groups if not group.usable]
     return checked + refused
 
 
@@ -253,7 +248,7 @@ def _decide(
     for group in ordered:
         rows = [table.rows[number] for number in group.rows]
         row = rows[0] if rows else Participant(("", ""))
-        status, code, reason, label = _verdict(group, rows, config, labelled, seen)
+        outcome, label = _verdict(group, rows, config, labelled, seen)
         sex = row.sex or (group.facts.sex if group.facts.sex in ("F", "M") else "")
         entries.append(
             Entry(
@@ -265,9 +260,7 @@ def _decide(
                 age=row.age if row.age is not None else group.facts.age_years,
                 label=label,
                 reads=row.reads,
-                status=status,
-                code=code,
-                reason=reason,
+                outcome=outcome,
                 person=person_pseudonym(key, group.facts.patient_id or row.patient_id),
             )
         )
@@ -276,52 +269,38 @@ def _decide(
 
 def _verdict(
     group: _Group, rows: list[Participant], config: ArchiveConfig, labelled: bool, seen: set[str]
-) -> tuple[str, str, str, str]:
-    """Give status, code, reason and label."""
-    row = rows[0] if rows else Participant(("", ""))
-    check = group.check or StudyCheck()
+) -> tuple[Outcome, str]:
+    """Give outcome and label."""
+    row, check = rows[0] if rows else Participant(("", "")), group.check
     # Of an unreadable study only the collimator is used, and only where it may be the reason.
-    converging = check.code == UnsupportedGeometryError.code
+    converging = check.outcome.code == UnsupportedGeometryError.code
     system = System(collimator=group.facts.system.collimator) if converging else check.system
     excluded = exclusion(config, row.indication, system)
     if excluded:
-        return EXCLUDED, excluded, EXCLUSIONS[excluded], ""
-    if check.code:
-        return FAILED, check.code, check.reason, ""
+        return Outcome.excluded(excluded, EXCLUSIONS[excluded]), ""
+    if check.outcome.code:
+        return check.outcome, ""
     if check.pixels in seen:
-        return _failed(DuplicateStudyError("another study of the archive has the same projections"))
+        return Outcome.failed(DuplicateStudyError("another study of the archive has the same projections")), ""
     seen.add(check.pixels)
     try:
         if any(replace(other, key=row.key) != row for other in rows):
             raise ContradictoryLabelError("two rows of the participants' table for this study disagree")
         label = truth(row.label, dict(zip(READS, row.reads, strict=True)))
     except DatbatchError as error:
-        return _failed(error)
+        return Outcome.failed(error), ""
     if label == ATYPICAL:
-        return EXCLUDED, ATYPICAL, EXCLUSIONS[ATYPICAL], ""
+        return Outcome.excluded(ATYPICAL, EXCLUSIONS[ATYPICAL]), ""
     if not label and labelled:
-        return _failed(MissingLabelError(_why_unlabelled(row)))
-    return INCLUDED, "", "", label
-
-
-def _why_unlabelled(row: Participant) -> str:
-    if any(row.reads):
-        return "the reads do not settle the label"
-    return "the participants' table gives neither label nor reads"
-
-
-def _failed(error: DatbatchError) -> tuple[str, str, str, str]:
-    return FAILED, error.code, error.reason, ""
+        neither = "the participants' table gives neither label nor reads"
+        why = "the reads do not settle the label" if any(row.reads) else neither
+        return Outcome.failed(MissingLabelError(why)), ""
+    return INCLUDED, label
 
 
 def _ordered(entries: list[Entry], known: Sequence[str]) -> tuple[Entry, ...]:
     by_name = {entry.pseudonym: entry for entry in entries}
-    gone = MissingFilesError("the study's files are no longer in the archive")
-    before = [
-        by_name.get(
-            name, Entry(name, (), "", reads=("",) * len(READS), status=FAILED, code=gone.code, reason=gone.reason)
-        )
-        for name in known
-    ]
+    gone = Outcome.failed(MissingFilesError("the study's files are no longer in the archive"))
+    before = [by_name.get(name, Entry(name, (), "", reads=("",) * len(READS), outcome=gone)) for name in known]
     new = sorted(by_name.keys() - set(known))
     return (*before, *(by_name[name] for name in new))

@@ -146,7 +146,7 @@ class ScanCache:
             check = self._kept_check(names)
             if check is None:
                 check = next(read)
-                if check.code not in _PASSING and all(name in self._files for name in names):
+                if check.outcome.code not in _PASSING and all(name in self._files for name in names):
                     self._checks[names[0]] = names, check
                     self._is_current = False
             yield check
@@ -171,11 +171,11 @@ class ScanCache:
             if "check" in line:
                 names = tuple(line["files"])
                 if same_config and all(name in self._files for name in names):
-                    self._checks[names[0]] = names, StudyCheck(**_with_system(line["check"]))
+                    self._checks[names[0]] = names, StudyCheck(**_read(line["check"]))
                 else:
                     is_whole = False
             elif states.get(line["file"]) == (state := FileState(*line["state"])):
-                self._files[line["file"]] = state, FileFacts(**_with_system(line["facts"]))
+                self._files[line["file"]] = state, FileFacts(**_read(line["facts"]))
             else:
                 is_whole = False
         self._is_current = is_whole
@@ -206,8 +206,8 @@ def _write(lines: gzip.GzipFile, line: Mapping[str, Any]) -> None:
     lines.write(json.dumps(line, default=vars).encode("ascii") + b"\n")
 
 
-def _with_system(values: dict[str, Any]) -> dict[str, Any]:
-    return {**values, "system": System(**values["system"])}
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "outcome": errors.Outcome(*values["outcome"]), "system": System(**values["system"])}
 
 
 def _states(archive: Location, names: Iterable[str]) -> dict[str, FileState | None]:

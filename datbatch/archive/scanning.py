@@ -16,7 +16,7 @@ from datbatch.archive.scan import scan_archive
 from datbatch.archive.scan_cache import ScanCache
 from datbatch.archive.sources import SOURCES
 from datbatch.config import Config
-from datbatch.errors import DatbatchError
+from datbatch.errors import DatbatchError, Outcome
 from datbatch.location import Location, beside
 from datbatch.schema import PROJECTIONS
 from datbatch.workers.losable import LosableMap
@@ -58,5 +58,5 @@ def scan_cache_path(cohort: Location, source: str = PROJECTIONS) -> Path:
 def _unread(function: Callable[..., Any], error: DatbatchError) -> FileFacts | StudyCheck:
     """Give the result of a file, or of a study's files, whose process was lost."""
     if any(function is source.inspect for source in SOURCES.values()):
-        return FileFacts(0, has_mark=True, code=error.code, reason=error.reason)
-    return StudyCheck(error.code, error.reason)
+        return FileFacts(0, has_mark=True, outcome=Outcome.failed(error))
+    return StudyCheck(Outcome.failed(error))

@@ -22,7 +22,7 @@ from datbatch.archive.inspection import (
     header_facts,
     inspect_file,
 )
-from datbatch.errors import DatbatchError, NotTomogramError
+from datbatch.errors import DONE, DatbatchError, NotTomogramError, Outcome
 from datbatch.location import Location
 
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -41,17 +41,19 @@ def inspect_tomogram(path: Location) -> FileFacts:
     try:
         data, size = read_bytes(path)
     except DatbatchError as error:
-        return FileFacts(0, has_mark=False, code=error.code, reason=error.reason)
+        return FileFacts(0, has_mark=False, outcome=Outcome.failed(error))
     digest = hashlib.sha256(data).hexdigest()
     if has_mark(data):
         header = parse(data, size)
         facts = header_facts(header.elements, size, digest, tomogram_refusal(header))
-        return facts if facts.code else replace(facts, sex=sex(header.elements), age_years=age_years(header.elements))
+        if facts.outcome == DONE:
+            facts = replace(facts, sex=sex(header.elements), age_years=age_years(header.elements))
+        return facts
     found = FileFacts(size, has_mark=path.name.lower().endswith(_NIFTI_NAMES) or is_nifti(data), digest=digest)
     try:
         return _nifti_facts(found, data)
     except DatbatchError as error:
-        return replace(found, code=error.code, reason=error.reason)
+        return replace(found, outcome=Outcome.failed(error))
 
 
 def _nifti_facts(found: FileFacts, data: bytes) -> FileFacts:
@@ -64,7 +66,7 @@ def _nifti_facts(found: FileFacts, data: bytes) -> FileFacts:
         # The header's texts are not part of the content: a de-identified copy is the same study.
         return replace(found, digest=placed_digest(*to_anatomical(volume.values, volume.affine())))
     except DatbatchError as error:
-        return replace(found, code=error.code, reason=error.reason)
+        return replace(found, outcome=Outcome.failed(error))
 
 
 def check_tomogram(study: StudyFiles) -> StudyCheck:

@@ -18,6 +18,7 @@ from datbatch.classifier.split import encode_labels
 from datbatch.cohort.layout import empty_column
 from datbatch.cohort.ledger import Row
 from datbatch.config import QualityConfig, canonical_json
+from datbatch.errors import Outcome
 from datbatch.imaging import with_limits
 from datbatch.relevance.orientation import inconsistent, learn_orientation, orienting_studies
 
@@ -59,11 +60,11 @@ class Columns:
                 # JSON has no NaN: null stands for it, also inside lists.
                 self.arrays[name][index] = np.asarray(value, dtype=self.arrays[name].dtype)
 
-    def add_outcome(self, row: Row) -> None:
+    def add_outcome(self, study: str, outcome: Outcome) -> None:
         """Fill in status and error of a study."""
-        index = self._position.get(row.study)
+        index = self._position.get(study)
         if index is not None:
-            for name, text in zip(schema.OUTCOME, (row.status, row.code, row.stage, row.reason), strict=True):
+            for name, text in zip(schema.OUTCOME, outcome, strict=True):
                 # One object for each text, however many studies have it.
                 self.arrays[name][index] = sys.intern(text)
 
@@ -110,7 +111,7 @@ def fold_stage(
         flagged = "flags" in columns.arrays and row.values
         columns.add_values(replace(row, values=with_limits(row.values, limits)) if flagged else row)
         if stage == FINAL_STAGE:
-            outcomes.add_outcome(row)
+            outcomes.add_outcome(row.study, row.outcome)
     return columns.arrays
 
 
@@ -184,7 +185,7 @@ def stamp_of(
     for told in (*stages, "" if limits is None else canonical_json(vars(limits))):
         content.update(told.encode())
     for entry in manifest.entries:
-        content.update(repr(list(vars(entry).values())).encode("utf-8", "surrogateescape"))
+        content.update(repr(list(entry.to_dict().values())).encode("utf-8", "surrogateescape"))
     return content.hexdigest()
 
 

@@ -16,13 +16,14 @@ import shutil
 import uuid
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datbatch import location
 from datbatch.cohort.envelope import unwrap, wrap
 from datbatch.cohort.facts import LEDGER, RUNS, Facts
+from datbatch.errors import Outcome
 from datbatch.location import Location, S3Location
 
 _OBJECT = re.compile(r"\d[^/]*\.json")
@@ -32,22 +33,24 @@ _READ_AHEAD = 16
 
 @dataclass(frozen=True)
 class Row:
-    """Outcome of one stage for one study."""
+    """What one stage left of one study."""
 
     study: str
     """Pseudonym."""
-    status: str
-    """`done`, `failed` in this or an earlier stage, or `excluded` by the manifest."""
-    code: str = ""
-    """Code of the error."""
-    stage: str = ""
-    """Stage in which it failed."""
-    reason: str = ""
-    """What was found, without identity."""
+    outcome: Outcome
     values: Mapping[str, Any] = field(default_factory=dict)
     """Table values by variable name, JSON types (NaN as null)."""
     sha256: Mapping[str, str] = field(default_factory=dict)
     """Hash of the study's bytes by array path."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what the ledger's object says of the study."""
+        return {"study": self.study, **self.outcome._asdict(), "values": self.values, "sha256": self.sha256}
+
+    @classmethod
+    def from_dict(cls, study: str, values: Mapping[str, Any], sha256: Mapping[str, str], **outcome: str) -> Row:
+        """Build a row from what `to_dict` gave."""
+        return cls(study, Outcome(**outcome), values, sha256)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Ledger:
         PUT). Returns whether this call created it; a duplicate task finds it there and leaves it, unless it is damaged.
         """
         place = self._place(key)
-        content = wrap(_name(key), {"rows": [asdict(row) for row in rows]})
+        content = wrap(_name(key), {"rows": [row.to_dict() for row in rows]})
         created = location.create(place, content) if isinstance(place, S3Location) else _link(place, content)
         if not created and self.read(key) is None:
             location.write(place, content)
@@ -104,7 +107,7 @@ class Ledger:
         try:
             content = unwrap(_name(key), location.read(self._place(key))[0])
             # A list is an object of the time before it bore its digest.
-            return [Row(**row) for row in (content if isinstance(content, list) else content["rows"])]
+            return [Row.from_dict(**row) for row in (content if isinstance(content, list) else content["rows"])]
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

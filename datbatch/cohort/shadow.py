@@ -40,9 +40,10 @@ from datbatch.cohort.fold import (
     limits_of,
     pending_outcomes,
 )
-from datbatch.cohort.ledger import Ledger, Row
+from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.shard import zarr_store
 from datbatch.cohort.store import Store
+from datbatch.errors import ARCHIVE, Outcome
 from datbatch.location import Location
 
 
@@ -91,7 +92,7 @@ def shown_fact(path: Location, node: str) -> dict[str, Any] | None:
     try:
         if node == ARCHIVE_OUTCOMES:
             told = zip(*(array_values(zarr_store(path), name) for name in ("study", *schema.OUTCOME)), strict=True)
-            return {VALUES: [[study, status, code, why] for study, status, code, at, why in told if at == "archive"]}
+            return {VALUES: [list(one) for one in told if one[3] == ARCHIVE]}
         attributes = {ATTRIBUTES: json.loads(location.read(path / metadata_of(node))[0])["attributes"]}
         if variable is None:
             return attributes
@@ -141,15 +142,15 @@ def fold_imaging_tables(store: Store, ledger: Ledger, attributes: Mapping[str, A
     attributes : mapping
         Of the root: `stages` and the limits of flags.
     excluded : iterable
-        What the archive itself says became of studies: pseudonym, status, code, reason.
+        What the archive itself says became of studies: pseudonym and `Outcome`.
     """
     studies, limits = store.studies, limits_of(attributes)
     outcomes = pending_outcomes(studies)
     for stage, identity in attributes.get("stages", {}).items():
         rows = ledger.rows(ledger.keys(stage, identity["digest"]), discard=store.facts is not None)
         store.write_table(fold_stage(stage, rows, studies, limits, outcomes))
-    for study, status, code, reason in excluded:
-        outcomes.add_outcome(Row(study, status, code, "archive", reason))
+    for study, *outcome in excluded:
+        outcomes.add_outcome(study, Outcome(*outcome))
     if attributes.get("stages"):
         store.write_table(outcomes.arrays)
 

@@ -14,7 +14,7 @@ from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import Row
 from datbatch.cohort.store import Store
 from datbatch.config import SplitConfig
-from datbatch.errors import CorruptStoreError, StoreError, TrainingDataError
+from datbatch.errors import DONE, CorruptStoreError, StoreError, TrainingDataError
 
 
 class TrainingSet(NamedTuple):
@@ -45,7 +45,7 @@ def training_set(cohort: Cohort, config: SplitConfig) -> TrainingSet:
     store = cohort.store
     labels = store.read_table("label")
     # Only what has an image can train: the others count as unlabelled.
-    labels[[rows[study].status != schema.DONE for study in studies]] = ""
+    labels[[rows[study].outcome != DONE for study in studies]] = ""
     if not (labels != "").any():
         raise TrainingDataError("no study of the store has both an image and a label")
     persons = known_persons(store) if config.keep_persons else np.full(len(studies), "", dtype=object)

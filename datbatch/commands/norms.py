@@ -17,8 +17,9 @@ def add(parsers: Any) -> None:
 
 def norms(options: argparse.Namespace) -> Answer:
     """Fit the normal range."""
+    from datbatch import schema
     from datbatch.norms import WARNINGS
-    from datbatch.stages.norms import HEADLINE, fit_norms
+    from datbatch.stages.norms import fit_norms
 
     found = fit_norms(options.cohort, config_of(options), quiet=options.quiet)
     head = found.headline
@@ -26,7 +27,7 @@ def norms(options: argparse.Namespace) -> Answer:
     by_site = ", ".join(f"{site} {count}" for site, count in found.normals_by_site.items())
     lines = [
         f"normal range {verb} {found.normals} normal studies of the training split" + f" ({by_site})" * bool(by_site),
-        f"{HEADLINE} ({head['normals']} normals, {head['outliers']} outliers left out)",
+        f"{schema.MAIN_MEASURE} ({head['normals']} normals, {head['outliers']} outliers left out)",
     ]
     fitted = zip(found.terms, head["coefficient"], head["standard_error"], strict=True)
     lines += [f"  {term:<18} {_shown(b)} (standard error {_shown(error)})" for term, b, error in fitted]

@@ -68,7 +68,7 @@ def plan(options: argparse.Namespace) -> Answer:
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
     cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)
-    status = Counter(entry.status for entry in manifest.entries)
+    status = Counter(entry.outcome.status for entry in manifest.entries)
     lines = [
         f"{len(manifest.entries)} studies in {manifest.files_found} files: "
         + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),

@@ -15,6 +15,7 @@ from datbatch.progress import duration
 
 if TYPE_CHECKING:
     from datbatch.cohort.verify import Damage
+    from datbatch.cohort.views.state import Failure
 
 WORKERS_SHOWN = 8
 
@@ -102,14 +103,19 @@ def failures(options: argparse.Namespace) -> Answer:
             counts = Counter(getattr(failure, title) or "not known" for failure in group)
             lines.append(f"  by {title}: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
         shown = group[: options.examples]
-        lines += [
-            f"  {f.study}  site {f.site or '-'}  {f.stage}: {f.reason}" + "".join(f"\n    {name}" for name in f.files)
-            for f in shown
-        ]
+        for f in shown:
+            lines.append(f"  {f.study}  site {f.site or '-'}  {f.outcome.stage}: {f.outcome.reason}")
+            lines += [f"    {name}" for name in f.files]
         if len(shown) < len(group):
             lines.append(f"  and {len(group) - len(shown)} more: --examples {len(group)} or --json")
-    values = {code: [asdict(f) for f in group] for code, group in found.items()}
+    values = {code: [_failure_values(f) for f in group] for code, group in found.items()}
     return Answer("\n".join(lines) or "no failures", values)
+
+
+def _failure_values(f: Failure) -> dict[str, Any]:
+    status, _, stage, reason = f.outcome
+    told = {"study": f.study, "site": f.site, "scanner": f.scanner}
+    return {**told, "status": status, "stage": stage, "reason": reason, "files": f.files}
 
 
 def retry(options: argparse.Namespace) -> Answer:

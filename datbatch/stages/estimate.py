@@ -22,13 +22,12 @@ from dask.utils import parse_bytes
 
 from datbatch import schema
 from datbatch.archive import Entry
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import earlier_folders
 from datbatch.cohort.facts import LEDGER
 from datbatch.cohort.ledger import Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import WorkerLostError
+from datbatch.errors import INCLUDED, WorkerLostError
 from datbatch.location import Location, beside
 from datbatch.progress import duration
 from datbatch.stages.imaging_task import ImagingTask, image_granule
@@ -118,7 +117,7 @@ def estimate_cost(
             count, where = driver.worker_count(client), "of the running cluster"
     else:
         count, where = here, "on this machine"
-    sizes = [sum(entry.status == INCLUDED for entry in granule.entries) for granule in plan.pending]
+    sizes = [sum(entry.outcome == INCLUDED for entry in granule.entries) for granule in plan.pending]
     studies = sum(sizes)
     if not studies:
         return Cost(0, len(sizes), count, where, before_s, None, 0.0, 0.0, 0, None, 0.0)
@@ -197,7 +196,7 @@ class _Sampled:
 
 def _measure(plan: ImagingPlan, archive: Location, cohort: Location, config: Config, workers: int) -> Measured:
     """Image a few studies on each of some workers, all at work at once, as in the run."""
-    pending = [(entry, granule) for granule in plan.pending for entry in granule.entries if entry.status == INCLUDED]
+    pending = [(entry, granule) for granule in plan.pending for entry in granule.entries if entry.outcome == INCLUDED]
     places = np.linspace(0, len(pending) - 1, workers * (SAMPLE + 1)).round().astype(int)
     chosen = [pending[place] for place in places]
     folder = Path(tempfile.mkdtemp(prefix=".plan-", dir=beside(cohort, "plan").absolute().parent))

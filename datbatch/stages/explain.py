@@ -19,7 +19,7 @@ from datbatch.cohort.shadow import fold_explained
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, canonical_json, digest
-from datbatch.errors import ModelError
+from datbatch.errors import DONE, ModelError
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.relevance import check_rules
@@ -64,7 +64,7 @@ class ExplainTask:
     @property
     def studies(self) -> int:
         """Studies that have an image."""
-        return sum(row.status == schema.DONE for row in self.quantified)
+        return sum(row.outcome == DONE for row in self.quantified)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
     images = store.volumes()
     relevance = np.full((len(task.quantified), *schema.SHAPE), np.nan, dtype=np.float32)
     values: dict[int, Mapping[str, Any]] = {}
-    done = [index for index, row in enumerate(task.quantified) if row.status == schema.DONE]
+    done = [index for index, row in enumerate(task.quantified) if row.outcome == DONE]
     for start in range(0, len(done), STUDIES_TOGETHER):
         some = done[start : start + STUDIES_TOGETHER]
         volumes = [images[task.first + index] for index in some]
@@ -99,15 +99,7 @@ def explain_granule(task: ExplainTask) -> ExplainRecord:
     array = f"relevance/{task.model}/{schema.RELEVANCE_MAP.name}"
     hashes = store.write_volumes(array, task.key.granule, relevance)
     rows = [
-        Row(
-            row.study,
-            row.status,
-            row.code,
-            row.stage,
-            row.reason,
-            values.get(i, {}),
-            {array: sha} if sha else {},
-        )
+        Row(row.study, row.outcome, values.get(i, {}), {array: sha} if sha else {})
         for i, (row, sha) in enumerate(zip(task.quantified, hashes, strict=True))
     ]
     Ledger(task.store).commit(task.key, rows)
@@ -147,7 +139,7 @@ class Explain(Stage[ExplainTask, ExplainRecord]):
         tasks = []
         for granule, first in enumerate(range(0, len(studies), store.granule_studies)):
             rows = tuple(done[study] for study in studies[first : first + store.granule_studies])
-            members = digest([[row.study, row.status, dict(row.sha256)] for row in rows])[:8]
+            members = digest([[row.study, row.outcome.status, dict(row.sha256)] for row in rows])[:8]
             tasks.append(
                 ExplainTask(
                     store=store.path.absolute(),

@@ -12,7 +12,6 @@ from typing import Any
 
 from datbatch import __version__, schema
 from datbatch.archive import Manifest, key_check, load_or_create_key, write_linkage
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Given, Origin, earlier_folders, keep_others, write_origin
 from datbatch.archive.scanning import scan_losable
 from datbatch.cohort.cohort import Cohort
@@ -23,7 +22,7 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.shadow import fold_imaging_tables
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
 from datbatch.config import Config, canonical_json
-from datbatch.errors import ArchiveError, StoreError, WorkerLostError
+from datbatch.errors import INCLUDED, ArchiveError, StoreError, WorkerLostError
 from datbatch.location import Location
 from datbatch.progress import Progress
 from datbatch.stages.imaging_task import (
@@ -220,7 +219,7 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
                 )
                 for g in pending
             ],
-            studies=sum(entry.status == INCLUDED for g in pending for entry in g.entries),
+            studies=sum(entry.outcome == INCLUDED for g in pending for entry in g.entries),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -287,7 +286,7 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
 
 def _require_folders(plan: ImagingPlan, origin: Origin) -> None:
     """Refuse to compute studies again whose folder is not there: good results would be replaced by failures."""
-    for source in {entry.source for g in plan.pending for entry in g.entries if entry.status == INCLUDED}:
+    for source in {entry.source for g in plan.pending for entry in g.entries if entry.outcome == INCLUDED}:
         given = origin.folders.get(source)
         if given is None or not given.folder.is_dir():
             raise ArchiveError(
@@ -321,7 +320,7 @@ def fold_imaging(store: Store, ledger: Ledger, manifest: Manifest, *, stamp: str
 
     `stamp` says what they follow from; empty while granules are pending.
     """
-    told = [[e.pseudonym, e.status, e.code, e.reason] for e in manifest.entries if e.status != INCLUDED]
+    told = [[e.pseudonym, *e.outcome] for e in manifest.entries if e.outcome != INCLUDED]
     store.tell(ARCHIVE_OUTCOMES, {VALUES: told})
     fold_imaging_tables(store, ledger, store.attributes, told)
     store.set_attributes({"simulated": _is_simulated(store), FOLDED: stamp})

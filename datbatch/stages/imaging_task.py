@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from datbatch import schema
 from datbatch.archive import Entry
-from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
-from datbatch.errors import StorageError, WorkerLostError
+from datbatch.errors import DONE, INCLUDED, Outcome, StorageError, WorkerLostError
 from datbatch.location import Location
 from datbatch.study.imaging import ImagedStudy, image_study
 from datbatch.study.space import store_space
@@ -91,9 +90,9 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     seconds: Counter[str] = Counter()
     for index, entry in enumerate(task.entries):
         imaged = _image_entry(entry, task, {s: r[entry.pseudonym] for s, r in known.items() if s != "quantify"})
-        if imaged.rows["quantify"].code == StorageError.code:
+        if imaged.rows["quantify"].outcome.code == StorageError.code:
             # Not the study's fault: the granule is left to be done again.
-            raise StorageError(imaged.rows["quantify"].reason)
+            raise imaged.rows["quantify"].outcome.error()
         seconds.update(imaged.seconds)
         for stage, row in imaged.rows.items():
             rows[stage].append(row)
@@ -102,31 +101,30 @@ def image_granule(task: ImagingTask) -> GranuleRecord:
     shard.write()
     for stage, key in task.keys.items():
         ledger.commit(key, rows[stage])
-    included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.status == INCLUDED]
-    done = sum(row.status == schema.DONE for row in included)
+    included = [r for r, e in zip(rows["quantify"], task.entries, strict=True) if e.outcome == INCLUDED]
+    done = sum(row.outcome == DONE for row in included)
     return GranuleRecord(task.granule, done, len(included) - done, dict(seconds))
 
 
 def image_first_study(task: ImagingTask) -> str:
     """Image only the first study of a task, writing nothing: shows whether it takes its worker along."""
-    return _image_entry(task.entries[0], task, {}).rows["quantify"].status
+    return _image_entry(task.entries[0], task, {}).rows["quantify"].outcome.status
 
 
 def single_studies(task: ImagingTask) -> list[ImagingTask]:
     """Split a task into tasks of one included study each."""
-    return [replace(task, entries=(entry,)) for entry in task.entries if entry.status == INCLUDED]
+    return [replace(task, entries=(entry,)) for entry in task.entries if entry.outcome == INCLUDED]
 
 
 def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> ImagedStudy:
-    if entry.status != INCLUDED:
-        row = Row(entry.pseudonym, entry.status, entry.code, "archive", entry.reason)
+    if entry.outcome != INCLUDED:
+        outcome = entry.outcome
     elif entry.pseudonym in task.lost:
-        reason = "the study ended its worker process again and again"
-        row = Row(entry.pseudonym, schema.FAILED, WorkerLostError.code, "worker", reason)
+        outcome = Outcome.failed(WorkerLostError("the study ended its worker process again and again"), "worker")
     else:
         study = StudyTask(entry.pseudonym, task.files(entry), task.store, task.config, known, entry.source)
         try:
             return call_losable(image_one, study, task.config.limits)
         except LOST as error:
-            row = Row(entry.pseudonym, schema.FAILED, error.code, "worker", error.reason)
-    return ImagedStudy(dict.fromkeys(task.keys, row))
+            outcome = Outcome.failed(error, "worker")
+    return ImagedStudy(dict.fromkeys(task.keys, Row(entry.pseudonym, outcome)))

@@ -62,7 +62,7 @@ class NormsSummary:
     zero: Mapping[str, float]
     """Where the covariates are zero: mean age, share of men."""
     outside: Mapping[str, tuple[int, int]]
-    """By label, of the studies that did not train: how many lie outside the interval of `schema.MAIN_MEASURE`, and of how many."""
+    """By label, of studies that did not train: how many lie outside the interval of the main measure, of how many."""
     warnings: Mapping[str, int]
     """Studies by code."""
     without_range: tuple[str, ...]

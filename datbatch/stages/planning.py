@@ -8,11 +8,11 @@ from typing import Any
 
 from datbatch.archive import Entry, Manifest
 from datbatch.archive.geometry.tomogram import VERSION as TOMOGRAM_VERSION
-from datbatch.archive.manifest import INCLUDED
 from datbatch.cohort.fold import limits_of
 from datbatch.cohort.ledger import GranuleKey, Ledger
 from datbatch.cohort.store import Store
 from datbatch.config import Config, QualityConfig, digest
+from datbatch.errors import INCLUDED
 from datbatch.imaging import WITHOUT_FIGURE
 from datbatch.location import Location
 from datbatch.schema import TOMOGRAM
@@ -97,7 +97,7 @@ def granule_keys(
 def _identity(entry: Entry) -> list[Any]:
     """Give what a study's results follow from besides the parameters."""
     read_by = [entry.source, TOMOGRAM_VERSION] if entry.source == TOMOGRAM else []
-    return [entry.pseudonym, entry.content, entry.status, entry.code, *read_by]
+    return [entry.pseudonym, entry.content, entry.outcome.status, entry.outcome.code, *read_by]
 
 
 def _stage(
@@ -109,7 +109,7 @@ def _stage(
 
 
 def _included(granule: PlannedGranule) -> int:
-    return sum(entry.status == INCLUDED for entry in granule.entries)
+    return sum(entry.outcome == INCLUDED for entry in granule.entries)
 
 
 def _reason(identity: StageIdentity, before: Mapping[str, Any] | None, todo: int) -> str:

@@ -25,7 +25,7 @@ from datbatch.cohort.record import RUNNING, outcome_of
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
 from datbatch.cohort.verify import Damage, Verified, put_back, recorded_volumes, remove_orphans, verify_store
 from datbatch.config import Config, ExplainConfig, NormsConfig, SplitConfig, TrustConfig
-from datbatch.errors import CorruptStoreError, DatbatchError, StoreError
+from datbatch.errors import ARCHIVE, CorruptStoreError, DatbatchError, StoreError
 from datbatch.location import Location
 from datbatch.norms import read_recovery
 from datbatch.progress import Progress
@@ -208,11 +208,8 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     for stage, identity in store.attributes.get("stages", {}).items():
         for key in ledger.keys(stage, identity["digest"]):
             rows = ledger.read(key)
-            failed = [
-                row
-                for row in rows or ()
-                if row.status == schema.FAILED and row.stage != "archive" and (not codes or row.code in codes)
-            ]
+            told = [row.outcome for row in rows or () if row.outcome.stage != ARCHIVE]
+            failed = [one for one in told if one.status == schema.FAILED and (not codes or one.code in codes)]
             # What is damaged tells nothing: it runs again, too.
             if failed or rows is None:
                 count += len(failed) if stage == FINAL_STAGE else 0

@@ -20,7 +20,7 @@ from datbatch.cohort.shard import VolumeReader
 from datbatch.cohort.store import Store
 from datbatch.cohort.training_set import quantified
 from datbatch.config import Config, ExplainConfig, TrustConfig, canonical_json, digest, weights_depend_on
-from datbatch.errors import GridMismatchError, ModelError, WorkerLostError
+from datbatch.errors import DONE, GridMismatchError, ModelError, WorkerLostError
 from datbatch.evaluation.trust import mean_estimate, summarise
 from datbatch.location import Location
 from datbatch.progress import Progress
@@ -247,7 +247,7 @@ def _tasks(
     """Give the task of each study; its key covers the bytes of the uptake and of all that it is tried with."""
     studies, rows = quantified(cohort)
     images = [dict(rows[study].sha256) for study in studies]
-    training = (maps.split == "train") & np.array([rows[study].status == schema.DONE for study in studies])
+    training = (maps.split == "train") & np.array([rows[study].outcome == DONE for study in studies])
     generator = np.random.default_rng([config.seed, 2])
     by_class = [generator.permutation(np.flatnonzero(training & (labels == label))) for label in schema.LABELS]
     replacement = tuple(tuple(sorted(one[:MEAN_STUDIES].tolist())) for one in by_class)

@@ -18,7 +18,7 @@ from datbatch import schema
 from datbatch.archive import StudyFacts
 from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config, ExplainConfig
-from datbatch.errors import ConfigurationError, DatbatchError, by_code
+from datbatch.errors import ConfigurationError, DatbatchError
 from datbatch.imaging import Binding, with_limits
 from datbatch.study.certainty import read_certainty
 from datbatch.study.comparison import (
@@ -83,7 +83,7 @@ def explain_study(
         loaded = loading.result()
     last = imaged.rows["quantify"]
     if imaged.uptake is None or imaged.facts is None:
-        raise by_code()[last.code](last.reason)
+        raise last.outcome.error()
     start = time.perf_counter()
     explained = _explain(imaged, loaded, own, space)
     seconds = {**imaged.seconds, "explain": time.perf_counter() - start}

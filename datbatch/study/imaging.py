@@ -18,7 +18,7 @@ from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read
 from datbatch.arrays import Floats, Floats32
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
-from datbatch.errors import DatbatchError, InternalError, MemoryExceededError, NormalisationError
+from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NormalisationError, Outcome
 from datbatch.imaging import (
     WITHOUT_FIGURE,
     ProjectionQuality,
@@ -183,17 +183,17 @@ def image_study(
     space = space if space is not None else configured_space(config)
     rows = dict(known or {})
     clock = _Clock()
-    earlier = next((row for row in rows.values() if row.status != schema.DONE), None)
+    earlier = next((row for row in rows.values() if row.outcome != DONE), None)
     if earlier is not None:
         return ImagedStudy({stage.name: rows.get(stage.name, earlier) for stage in IMAGING})
     stage, values, uptake = "reconstruct", dict[str, Any](), None
-    acquisition, facts = None, None
+    acquisition, facts, outcome = None, None, DONE
     try:
         if source == schema.TOMOGRAM:
             with clock("read"):
                 tomogram = read_tomogram(files)
             facts, volume = tomogram.study, Volume(tomogram.data, tomogram.affine)
-            rows.setdefault(stage, Row(study, schema.DONE, values=_tomogram_values(tomogram)))
+            rows.setdefault(stage, Row(study, DONE, _tomogram_values(tomogram)))
         else:
             with clock("read"):
                 acquisition = read_study(files, config=config.archive)
@@ -203,7 +203,7 @@ def image_study(
             if stage not in rows:
                 with clock("assess"):
                     quality = assess_projections(acquisition, config.quality)
-                rows[stage] = Row(study, schema.DONE, values=_acquisition_values(acquisition, quality, config))
+                rows[stage] = Row(study, DONE, _acquisition_values(acquisition, quality, config))
         stage = "register"
         if stage not in rows:
             with clock("register"):
@@ -211,7 +211,7 @@ def image_study(
             values = _registration_values(registration)
             if registration.failed:
                 raise NormalisationError(f"the normalised study is not like the template: {_scores(registration)}")
-            rows[stage] = Row(study, schema.DONE, values=values)
+            rows[stage] = Row(study, DONE, values)
         template_to_study = np.asarray(rows[stage].values["template_to_study"], dtype=np.float64)
         stage, values = "quantify", {}
         with clock("normalise"):
@@ -220,20 +220,18 @@ def image_study(
             side_ratio = _normal_side_ratio(space, config.quantify)
             counts = None if acquisition is None else acquisition.counts
             result = quantify(normalised, config.quantify, space.atlas, side_ratio, counts)
-        rows[stage] = Row(study, schema.DONE, values=_quantification_values(result))
+        rows[stage] = Row(study, DONE, _quantification_values(result))
         uptake = result.uptake
     except DatbatchError as error:
-        rows[stage] = Row(study, schema.FAILED, error.code, stage, error.reason, values)
+        outcome = Outcome.failed(error, stage)
     except MemoryError:
-        reason = "the study needed more memory than it may take"
-        rows[stage] = Row(study, schema.FAILED, MemoryExceededError.code, stage, reason, values)
+        outcome = Outcome.failed(MemoryExceededError("the study needed more memory than it may take"), stage)
     except Exception as error:
         # Its message may hold a path; only its kind is kept. One bad study never stops a batch.
-        reason = f"unforeseen {type(error).__name__}"
-        rows[stage] = Row(study, schema.FAILED, InternalError.code, stage, reason, values)
-    last = rows[stage]
-    carried = Row(study, last.status, last.code, last.stage, last.reason)
-    by_stage = {s.name: rows.get(s.name, carried) for s in IMAGING}
+        outcome = Outcome.failed(InternalError(f"unforeseen {type(error).__name__}"), stage)
+    if outcome != DONE:
+        rows[stage] = Row(study, outcome, values)
+    by_stage = {s.name: rows.get(s.name, Row(study, outcome)) for s in IMAGING}
     return ImagedStudy(by_stage, uptake, clock.seconds, facts, acquisition)
 
 

@@ -19,7 +19,7 @@ from datbatch.classifier.network import arrange, build_network, preset
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.shard import VolumeReader
 from datbatch.config import ExplainConfig, TrustConfig
-from datbatch.errors import ModelError
+from datbatch.errors import DONE, ModelError
 from datbatch.evaluation.outputs import log_odds, predicted_class
 from datbatch.imaging import Atlas
 from datbatch.location import Location
@@ -68,7 +68,7 @@ def try_study(task: TrustTask) -> int:
         volume, model, atlas, task.explain, task.trust,
         sign=task.sign, replacement=mean_image(task.store, task.replacement), stream=task.key.granule,
     )  # fmt: skip
-    Ledger(task.store).commit(task.key, [Row(task.study, schema.DONE, values=found)])
+    Ledger(task.store).commit(task.key, [Row(task.study, DONE, found)])
     return task.key.granule
 
 

@@ -53,7 +53,7 @@ def test_each_file_is_refused_by_the_right_name_in_bounded_memory(test_data: Pat
             read_study(path)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert caught.value.code == facts.code
+        assert caught.value.code == facts.outcome.code
         assert peak < 4_000_000 + 4 * path.stat().st_size
         if type(caught.value) not in expected(path):
             wrong[path.name] = caught.value.code
@@ -67,5 +67,5 @@ def test_reconstructed_slices_that_count_like_projections_are_told_apart(test_da
 
 def test_an_archive_of_them_holds_no_study(test_data: Path) -> None:
     manifest = scan_archive(test_data / "dicom", key=bytes(32))
-    assert {entry.status for entry in manifest.entries} == {"failed"}
-    assert {entry.code for entry in manifest.entries} <= {kind.code for kind in STRUCTURE | KIND}
+    assert {entry.outcome.status for entry in manifest.entries} == {"failed"}
+    assert {entry.outcome.code for entry in manifest.entries} <= {kind.code for kind in STRUCTURE | KIND}

@@ -240,5 +240,5 @@ def test_damaged_bytes_never_raise_anything_but_a_named_error(data: st.DataObjec
     facts = inspect_file(damaged)
     check = check_study(StudyFiles((damaged,), ArchiveConfig()))
     # Only named errors come out, and what the header alone refuses is refused by the reader too.
-    assert check.code in {"", *errors.by_code()} - {errors.InternalError.code}
-    assert check.code or not facts.code
+    assert check.outcome.code in {"", *errors.by_code()} - {errors.InternalError.code}
+    assert check.outcome.code or not facts.outcome.code

@@ -45,7 +45,7 @@ def by_file(manifest: Manifest) -> dict[str, Entry]:
 
 
 def outcomes(manifest: Manifest) -> list[tuple[str, str]]:
-    return sorted((entry.status, entry.code) for entry in manifest.entries)
+    return sorted((entry.outcome.status, entry.outcome.code) for entry in manifest.entries)
 
 
 def test_studies_are_found_by_content_whatever_the_folders_look_like(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_known_studies_keep_their_places_and_new_ones_follow(tmp_path: Path) -> 
     manifest = scan(tmp_path, known=known)
     assert [entry.pseudonym for entry in manifest.entries] == [*known, all_names[1], all_names[3]]
     gone = manifest.entries[1]
-    assert (gone.status, gone.code, gone.files) == ("failed", "files-missing", ())
+    assert (gone.outcome.status, gone.outcome.code, gone.files) == ("failed", "files-missing", ())
 
 
 def test_the_manifest_is_the_same_with_other_workers_and_after_json(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_manifest_is_the_same_with_other_workers_and_after_json(tmp_path: Pa
     manifest = scan(tmp_path, progress=lambda done, total: seen.append((done, total)))
     with ThreadPoolExecutor(3) as pool:
         assert scan(tmp_path, mapper=pool.map) == manifest
-    assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict()))) == manifest
+    assert Manifest.from_json(manifest.to_json()) == manifest
     assert seen[-1] == (6, 6)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -117,10 +117,10 @@ def test_a_copy_of_an_object_is_counted_and_the_same_pixels_of_another_study_are
     write(tmp_path / "a", small(1), study="1.2")
     manifest = scan(tmp_path)
     assert manifest.files_skipped == {"copy": 1}
-    kept, other = sorted(manifest.entries, key=lambda entry: entry.code)
-    assert (kept.status, kept.code) == ("included", "")
-    assert (other.status, other.code) == ("failed", "duplicate")
-    turned = {entry.pseudonym: entry.code for entry in scan(tmp_path, known=[other.pseudonym]).entries}
+    kept, other = sorted(manifest.entries, key=lambda entry: entry.outcome.code)
+    assert (kept.outcome.status, kept.outcome.code) == ("included", "")
+    assert (other.outcome.status, other.outcome.code) == ("failed", "duplicate")
+    turned = {entry.pseudonym: entry.outcome.code for entry in scan(tmp_path, known=[other.pseudonym]).entries}
     assert turned == {other.pseudonym: "", kept.pseudonym: "duplicate"}
 
 
@@ -129,7 +129,7 @@ def test_a_second_scan_keeps_the_same_one_of_duplicates(tmp_path: Path, studies:
     for folder, study in zip("abc", studies, strict=True):
         write(tmp_path / folder, small(1), study=study)
     first = scan(tmp_path)
-    assert [entry.status for entry in first.entries].count("included") == 1
+    assert [entry.outcome.status for entry in first.entries].count("included") == 1
     assert scan(tmp_path, known=[entry.pseudonym for entry in first.entries]) == first
 
 
@@ -165,8 +165,8 @@ def test_files_that_no_study_owns_fail_alone_or_with_their_row_of_the_table(tmp_
     manifest = scan(tmp_path)
     entries = by_file(manifest)
     assert entries["row/a.dcm"] is entries["row/b.dcm"]
-    assert (entries["row/a.dcm"].code, entries["row/a.dcm"].site) == ("not-dicom", "A")
-    assert entries["alone.IMA"].code == "not-dicom"
+    assert (entries["row/a.dcm"].outcome.code, entries["row/a.dcm"].site) == ("not-dicom", "A")
+    assert entries["alone.IMA"].outcome.code == "not-dicom"
     assert manifest.files_skipped == {"other": 2}
     assert manifest.rows_without_files == 1
 
@@ -220,7 +220,7 @@ def test_labels_decide(rows: tuple[str, ...], unlabelled: str, outcome: tuple[st
     write(tmp_path / "b", small(2), study="1.2")
     table(tmp_path, "path,label,joint", *rows)
     entry = by_file(scan(tmp_path, config=ArchiveConfig(unlabelled=unlabelled)))["b/0000.dcm"]  # type: ignore[arg-type]
-    assert (entry.status, entry.code) == outcome
+    assert (entry.outcome.status, entry.outcome.code) == outcome
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_nothing_that_is_stored_of_a_study_names_its_patient(tmp_path: Path) -> 
     write(tmp_path / "Canary^Named", small(1), study="1.1")
     assert write(tmp_path / "broken", small(2, PixelSpacing=None), study="1.2")[0].exists()
     manifest = scan(tmp_path)
-    plain = manifest.to_dict()
+    plain = json.loads(manifest.to_json())
     for entry in plain["entries"]:
         del entry["files"]
     assert "anary" not in json.dumps(plain).lower()

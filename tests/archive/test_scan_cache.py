@@ -20,7 +20,7 @@ from datbatch.archive import Manifest, scan_archive, scan_cache
 from datbatch.archive.inspection import FileFacts, StudyCheck, inspect_file
 from datbatch.archive.scan_cache import ScanCache
 from datbatch.config import ArchiveConfig
-from datbatch.errors import ExposedFileError, TimeExceededError, WorkerLostError
+from datbatch.errors import ExposedFileError, Outcome, TimeExceededError, WorkerLostError
 from datbatch.location import Location, S3Location
 from tests.archive.test_scan import KEY, small
 from tests.archive.writer import write
@@ -255,9 +255,9 @@ def test_what_may_be_the_machines_fault_is_tried_again(victim: str, scene: tuple
     def failing(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             if victim == "file" and item == archive / "a" / "0000.dcm":
-                yield FileFacts(0, has_mark=True, code=WorkerLostError.code)
+                yield FileFacts(0, has_mark=True, outcome=Outcome.failed(WorkerLostError("")))
             elif victim == "study" and function is not inspect_file:
-                yield StudyCheck(TimeExceededError.code)
+                yield StudyCheck(Outcome.failed(TimeExceededError("")))
             else:
                 yield function(item)
 

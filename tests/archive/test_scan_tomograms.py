@@ -23,7 +23,7 @@ def scanned(folder: Path, **options: Any) -> tuple[Entry, ...]:
 def test_a_dicom_study_bears_the_pseudonym_that_its_projections_would_bear(tmp_path: Path) -> None:
     single_slices(tmp_path / "series", HEAD, AFFINE, study="1.2.9")
     (found,) = scanned(tmp_path)
-    assert (found.pseudonym, found.status) == (pseudonym(KEY, study_identifier("1.2.9")), "included")
+    assert (found.pseudonym, found.outcome.status) == (pseudonym(KEY, study_identifier("1.2.9")), "included")
     assert found.person == person_pseudonym(KEY, f"{CANARY}-ID")
     assert (found.sex, found.age, found.source) == ("F", 70.0, "tomogram")
     assert len(found.files) == HEAD.shape[2]
@@ -37,7 +37,7 @@ def test_copies_of_a_nifti_are_one_study_wherever_they_lie_and_however_they_are_
     nifti(tmp_path / "turned.nii", HEAD, AFFINE, axes="PIL", forms="qform")
     nifti(tmp_path / "nameless.nii", HEAD, AFFINE, edit=lambda header: header.__setitem__("descrip", b""))
     (together,) = scanned(tmp_path)
-    assert (together.pseudonym, together.status) == (alone.pseudonym, "included")
+    assert (together.pseudonym, together.outcome.status) == (alone.pseudonym, "included")
     one.unlink()
     (moved,) = scanned(tmp_path, known=[alone.pseudonym])
     assert (moved.pseudonym, moved.content) == (alone.pseudonym, alone.content)
@@ -51,7 +51,7 @@ def test_a_corrected_orientation_is_the_same_study_with_another_content(tmp_path
     nifti(path, HEAD[::-1], AFFINE)
     (mirrored,) = scanned(tmp_path)
     assert refused.pseudonym == good.pseudonym == mirrored.pseudonym
-    assert (refused.code, good.code, mirrored.code) == ("orientation-missing", "", "")
+    assert (refused.outcome.code, good.outcome.code, mirrored.outcome.code) == ("orientation-missing", "", "")
     assert good.content != mirrored.content
 
 
@@ -59,10 +59,10 @@ def test_one_image_under_two_orientations_is_refused_and_under_two_studies_kept_
     nifti(tmp_path / "a.nii", HEAD, AFFINE)
     nifti(tmp_path / "b.nii", HEAD[::-1], AFFINE)
     (both,) = scanned(tmp_path)
-    assert (both.status, both.code) == ("failed", "geometry-contradictory")
+    assert (both.outcome.status, both.outcome.code) == ("failed", "geometry-contradictory")
     (tmp_path / "b.nii").unlink()
     multi_frame(tmp_path / "c.dcm", HEAD, AFFINE)
-    assert sorted(one.code for one in scanned(tmp_path)) == ["", "duplicate"]
+    assert sorted(one.outcome.code for one in scanned(tmp_path)) == ["", "duplicate"]
 
 
 def test_the_table_says_whose_a_nifti_is(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_other_files_are_no_studies_and_other_objects_are_named(tmp_path: Path) 
     (tmp_path / "data.gz").write_bytes(gzip.compress(b"no image"))
     (tmp_path / "broken.nii").write_bytes(b"no image")
     manifest = scan_archive(tmp_path, key=KEY, source="tomogram")
-    assert sorted((entry.status, entry.code) for entry in manifest.entries) == [
+    assert sorted((entry.outcome.status, entry.outcome.code) for entry in manifest.entries) == [
         ("failed", "nifti-unreadable"),
         ("failed", "not-tomogram"),
     ]
@@ -94,4 +94,4 @@ def test_a_slice_that_lies_twice_counts_once(tmp_path: Path) -> None:
     paths = single_slices(tmp_path / "series", HEAD, AFFINE)
     shutil.copy(paths[3], tmp_path / "again.dcm")
     (found,) = scanned(tmp_path)
-    assert (found.status, len(found.files)) == ("included", HEAD.shape[2])
+    assert (found.outcome.status, len(found.files)) == ("included", HEAD.shape[2])

@@ -215,7 +215,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(kind):
             read_tomogram([path])
-        assert SOURCES["tomogram"].inspect(path).code == kind.code, case
+        assert SOURCES["tomogram"].inspect(path).outcome.code == kind.code, case
 
 
 DICOM_REFUSALS: dict[str, tuple[type[errors.DatbatchError], str, Callable[[Dataset], None]]] = {
@@ -324,7 +324,7 @@ def test_no_byte_of_a_nifti_header_leads_beyond_a_named_refusal(
     for content in (bytes(whole), bytes(whole[:length])):
         path.write_bytes(content)
         facts = SOURCES["tomogram"].inspect(path)
-        assert facts.code == "" or facts.code in errors.by_code()
+        assert facts.outcome.code == "" or facts.outcome.code in errors.by_code()
 
 
 def test_nothing_that_is_known_of_a_file_shows_its_texts(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from datbatch import location, schema
-from datbatch.cohort.fold import pending_outcomes, value_columns
+from datbatch.cohort.fold import fold_stage, limits_of, pending_outcomes, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
+from datbatch.errors import DONE, Outcome, TruncatedError
 from datbatch.location import Location
 
+FAILED = Outcome.failed(TruncatedError("cut"), "reconstruct")
 KEY = GranuleKey("quantify", "d1", 0, "m1")
-ROWS = [Row("sa", schema.DONE, values={"counts": 3.0}), Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")]
+ROWS = [Row("sa", DONE, {"counts": 3.0}), Row("sb", FAILED)]
 
 
 def test_a_recorded_granule_reads_back(place: Location) -> None:
@@ -21,6 +23,11 @@ def test_a_recorded_granule_reads_back(place: Location) -> None:
     assert ledger.commit(KEY, ROWS)
     assert ledger.read(KEY) == ROWS
     assert ledger.keys("quantify", "d1") == [KEY]
+    (name,) = location.names(place)
+    assert (
+        b'{"code":"truncated","reason":"cut","sha256":{},"stage":"reconstruct","status":"failed","study":"sb",'
+        in (location.read(place / name)[0])
+    )
 
 
 def test_of_many_duplicate_tasks_one_counts(place: Location) -> None:
@@ -85,8 +92,8 @@ def test_folding_is_independent_of_the_order_of_rows() -> None:
     variables = [table["counts"], table["specific_binding_ratio"], table["scanner"], table["mirrored"]]
     ratios = [1.0, None, *[0.5] * (len(schema.REGIONS) - 2)]
     rows = [
-        Row("sb", schema.DONE, values={"counts": 2.0, "specific_binding_ratio": ratios, "mirrored": True}),
-        Row("sa", schema.DONE, values={"counts": None, "scanner": "X"}),
+        Row("sb", DONE, values={"counts": 2.0, "specific_binding_ratio": ratios, "mirrored": True}),
+        Row("sa", DONE, values={"counts": None, "scanner": "X"}),
     ]
     studies = ["sa", "sb", "sc"]
     for order in (rows, rows[::-1]):
@@ -103,7 +110,7 @@ def test_nested_values_fold_with_nan_for_null() -> None:
     table = {v.name: v for v in schema.STUDY_TABLE}
     index = [[1.0, None, 3.0], [None, 5.0, 6.0], [None, None, 9.0]]
     columns = value_columns(
-        [table["asymmetry_index"]], ["sa", "sb"], [Row("sb", schema.DONE, values={"asymmetry_index": index})]
+        [table["asymmetry_index"]], ["sa", "sb"], [Row("sb", DONE, values={"asymmetry_index": index})]
     )
     np.testing.assert_array_equal(columns["asymmetry_index"][1], np.array(index, dtype=float))
     assert np.isnan(columns["asymmetry_index"][0]).all()
@@ -111,8 +118,6 @@ def test_nested_values_fold_with_nan_for_null() -> None:
 
 def test_a_study_without_a_row_is_pending() -> None:
     outcomes = pending_outcomes(["sa", "sb", "sc"])
-    for row in ROWS:
-        outcomes.add_outcome(row)
-    columns = outcomes.arrays
-    assert list(columns["status"]) == ["done", "failed", "pending"]
-    assert list(columns["error_code"]) == ["", "truncated", ""]
+    fold_stage("quantify", ROWS, ["sa", "sb", "sc"], limits_of({}), outcomes)
+    assert list(outcomes.arrays["status"]) == ["done", "failed", "pending"]
+    assert list(outcomes.arrays["error_code"]) == ["", "truncated", ""]

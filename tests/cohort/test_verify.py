@@ -14,6 +14,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.shadow import fold_imaging_tables
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import put_back, recorded_volumes, remove_orphans, verify_store
+from datbatch.errors import DONE, Outcome, TruncatedError
 from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
@@ -26,8 +27,8 @@ def small_store(path: Location) -> Store:
     volumes = np.full((2, *schema.SHAPE), np.nan, dtype=np.float32)
     volumes[0] = 0.5
     hashes = store.write_volumes("uptake", 0, volumes)
-    done = Row("sa", schema.DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
-    Ledger(store.path).commit(KEY, [done, Row("sb", schema.FAILED, "truncated", "reconstruct", "cut")])
+    done = Row("sa", DONE, values={"mirrored": True, "reference_value": 2.0}, sha256={"uptake": hashes[0]})
+    Ledger(store.path).commit(KEY, [done, Row("sb", Outcome.failed(TruncatedError("cut"), "reconstruct"))])
     store.set_attributes({"stages": {"quantify": {"digest": "d1"}}})
     store.write_table({"site": np.array(["A", "B"], dtype=object), "age": np.array([70.0, np.nan])})
     fold_imaging_tables(store, Ledger(path), store.attributes, ())

@@ -20,7 +20,7 @@ from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.views.cases import read_evaluation
 from datbatch.cohort.views.query import choose_model, open_cohort
 from datbatch.config import Config, EvaluateConfig, TrainConfig, canonical_json
-from datbatch.errors import ModelError, SplitLeakError, TrainingDataError
+from datbatch.errors import DONE, ModelError, SplitLeakError, TrainingDataError
 from datbatch.evaluation.certainty import Certainty
 from datbatch.report.cohort.classification import read_model
 from datbatch.report.cohort.contents import _is_stale
@@ -95,7 +95,7 @@ def cohort(tmp_path: Path) -> Path:
         }
     )
     store.set_attributes({"stages": {"quantify": {"digest": "d"}}})
-    rows = [Row(s, schema.DONE, sha256={"uptake": f"{index:064x}"}) for index, s in enumerate(studies)]
+    rows = [Row(s, DONE, sha256={"uptake": f"{index:064x}"}) for index, s in enumerate(studies)]
     Ledger(path).commit(GranuleKey("quantify", "d", 0, "m"), rows)
     split = np.array(["train", "validation", "test"])[np.searchsorted([120, 180], np.arange(STUDIES), side="right")]
     for seed, name in ((1, "compact-1"), (2, "compact-2")):

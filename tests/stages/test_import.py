@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from datbatch import schema
-from datbatch.archive import Acquisition, Manifest, read_linkage, read_study, scanning
-from datbatch.archive.manifest import EXCLUDED, FAILED, INCLUDED, Entry
+from datbatch.archive import Acquisition, Entry, Manifest, read_linkage, read_study, scanning
 from datbatch.archive.origin import Given, Origin, keep_others, manifest_path, origin_path, read_origin, write_origin
 from datbatch.archive.scanning import scan_cache_path
 from datbatch.cohort.store import Store, key_path, linkage_path
@@ -22,7 +21,7 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.cohort.views.results import ResultsReader, positions
 from datbatch.cohort.views.state import cohort_state
 from datbatch.config import Config
-from datbatch.errors import ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError
+from datbatch.errors import INCLUDED, ArchiveError, MissingLabelError, NotProjectionsError, NotTomogramError, Outcome
 from datbatch.export.nifti import write_image
 from datbatch.imaging import Volume, reconstruct
 from datbatch.simulation.examination import acquire, canonical_subject
@@ -52,7 +51,7 @@ def imaged(*files: Path) -> ImagedStudy:
 
 def values(study: ImagedStudy) -> dict[str, Any]:
     row = study.rows["quantify"]
-    assert row.status == schema.DONE, row
+    assert row.outcome.status == schema.DONE, row
     return row.values
 
 
@@ -99,7 +98,7 @@ def test_a_head_in_the_mirror_is_the_other_way_round(left_is_lower: Volume, tmp_
 def test_slices_stacked_the_wrong_way_are_refused_by_normalisation(left_is_lower: Volume, tmp_path: Path) -> None:
     upside_down = as_counts(left_is_lower)[:, :, ::-1]
     row = imaged(multi_frame(tmp_path / "a.dcm", upside_down, left_is_lower.affine)).rows["quantify"]
-    assert (row.status, row.code) == (schema.FAILED, "normalisation-failed")
+    assert (row.outcome.status, row.outcome.code) == (schema.FAILED, "normalisation-failed")
 
 
 def test_the_reconstruction_of_a_study_gives_the_results_of_its_projections(
@@ -249,7 +248,7 @@ def test_a_study_with_projections_and_tomogram_is_one_study_of_its_projections(
     for source in (*order, *order):
         manifest = scanned(folder[source], store, source)
     (projections,) = (path.name for path in archive.iterdir())
-    assert sorted((entry.source, entry.files, entry.status) for entry in manifest.entries) == [
+    assert sorted((entry.source, entry.files, entry.outcome.status) for entry in manifest.entries) == [
         ("projections", (projections,), "included"),
         ("tomogram", ("1.2.4.dcm",), "included"),
     ]
@@ -267,23 +266,24 @@ def test_results_of_studies_that_cannot_be_read_any_more_are_not_put_at_risk(mix
     assert Store(store).studies == [one.pseudonym for one in before.entries]
 
 
-def entry(source: str, status: str, code: str = "") -> Entry:
-    return Entry("s1", (f"{source}.dcm",), source, status=status, code=code, source=source)
+def entry(source: str, outcome: Outcome) -> Entry:
+    return Entry("s1", (f"{source}.dcm",), source, outcome=outcome, source=source)
 
 
 P, T = schema.PROJECTIONS, schema.TOMOGRAM
+UNUSABLE = Outcome.failed(NotProjectionsError(""))
 
 
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
         (entry(P, INCLUDED), entry(T, INCLUDED)),
-        (entry(P, EXCLUDED, "not-indicated"), entry(T, INCLUDED)),
-        (entry(P, FAILED, MissingLabelError.code), entry(T, INCLUDED)),
-        (entry(T, INCLUDED), entry(P, FAILED, NotProjectionsError.code)),
-        (entry(P, FAILED, NotProjectionsError.code), entry(T, FAILED, NotTomogramError.code)),
+        (entry(P, Outcome.excluded("not-indicated", "")), entry(T, INCLUDED)),
+        (entry(P, Outcome.failed(MissingLabelError(""))), entry(T, INCLUDED)),
+        (entry(T, INCLUDED), entry(P, UNUSABLE)),
+        (entry(P, UNUSABLE), entry(T, Outcome.failed(NotTomogramError("")))),
     ],
-    ids=lambda one: f"{one.source}-{one.status}",
+    ids=lambda one: f"{one.source}-{one.outcome.status}",
 )
 def test_the_better_of_two_ways_to_read_a_study_stays_whichever_comes_last(
     better: Entry, worse: Entry, tmp_path: Path

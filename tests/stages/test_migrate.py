@@ -22,7 +22,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.cohort.views.query import open_cohort
 from datbatch.config import Config, canonical_json
-from datbatch.errors import StoreNewerError, StoreOlderError
+from datbatch.errors import DONE, Outcome, StoreNewerError, StoreOlderError, TruncatedError
 from datbatch.files import write_whole
 from datbatch.location import Location
 from datbatch.norms import KeptRange
@@ -35,6 +35,7 @@ from tests.norms.test_kept import kept
 
 STUDIES = ["sa", "sb", "sc"]
 MODEL = "compact-1a2b3c4d"
+CUT = Outcome.failed(TruncatedError("cut"), "reconstruct")
 MANIFEST = Manifest(tuple(Entry(study, (), "0a", reads=("",) * len(schema.READS)) for study in STUDIES), 3, {})
 FIGURES: dict[str, Any] = {"motion_mm": 2.5, "counts": 9e5, "count_jump": 0.05, "injection_delay_min": None}
 
@@ -48,10 +49,10 @@ BEFORE, AFTER = (imaging_identities(Config(), limits=limits) for limits in (True
 
 def rows_of(stage: str) -> list[Row]:
     if stage == "reconstruct":
-        moved = Row("sa", schema.DONE, values=FIGURES | {"flags": "start-assumed motion cut-top low-counts"})
-        still = Row("sb", schema.DONE, values=FIGURES | {"motion_mm": 0.0, "counts": 2e6, "flags": "windows-summed"})
-        return [moved, still, Row("sc", schema.FAILED, "truncated", "reconstruct", "cut")]
-    return [Row(study, schema.DONE) for study in STUDIES[:2]] + [Row("sc", schema.FAILED, "truncated", "reconstruct")]
+        moved = Row("sa", DONE, values=FIGURES | {"flags": "start-assumed motion cut-top low-counts"})
+        still = Row("sb", DONE, values=FIGURES | {"motion_mm": 0.0, "counts": 2e6, "flags": "windows-summed"})
+        return [moved, still, Row("sc", CUT)]
+    return [Row(study, DONE) for study in STUDIES[:2]] + [Row("sc", CUT)]
 
 
 def earlier_store(place: Location) -> Location:

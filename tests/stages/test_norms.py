@@ -18,9 +18,9 @@ from datbatch.cohort.facts import Facts
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
-from datbatch.errors import NormalRangeError, StoreError, TrainingDataError
+from datbatch.errors import NormalRangeError, Outcome, StoreError, TrainingDataError
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
-from datbatch.stages.norms import HEADLINE, fit_norms, mark_norms
+from datbatch.stages.norms import fit_norms, mark_norms
 from datbatch.stages.repair import repair_cohort, verify_cohort
 
 STUDIES, FEW, FAILED, AGELESS, ODD = 160, 2, 3, 4, 1
@@ -65,7 +65,7 @@ def cohort(tmp_path: Path) -> Path:
     )
     store.set_attributes({"stages": {"quantify": {"digest": "d"}}})
     Ledger(path).commit(
-        GranuleKey("quantify", "d", 0, "m"), [Row(s, state) for s, state in zip(studies, status, strict=True)]
+        GranuleKey("quantify", "d", 0, "m"), [Row(s, Outcome(state)) for s, state in zip(studies, status, strict=True)]
     )
     store.consolidate()
     # No row tells these tables.
@@ -82,7 +82,7 @@ def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort: Path) 
     tree = xarray.open_datatree(cohort, engine="zarr")
     found = tree["normal_range"].to_dataset()
     assert found.z_score.dims == ("study", "measure")
-    headline = found.sel(measure=HEADLINE)
+    headline = found.sel(measure=schema.MAIN_MEASURE)
     assert float(headline.z_score.sel(study="s000")) == pytest.approx(
         (float(tree.binding_ratio[0, 0, 0, 0]) - float(headline.expected[0]))
         / (float(headline.upper[0] - headline.expected[0]) / 1.9990),
@@ -110,7 +110,8 @@ def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(c
         assert np.isnan(found[name].values[FAILED]).all()
     assert np.isfinite(found.z_score.values[AGELESS]).all()
     np.testing.assert_array_equal(
-        found.harmonised.sel(measure=HEADLINE).values[FEW], Store(cohort).read_table("binding_ratio")[FEW, 0, 0, 0]
+        found.harmonised.sel(measure=schema.MAIN_MEASURE).values[FEW],
+        Store(cohort).read_table("binding_ratio")[FEW, 0, 0, 0],
     )
     assert summary.warnings["age-missing"] == 1
     assert "recovery-missing" not in summary.warnings
@@ -144,7 +145,7 @@ def test_harmonised_sites_agree(cohort: Path) -> None:
     fit_norms(cohort, Config())
     tree = xarray.open_datatree(cohort, engine="zarr")
     normal = ((tree.label == "negative") & (tree.status == "done") & (tree.site != "two")).values
-    harmonised = tree["normal_range"].to_dataset().harmonised.sel(measure=HEADLINE)[normal]
+    harmonised = tree["normal_range"].to_dataset().harmonised.sel(measure=schema.MAIN_MEASURE)[normal]
     raw = tree.to_dataset().binding_ratio[normal, 0, 0, 0]
     assert float(raw.groupby("site").mean().std()) > 0.2
     assert float(harmonised.groupby(tree.site[normal]).mean().std()) < 0.06
@@ -172,7 +173,7 @@ def test_recovery_is_applied_and_its_path_enters_nothing(cohort: Path, tmp_path:
     table.write_text("site,definition,recovery\nA,hottest_voxels,0.5\n")
     fit_norms(cohort, Config(norms=NormsConfig(recovery=str(table))))
     found, raw = group(cohort), Store(cohort).read_table("binding_ratio")
-    recovered = found.recovered.sel(measure=HEADLINE).values
+    recovered = found.recovered.sel(measure=schema.MAIN_MEASURE).values
     site = Store(cohort).read_table("site")
     np.testing.assert_allclose(recovered[site == "A"][2:], 2 * raw[site == "A", 0, 0, 0][2:])
     assert np.isnan(recovered[site == "B"]).all()

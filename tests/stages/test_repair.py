@@ -18,7 +18,7 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, key_path
 from datbatch.cohort.verify import Damage, Verified
 from datbatch.config import Config
-from datbatch.errors import StoreError
+from datbatch.errors import DONE, StoreError
 from datbatch.stages.imaging import prepare
 from datbatch.stages.repair import repair_cohort, verify_cohort
 from tests.pipeline import run_command
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path:
     shutil.copytree(cohort.parent, folder)
     store = Store(folder / cohort.name)
     (model,) = store.models
-    Ledger(store.path).commit(GranuleKey(f"trust/{model}", "d1", 3, "0a"), [Row(store.studies[3], schema.DONE)])
+    Ledger(store.path).commit(GranuleKey(f"trust/{model}", "d1", 3, "0a"), [Row(store.studies[3], DONE)])
     store.add_normal_range({"stale": False})
     shape = (len(store.studies), len(schema.MEASURES))
     columns = {v.name: np.ones(shape) for v in schema.NORMAL_RANGE_TABLE if v.dtype == "float64"}

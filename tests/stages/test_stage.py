@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from datbatch import schema
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
+from datbatch.errors import DONE
 from datbatch.progress import Progress
 from datbatch.stages.stage import Plan, Stage, Where, complete
 from datbatch.workers import driver
@@ -50,7 +50,7 @@ class Spell(Stage[Letters, int]):
     def run(task: Letters) -> int:
         if not task.name:
             raise KeyboardInterrupt
-        Ledger(task.store).commit(task.key, [Row(task.name, schema.DONE, values={"letters": len(task.name)})])
+        Ledger(task.store).commit(task.key, [Row(task.name, DONE, values={"letters": len(task.name)})])
         return len(task.name)
 
     def note(self, record: int, progress: Progress) -> None:

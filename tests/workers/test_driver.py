@@ -104,8 +104,8 @@ def test_the_study_that_ends_its_worker_is_named_and_the_rest_of_its_granule_goe
     rows = Ledger(task.store).read(task.keys["quantify"])
     assert rows is not None
     # The other files do not exist: each study fails for its own reason.
-    assert [row.code for row in rows] == [rows[0].code, WorkerLostError.code, rows[0].code]
-    assert rows[0].code != WorkerLostError.code
+    assert [row.outcome.code for row in rows] == [rows[0].outcome.code, WorkerLostError.code, rows[0].outcome.code]
+    assert rows[0].outcome.code != WorkerLostError.code
     assert np.isnan(Store(task.store).volumes()[1]).all()
 
 

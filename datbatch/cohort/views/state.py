@@ -13,6 +13,7 @@ from datbatch.archive import read_linkage
 from datbatch.cohort.ledger import Ledger, Runs
 from datbatch.cohort.record import outcome_of
 from datbatch.cohort.store import Store, linkage_path
+from datbatch.errors import Outcome
 from datbatch.location import Location
 
 
@@ -43,9 +44,7 @@ class Failure:
     site: str
     scanner: str
     """Empty where the study could not be read."""
-    status: str
-    stage: str
-    reason: str
+    outcome: Outcome
     files: tuple[str, ...] = ()
     """For the operator's terminal only."""
 
@@ -92,13 +91,11 @@ def cohort_failures(cohort: Location, *, with_files: bool = False) -> dict[str, 
         Whether to add the files, from the linkage table beside the store.
     """
     store = Store(cohort)
-    names = ("study", "site", "scanner", "status", "error_stage", "error_reason", "error_code")
-    columns = [store.read_table(name) for name in names]
+    columns = [store.read_table(name) for name in ("study", "site", "scanner", *schema.OUTCOME)]
     files = read_linkage(linkage_path(cohort)) if with_files else {}
     found: dict[str, list[Failure]] = {}
-    for study, site, scanner, status, stage, reason, code in zip(*columns, strict=True):
-        if status in (schema.FAILED, schema.EXCLUDED):
-            found.setdefault(code, []).append(
-                Failure(study, site, scanner, status, stage, reason, files.get(study, ()))
-            )
+    for study, site, scanner, *told in zip(*columns, strict=True):
+        outcome = Outcome(*told)
+        if outcome.status in (schema.FAILED, schema.EXCLUDED):
+            found.setdefault(outcome.code, []).append(Failure(study, site, scanner, outcome, files.get(study, ())))
     return found

@@ -14,7 +14,6 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import Entry
-from datbatch.archive.manifest import INCLUDED
 from datbatch.archive.origin import Origin, read_manifest, read_origin
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.fold import OWN_TEMPLATE
@@ -22,7 +21,7 @@ from datbatch.cohort.lock import writes
 from datbatch.cohort.record import CommandRecord
 from datbatch.cohort.store import Store
 from datbatch.config import Config, canonical_json, digest
-from datbatch.errors import DatbatchError, TrainingDataError
+from datbatch.errors import INCLUDED, DatbatchError, TrainingDataError
 from datbatch.files import write_whole
 from datbatch.imaging import Volume, write_template
 from datbatch.imaging.template import GroupTemplate, Pose, PosedSum, Round, next_round, start_template
@@ -145,7 +144,7 @@ class OwnTemplate(Whole[BuiltTemplate]):
             entry.pseudonym: entry
             for entry in read_manifest(cohort.path).entries
             # Of tomograms by others nobody knows how sharp they are: a template is of one reconstruction.
-            if entry.status == INCLUDED and entry.source == schema.PROJECTIONS
+            if entry.outcome == INCLUDED and entry.source == schema.PROJECTIONS
         }
         self._normals = _normals(cohort.store, self._entries)
 
