@@ -17,7 +17,7 @@ LEVELS = [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\| [\w ,]+ \
 ORDER = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 ONE_DOOR = {
-    "zarr": {f"cohort/{name}.py" for name in ("store", "layout", "shard")},
+    "zarr": {f"cohort/{name}.py" for name in ("store", "layout", "shard", "shadow")},
     "obstore": {"location.py"},
     "distributed": {f"workers/{name}.py" for name in ("driver", "pools", "group")},
 }

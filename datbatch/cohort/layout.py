@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numcodecs
@@ -13,9 +16,11 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
-from datbatch import __version__, schema
+from datbatch import __version__, location, schema
+from datbatch.cohort.facts import METADATA
 from datbatch.config import digest
 from datbatch.errors import StoreError, StoreNewerError, StoreOlderError
+from datbatch.location import Location, S3Location
 
 LAYOUT = "layout_version"
 """Attribute of the root, changed last of all by `datbatch migrate`."""
@@ -216,3 +221,41 @@ def write_empty(place: Any, granule_studies: int) -> None:
         create_table(root, variable, 0)
     create_volumes(root, schema.UPTAKE, 0, granule_studies)
     consolidate(root)
+
+
+def create(path: Location, content: Mapping[str, bytes]) -> None:
+    """Write the files of a new store: it appears whole or not at all.
+
+    Raises
+    ------
+    StoreError
+        When something else stands there.
+    """
+    if isinstance(path, Path):
+        _create_in_folder(path, content)
+    else:
+        _create_on_s3(path, content)
+
+
+def _create_in_folder(path: Path, content: Mapping[str, bytes]) -> None:
+    if path.exists():
+        raise StoreError("something else stands at the path of the new store")
+    unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
+    try:
+        for name, data in content.items():
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_bytes(data)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _create_on_s3(path: S3Location, content: Mapping[str, bytes]) -> None:
+    """Upload a store, the root's metadata last: without them there is no store."""
+    # What a killed call left is made again; anything else is not ours.
+    if set(location.names(path)) - (content.keys() - {METADATA}):
+        raise StoreError("something else stands at the address of the new store")
+    for name in sorted(content.keys() - {METADATA}):
+        location.write(path / name, content[name])
+    if not location.create(path / METADATA, content[METADATA]):
+        raise StoreError("something else stands at the address of the new store")

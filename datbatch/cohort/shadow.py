@@ -184,9 +184,14 @@ def refresh(path: Location) -> None:
         store.consolidate()
 
 
+def open_array(place: Any, node: str) -> zarr.Array[Any]:
+    """Open an array to read it."""
+    return zarr.open_array(place, path=node, mode="r", zarr_format=3)
+
+
 def array_values(place: Any, node: str) -> npt.NDArray[Any]:
     """Read a whole column or image; texts as an array of str objects."""
-    values = np.asarray(zarr.open_array(place, path=node, mode="r", zarr_format=3)[...])
+    values = np.asarray(open_array(place, node)[...])
     return values.astype(object) if values.dtype.kind in "TO" else values
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -87,7 +85,7 @@ class Store:
         content = {name: buffer.to_bytes() for name, buffer in files.items()}
         content[fact_place(ROOT)] = wrap(fact_place(ROOT), {ATTRIBUTES: attributes})
         content[LISTING] = wrap(LISTING, {"objects": [fact_place(ROOT)]})
-        (_create_in_folder if isinstance(path, Path) else _create_on_s3)(path, content)  # type: ignore[arg-type]
+        layout.create(path, content)
         return cls(path)
 
     @staticmethod
@@ -387,30 +385,6 @@ class Store:
             return self._root[path.strip("/")]
         except KeyError as error:
             raise StoreError(f"the store has no array {path.strip('/')}") from error
-
-
-def _create_in_folder(path: Path, content: Mapping[str, bytes]) -> None:
-    if path.exists():
-        raise StoreError("something else stands at the path of the new store")
-    unfinished = path.parent / f".{path.name}.{uuid.uuid4().hex}.partial"
-    try:
-        for name, data in content.items():
-            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
-            (unfinished / name).write_bytes(data)
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _create_on_s3(path: location.S3Location, content: Mapping[str, bytes]) -> None:
-    """Upload a store, the root's metadata last: without them there is no store."""
-    # What a killed call left is made again; anything else is not ours.
-    if set(location.names(path)) - (content.keys() - {METADATA}):
-        raise StoreError("something else stands at the address of the new store")
-    for name in sorted(content.keys() - {METADATA}):
-        location.write(path / name, content[name])
-    if not location.create(path / METADATA, content[METADATA]):
-        raise StoreError("something else stands at the address of the new store")
 
 
 def check_layout_of(path: Location, *, write: bool) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import zarr
 
 from datbatch import location, schema
 from datbatch.cohort.attributes import stored_card
@@ -39,9 +38,10 @@ from datbatch.cohort.facts import (
 )
 from datbatch.cohort.layout import MADE_WITH, made_with
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row, Runs
-from datbatch.cohort.shadow import Overlay, Shadow, array_values, make_shadow, sound_facts
+from datbatch.cohort.shadow import Overlay, Shadow, array_values, make_shadow, open_array, sound_facts
 from datbatch.cohort.shard import volume_sha256
 from datbatch.cohort.store import Store
+from datbatch.errors import StoreError
 from datbatch.location import Location
 
 TRUST = "trust/"
@@ -108,8 +108,15 @@ def verify_store(path: Location, *, at_work: bool = False, progress: Callable[[i
         Whether a command is at work: the tables are behind the ledger then, and are not compared.
     progress : callable, optional
         Is told how many volumes were read since the last call.
+
+    Raises
+    ------
+    StoreError
+        When there is no store.
     """
     names = set(location.names(path))
+    if not names & {METADATA, fact_place(ROOT)}:
+        raise StoreError("there is no cohort store at the given path")
     facts, doubted = sound_facts(path)
     objects = _objects(path)
     damages = [Damage(place, "", _absence(place, names), None) for place in map(fact_place, doubted)]
@@ -242,9 +249,7 @@ class _Comparison:
         position = {study: index for index, study in enumerate(self._shadow.studies)}
         current = {schema.QUANTIFY: schema.UPTAKE.name}
         current |= {f"{schema.EXPLAIN}/{m}": f"relevance/{m}/{schema.RELEVANCE_MAP.name}" for m in self._models}
-        arrays = {
-            array: zarr.open_array(self._overlay, path=array, mode="r", zarr_format=3) for array in current.values()
-        }
+        arrays = {array: open_array(self._overlay, array) for array in current.values()}
         count, damages = 0, []
         for key, rows in objects.items():
             wanted = {current[key.stage]: ""} if key.stage in current else {}
