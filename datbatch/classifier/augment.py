@@ -1,4 +1,4 @@
-"""Training volumes as other cameras and shorter acquisitions would show them, drawn anew in each epoch."""
+"""Training volumes as other cameras or shorter acquisitions would show them, drawn anew in each epoch."""
 
 from __future__ import annotations
 
@@ -19,25 +19,11 @@ STREAM = 1
 
 
 def augment(volume: Floats32, rng: np.random.Generator, *, blur_fwhm_mm: float, noise: float) -> Floats32:
-    """Blur a volume and add noise, each by a strength drawn evenly from none to the greatest.
+    """Blur a volume (x, y, z) and add noise, each by a strength drawn evenly from none to the greatest.
 
-    The variance of the noise grows with the uptake, as that of counts does: SD = share sqrt(uptake), so that it is
-    `share` at the reference level of 1.
-
-    Parameters
-    ----------
-    volume : ndarray of float32, shape (x, y, z)
-        Uptake relative to the reference region.
-    rng : Generator
-        Source of the draws.
-    blur_fwhm_mm : float
-        Greatest full width at half maximum of the Gaussian.
-    noise : float
-        Greatest SD of the noise at the reference level, as a share of it.
-
-    Returns
-    -------
-    ndarray of float32, shape (x, y, z)
+    The variance of the noise grows with the uptake, as that of counts does: SD = share sqrt(uptake), so that the SD
+    is `share` at the reference level of 1. `blur_fwhm_mm` is the greatest width of the Gaussian, `noise` the
+    greatest share.
     """
     fwhm_mm, share = rng.uniform(0.0, blur_fwhm_mm), rng.uniform(0.0, noise)
     blurred = gaussian_filter(volume, fwhm_mm * SIGMA_PER_FWHM / SPACING_MM) if fwhm_mm > 0 else volume
@@ -57,9 +43,8 @@ class _Augmented:
     epoch: int
 
     def __getitem__(self, index: int, /) -> Floats32:
-        rng = np.random.default_rng([self.config.seed, self.epoch, index, STREAM])
-        volume = np.asarray(self.images[index], dtype=np.float32)
-        config = self.config
+        config, volume = self.config, np.asarray(self.images[index], dtype=np.float32)
+        rng = np.random.default_rng([config.seed, self.epoch, index, STREAM])
         return augment(volume, rng, blur_fwhm_mm=config.augment_blur_fwhm_mm, noise=config.augment_noise)
 
 

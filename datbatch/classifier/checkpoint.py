@@ -36,16 +36,9 @@ def write_checkpoint(
 ) -> None:
     """Save weights, Adam's moments and the position; the file is replaced as a whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        File to write.
-    network, optimizer : Module, Optimizer
-        Adam with a state for every parameter, that is after its first step.
-    run : str
-        Digest of what makes the run: parameters, studies, labels.
-    position : Position
-        Where the run goes on: the studies of an epoch come in an order that the epoch alone gives.
+    Adam must have a state for every parameter, which it has after its first step. `run` is the digest of what makes
+    the run: parameters, studies, labels. The epoch alone gives the order of its studies, so `position` tells where
+    to go on.
     """
     tensors = {f"weights.{name}": value for name, value in network.state_dict().items()}
     for name, parameter in network.named_parameters():
@@ -54,17 +47,10 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, run: str) -> Position:
-    """Bring network and optimizer to where a run stopped.
+    """Bring network and optimizer to where a run stopped, and give that position.
 
-    Returns
-    -------
-    Position
-        Where the run goes on; at its start, and nothing changed, without a checkpoint or with one of another run.
-
-    Raises
-    ------
-    ModelError
-        When the file is damaged.
+    Without a checkpoint, or with one of another run, nothing changes and the position is the start. A `ModelError`
+    says that the file is damaged.
     """
     if path is None or not path.exists():
         return Position()

@@ -55,13 +55,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card.
-
-        Raises
-        ------
-        ModelError
-            When the text is no card of this layout.
-        """
+        """Read a card; a `ModelError` refuses a text that is no card of this layout."""
         try:
             given = json.loads(text)
             if not isinstance(given, dict) or given.get("card_version") != CARD_VERSION:
@@ -132,13 +126,7 @@ class ModelFolder:
         return Workspace(self.path.with_name(f".{self.name}.training").absolute())
 
     def card(self) -> ModelCard:
-        """Read the card.
-
-        Raises
-        ------
-        ModelError
-            When there is none, or it cannot be read.
-        """
+        """Read the card; a `ModelError` says that there is none, or that it cannot be read."""
         try:
             return ModelCard.from_json(self.card_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:

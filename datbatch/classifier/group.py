@@ -1,4 +1,4 @@
-"""The processes that train one network together: what each computes, all of them get, bit by bit."""
+"""The processes that train one network together: all get what each of them computes, bit by bit."""
 
 from __future__ import annotations
 
@@ -43,13 +43,7 @@ class Group:
                 distributed.broadcast(part, src=number % self.size)
 
     def require_equal(self, values: torch.Tensor, what: str) -> None:
-        """Check that every process holds the same whole numbers.
-
-        Raises
-        ------
-        UnlikeProcessesError
-            When one does not; in every process.
-        """
+        """Check that every process holds the same whole numbers; else each raises an `UnlikeProcessesError`."""
         rows = values.new_empty((self.size, values.numel()))
         rows[self.rank] = values.reshape(-1)
         self.share(list(rows))
@@ -61,21 +55,13 @@ class Group:
 def joined(rendezvous: Path, *, rank: int, size: int, host: str) -> Iterator[Group]:
     """Join the processes that train together; gloo between processors, NCCL between accelerators.
 
-    Parameters
-    ----------
-    rendezvous : Path
-        File that all of them see, new for each group; through it they find each other.
-    rank, size : int
-        Number of this process, and of all.
-    host : str
-        Address by which the others reach this one: nothing listens on another network.
+    Through the file `rendezvous`, new for each group, the processes find each other; all of them must see it.
+    `host` is the address by which the others reach this one: nothing listens on another network.
     """
     for name, addresses in psutil.net_if_addrs().items():
         if any(address.address == host for address in addresses):
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = name
-    store = distributed.FileStore(  # type: ignore[attr-defined]
-        str(rendezvous), size
-    )
+    store = distributed.FileStore(str(rendezvous), size)  # type: ignore[attr-defined]
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:

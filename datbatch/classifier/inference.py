@@ -13,7 +13,7 @@ from torch import nn
 
 from datbatch.arrays import Floats32
 from datbatch.classifier.group import ALONE, Group
-from datbatch.classifier.loader import Batch, Images, load_groups
+from datbatch.classifier.loader import Images, load_groups
 from datbatch.classifier.threads import Threads
 from datbatch.precision import products
 from datbatch.schema import LABELS
@@ -45,7 +45,7 @@ def predict(
     batch_size : int
         Studies that pass the network together, in one thread each on a processor.
     group : Group
-        The processes that share the work, each of which makes this call and gets all logits; one by default.
+        The processes that share the work, by default one. Each of them makes this call and gets all logits.
 
     Returns
     -------
@@ -53,21 +53,18 @@ def predict(
         Logits in the order of `schema.LABELS`.
     """
     device = next(network.parameters()).device
-    unknown = np.full(int(np.max(studies, initial=-1)) + 1, -1, dtype=np.int64)
     parts = [range(start, min(start + batch_size, len(studies))) for start in range(0, len(studies), batch_size)]
     logits = torch.empty((len(studies), len(LABELS)), device=device)
     training = network.training
     network.eval()
 
-    def infer(job: tuple[range, Batch]) -> None:
-        part, batch = job
+    def infer(job: tuple[range, torch.Tensor]) -> None:
+        part, volumes = job
         with torch.inference_mode():
-            logits[part.start : part.stop] = network(batch.images).float()
+            logits[part.start : part.stop] = network(volumes).float()
 
     own = [part for number, part in enumerate(parts) if group.mine(number)]
-    batches = load_groups(
-        images, unknown, [[int(studies[i]) for i in part] for part in own], shape=shape, device=device
-    )
+    batches = load_groups(images, [[int(studies[i]) for i in part] for part in own], shape=shape, device=device)
     try:
         with Threads(device) as threads, products():
             for jobs in _batched(zip(own, batches, strict=True), torch.get_num_threads()):

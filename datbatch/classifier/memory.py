@@ -20,7 +20,7 @@ NUMBER = 4
 ALLOWANCE = 2**28
 """Peaks were measured up to 0.2 GB above the sum of the tensors."""
 SPARE_SHARE = 0.5
-"""Of the memory that a training leaves, what volumes may be kept in; the rest stays with the machine's other users."""
+"""Share of the memory left by a training in which volumes may be kept; the rest is for the machine's other users."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -54,18 +54,9 @@ class MemoryPlan:
 
 
 def plan_memory(shape: tuple[int, int, int], config: TrainConfig, *, processes: int, threads: int) -> MemoryPlan:
-    """Plan the memory of one process.
+    """Plan the memory of one of the `processes` that train together on volumes of a grid (x, y, z).
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Grid (x, y, z) of the volumes.
-    config : TrainConfig
-        Preset, batch and micro-batch.
-    processes : int
-        That train together.
-    threads : int
-        Micro-batches that a process carries back at the same time.
+    Each carries `threads` micro-batches back at the same time.
     """
     with torch.device("meta"):
         network = build_network(shape, pool=preset(config.preset).pool)
@@ -109,18 +100,9 @@ def available_memory(device: torch.device) -> int:
 
 
 def spare_memory(plan: MemoryPlan, device: torch.device, *, processes: int, limit: int | None = None) -> int:
-    """Give the bytes of main memory in which one process may keep volumes beyond what it needs.
+    """Give the bytes of main memory in which one of `processes` may keep volumes beyond what it needs.
 
-    Parameters
-    ----------
-    plan : MemoryPlan
-        What it needs on the device.
-    device : torch.device
-        That trains.
-    processes : int
-        That share what the machine has left.
-    limit : int, optional
-        Memory of the device that this process may use; its share of what is left by default.
+    `limit` is the memory of the device that this process may use; its share of what is left by default.
     """
     share = available_memory(torch.device("cpu")) // processes
     left = share if device.type != "cpu" else (share if limit is None else limit) - plan.total
@@ -128,13 +110,7 @@ def spare_memory(plan: MemoryPlan, device: torch.device, *, processes: int, limi
 
 
 def require_memory(plan: MemoryPlan, available: int) -> None:
-    """Refuse a training that does not fit.
-
-    Raises
-    ------
-    MemoryPlanError
-        With what it needs and what there is.
-    """
+    """Refuse a training that does not fit, by a `MemoryPlanError` with what it needs and what there is."""
     if plan.total > available:
         raise MemoryPlanError(
             f"training needs {_gb(plan.total)} of memory (weights, gradients and moments "
@@ -143,13 +119,7 @@ def require_memory(plan: MemoryPlan, available: int) -> None:
 
 
 def require_disk(plan: MemoryPlan, folder: Path) -> None:
-    """Refuse a training whose checkpoint, beside the one that it replaces, does not fit on the disk.
-
-    Raises
-    ------
-    MemoryPlanError
-        With what it needs and what there is.
-    """
+    """Refuse, by a `MemoryPlanError`, a training whose checkpoint does not fit on the disk beside the one before."""
     free = shutil.disk_usage(folder).free
     if 2 * plan.checkpoint > free:
         raise MemoryPlanError(

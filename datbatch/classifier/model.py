@@ -19,6 +19,7 @@ from datbatch.classifier.checkpoint import save_tensors
 from datbatch.classifier.folder import ModelCard, ModelFolder, file_sha256
 from datbatch.classifier.network import arrange, build_network, parameter_count, preset
 from datbatch.errors import ModelError
+from datbatch.schema import TRAIN
 
 PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"})
 
@@ -34,21 +35,10 @@ class Model:
 
 
 def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
-    """Write a model's folder, as a whole or not at all; one that stands there is replaced.
+    """Write a model's folder, as a whole or not at all; an existing one is replaced. The folder's parent must exist.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder to make; its parent must exist.
-    network : Module
-        As `build_network` gives it.
-    card : ModelCard
-        Parameter count, digest of the weights and versions are filled in here.
-
-    Returns
-    -------
-    Model
-        The network with the card as written.
+    Gives the network with the card as written: parameter count, digest of the weights and versions are filled in
+    here.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
@@ -62,11 +52,7 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
             card,
             parameters=parameter_count(network),
             weights_sha256=file_sha256(written.weights_file),
-            versions={
-                "python": platform.python_version(),
-                "datbatch": __version__,
-                "torch": version("torch"),
-            },
+            versions={"python": platform.python_version(), "datbatch": __version__, "torch": version("torch")},
         )
         written.card_file.write_text(card.to_json() + "\n", encoding="utf-8")
         if folder.exists():
@@ -81,10 +67,8 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
 def load_model(folder: Path) -> Model:
     """Read a model's folder; the weights must be those that the card describes.
 
-    Raises
-    ------
-    ModelError
-        When something is missing or damaged, card and weights disagree, or only pickled weights are there.
+    A `ModelError` says that something is missing or damaged, that card and weights disagree, or that only pickled
+    weights are there.
     """
     files = ModelFolder(folder)
     card, weights = files.card_file, files.weights_file
@@ -97,11 +81,9 @@ def load_model(folder: Path) -> Model:
         raise ModelError("the weights are not those that the model's card describes")
     with torch.device("meta"):
         network = build_network(described.shape, pool=preset(described.preset).pool, dropout=_dropout(described))
-    if parameter_count(network) != described.parameters:
-        raise ModelError(
-            f"the card's grid and preset make {parameter_count(network)} parameters, the card says "
-            f"{described.parameters}"
-        )
+    count, told = parameter_count(network), described.parameters
+    if count != told:
+        raise ModelError(f"the card's grid and preset make {count} parameters, the card says {told}")
     try:
         network.load_state_dict(load_file(weights), strict=True, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -114,5 +96,5 @@ def _holds_pickle(folder: Path) -> bool:
 
 
 def _dropout(card: ModelCard) -> float:
-    trained = card.config.get("train", {})
+    trained = card.config.get(TRAIN, {})
     return float(trained.get("dropout", 0.0)) if isinstance(trained, dict) else 0.0

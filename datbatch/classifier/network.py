@@ -58,13 +58,7 @@ class FirstConvolution(nn.Conv3d):
 
 
 def preset(name: str) -> Preset:
-    """Look up a preset.
-
-    Raises
-    ------
-    ModelError
-        When the name is unknown.
-    """
+    """Look up a preset; a `ModelError` refuses an unknown name."""
     if name not in PRESETS:
         raise ModelError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -77,9 +71,8 @@ def build_network(
 
     Four convolutions (16 filters, 3 x 3 x 3, stride 1, no padding, no pooling between) are followed by fully
     connected layers of 32 and 16 neurons and two outputs; ReLU on the hidden layers, dropout in the first fully
-    connected one. The softmax is left to the loss and to the reader of the outputs.
-
-    The paper says nothing of the initial weights; see `_initialise`.
+    connected one. The softmax is left to the loss and to the reader of the outputs. The paper says nothing of the
+    initial weights; see `_initialise`.
 
     Parameters
     ----------
@@ -116,12 +109,7 @@ def build_network(
                 FirstConvolution(1, FILTERS, KERNEL) if first else nn.Conv3d(FILTERS, FILTERS, KERNEL),
                 nn.ReLU(),
             ]
-        layers += [
-            nn.Flatten(),
-            nn.Linear(FILTERS * math.prod(reduced), HIDDEN[0]),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-        ]
+        layers += [nn.Flatten(), nn.Linear(FILTERS * math.prod(reduced), HIDDEN[0]), nn.ReLU(), nn.Dropout(dropout)]
         layers += [nn.Linear(HIDDEN[0], HIDDEN[1]), nn.ReLU(), nn.Linear(HIDDEN[1], len(LABELS))]
         _initialise(layers)
     return nn.Sequential(*layers)
@@ -130,26 +118,18 @@ def build_network(
 def _initialise(layers: list[nn.Module]) -> None:
     """Draw the initial weights (Glorot and Bengio 2010), the convolutions' with a gain below one on large grids.
 
-    A step of Adam moves every weight by about the learning rate, hence the input of a neuron of the first fully
-    connected layer by the learning rate times the sum of its n features: on 7.4 million of them by hundreds, so that
-    most neurons fall silent for good within a few steps (measured: 19 to 31 of 32, and a test accuracy of chance). A
-    gain of (17,500 / n)^(1/4) in each of the four convolutions keeps that sum what it is for 17,500 features; training
-    then moves the neurons by fractions of their input (measured: 0 to 9 silent).
+    A step of Adam moves every weight by about the learning rate. So it moves the input of a neuron of the first
+    fully connected layer by the learning rate times the sum of its n features: on 7.4 million of them by hundreds,
+    and most neurons fall silent for good within a few steps (measured: 19 to 31 of 32, and a test accuracy of
+    chance). A gain of (17,500 / n)^(1/4) in each of the four convolutions keeps that sum as it is for 17,500
+    features; training then moves the neurons by fractions of their input (measured: 0 to 9 silent).
     """
-    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv3d)]
     connected = [layer for layer in layers if isinstance(layer, nn.Linear)]
     gain = min(1.0, UNSCALED_FEATURES / connected[0].in_features) ** (1 / CONVOLUTIONS)
-    for convolution in convolutions:
-        nn.init.xavier_uniform_(convolution.weight, gain)
-        _fill(convolution.bias, 0.0)
-    for layer in connected:
-        nn.init.xavier_uniform_(layer.weight)
-        _fill(layer.bias, 0.0 if layer is connected[-1] else HIDDEN_BIAS)
-
-
-def _fill(bias: torch.Tensor | None, value: float) -> None:
-    if bias is not None:
-        nn.init.constant_(bias, value)
+    for layer in layers:
+        if isinstance(layer, nn.Conv3d | nn.Linear) and layer.bias is not None:
+            nn.init.xavier_uniform_(layer.weight, gain if isinstance(layer, nn.Conv3d) else 1.0)
+            nn.init.constant_(layer.bias, HIDDEN_BIAS if layer in connected[:-1] else 0.0)
 
 
 def parameter_count(network: nn.Module) -> int:

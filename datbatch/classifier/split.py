@@ -9,42 +9,40 @@ import numpy as np
 from datbatch.arrays import Bools, Floats, Indices, Ints, Texts
 from datbatch.config import SplitConfig
 from datbatch.errors import ConfigurationError, SplitLeakError, TrainingDataError
-from datbatch.schema import LABELS
+from datbatch.schema import LABELS, SPLITS, TEST
 
-SETS = ("train", "validation", "test")
+Words = Sequence[str] | Texts
 UNLABELLED = -1
 NAMED = 5
 """Leaks that an error names; the others are counted."""
 
 
-def encode_labels(labels: Sequence[str] | Texts) -> Ints:
+def encode_labels(labels: Words) -> Ints:
     """Turn class names into the index of the network's output; -1 where a study has no label."""
-    index = {name: position for position, name in enumerate(LABELS)}
-    return np.array([index.get(str(name), UNLABELLED) for name in labels], dtype=np.int64)
+    return np.array([LABELS.index(name) if name in LABELS else UNLABELLED for name in labels], dtype=np.int64)
 
 
 def assign_split(
-    sexes: Sequence[str] | Texts,
-    labels: Sequence[str] | Texts,
+    sexes: Words,
+    labels: Words,
     ages: Sequence[float] | Floats,
     config: SplitConfig | None = None,
     *,
-    persons: Sequence[str] | Texts | None = None,
-    sites: Sequence[str] | Texts | None = None,
+    persons: Words | None = None,
+    sites: Words | None = None,
 ) -> Texts:
     """Divide studies as the paper did: within sex x label, best of many draws by mean age.
 
-    Of `draws` random splits the one with the least difference of mean age between the sets is kept:
-    per subgroup the largest less the smallest mean age of the sets, summed over the subgroups (Nazari et
-    al. 2022). All studies of a person go together; the person counts in the subgroup of the first of them.
-    With `config.by` "site" or "folds" the test set is given, and the other studies are divided in this way
-    into training and validation set. Whether a set leaks into another is for `check_leaks` to say.
+    Of `draws` random splits the one with the least difference of mean age between the sets is kept: per subgroup
+    the largest less the smallest mean age of the sets, summed over the subgroups (Nazari et al. 2022). All studies
+    of a person go together; the person counts in the subgroup of the first of them. With `config.by` "site" or
+    "folds" the test set is given, and the other studies are divided in this way into training and validation set.
+    `check_leaks` tells whether a set leaks into another.
 
     Parameters
     ----------
     sexes, labels : sequence of str, one per study
-        Sex (any values; an unknown sex is a subgroup of its own) and class name; other names count as
-        unlabelled.
+        Sex (any values; an unknown sex is a subgroup of its own) and class name; other names count as unlabelled.
     ages : sequence of float, one per study
         Age in years; NaN where unknown (left out of the means).
     config : SplitConfig
@@ -62,8 +60,7 @@ def assign_split(
     Raises
     ------
     TrainingDataError
-        When a class is missing, or too rare for both training and validation set, or nothing is left to
-        test on.
+        When a class is missing, or too rare for both training and validation set, or nothing is left to test on.
     ConfigurationError
         When the fold, or a site to hold out, does not exist.
     """
@@ -91,10 +88,10 @@ def assign_split(
     subgroups = [np.flatnonzero(np.isin(unit, free[members])) for members, _ in sizes]
     best, least = None, np.inf
     for _ in range(max(1, config.draws)):
-        drawn = np.full(first.size, SETS[2], dtype="<U10")
+        drawn = np.full(first.size, TEST, dtype="<U10")
         for members, counts in sizes:
-            drawn[generator.permutation(free[members])] = np.repeat(SETS, counts)
-        parts = np.where(held_out, SETS[2], drawn[unit])
+            drawn[generator.permutation(free[members])] = np.repeat(SPLITS, counts)
+        parts = np.where(held_out, TEST, drawn[unit])
         difference = sum(_age_difference(years[inside], parts[inside]) for inside in subgroups)
         if best is None or difference < least:
             best, least = parts, difference
@@ -105,11 +102,11 @@ def assign_split(
 
 
 def check_leaks(
-    split: Sequence[str] | Texts,
+    split: Words,
     studies: Sequence[str],
     *,
-    persons: Sequence[str] | Texts,
-    pixels: Sequence[str] | Texts,
+    persons: Words,
+    pixels: Words,
 ) -> None:
     """Refuse a split in which the same person, or the same pixels, are in two sets.
 
@@ -139,14 +136,14 @@ def check_leaks(
             raise SplitLeakError(f"the same {what} in two sets: {named}{more}")
 
 
-def _persons(persons: Sequence[str] | Texts | None, labelled: Indices) -> Texts:
-    """Name the person of each labelled study; one that is not known gets a name of its own."""
+def _persons(persons: Words | None, labelled: Indices) -> Texts:
+    """Name the person of each labelled study; an unknown person gets a name of its own."""
     given = [""] * labelled.size if persons is None else [str(persons[i]) for i in labelled]
-    # The sign sorts before all that a pseudonym begins with, and none begins with it.
+    # "#" sorts before every character that a pseudonym begins with; none begins with it.
     return np.array([name or f"#{position:09d}" for position, name in enumerate(given)], dtype=np.str_)
 
 
-def _held_out(sites: Sequence[str] | Texts | None, labelled: Indices, config: SplitConfig) -> Bools:
+def _held_out(sites: Words | None, labelled: Indices, config: SplitConfig) -> Bools:
     given = np.array([""] * labelled.size if sites is None else [str(sites[i]) for i in labelled], dtype=np.str_)
     known = sorted(set(given.tolist()) - {""})
     unknown = sorted(set(config.held_out) - set(known))
@@ -177,7 +174,7 @@ def _folds(sexes: Texts, labels: Ints, config: SplitConfig, generator: np.random
 
 
 def _subgroup_sizes(sexes: Texts, labels: Ints, config: SplitConfig) -> list[tuple[Indices, tuple[int, int, int]]]:
-    """Give each subgroup's members and its share of the sets; of the test set nothing where that is given."""
+    """Give each subgroup's members and its share of the sets; none of the test set where that is given."""
     class_sizes = [int((labels == index).sum()) for index in range(len(LABELS))]
     tested = int(config.by == "strata")
     # Training and validation each need both classes (the orientation of relevance is learned on validation).
@@ -221,5 +218,5 @@ def _apportion(seats: int, weights: Sequence[int], *, least: int = 0, most: Sequ
 
 def _age_difference(years: Floats, sets: Texts) -> float:
     known = np.isfinite(years)
-    means = [years[known & (sets == name)].mean() for name in SETS if (known & (sets == name)).any()]
+    means = [years[known & (sets == name)].mean() for name in SPLITS if (known & (sets == name)).any()]
     return float(max(means) - min(means)) if means else 0.0

@@ -22,11 +22,11 @@ class Step:
     """Forward and backward pass of a batch through the network.
 
     The convolutions hold nearly all of the work, the first fully connected layer nearly all of the weights. So the
-    convolutions run in micro-batches that are fixed by the batch, whichever process computes them: their features are
-    exchanged, and so are their gradients (21,000 numbers a micro-batch), which every process adds in the order of the
-    micro-batches. The fully connected layers see the whole batch in every process: exchanging features takes less
-    than exchanging the gradients of 10^7 to 10^8 weights. On a processor, products with the first of them are taken in
-    fixed blocks of features.
+    convolutions run in micro-batches that are fixed by the batch, whichever process computes them: their features
+    are exchanged, and so are their gradients (21,000 numbers a micro-batch), which every process adds in the order
+    of the micro-batches. The fully connected layers see the whole batch in every process: exchanging features takes
+    less than exchanging the gradients of 10^7 to 10^8 weights. On a processor, products with the first of them are
+    taken in fixed blocks of features.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class Step:
     threads : Threads
         Each computes a micro-batch or a block.
     autocast : dtype, optional
-        Type in which the products of the convolutions are computed; that of the weights by default. Those of the
-        fully connected layers are always of the weights' type: at the start of training the sums of two studies differ
-        by a thousandth, which is all that tells them apart, and less than a step of bfloat16.
+        Type in which the products of the convolutions are computed; by default that of the weights. The fully connected
+        layers always use the weights' type: at the start of training the sums of two studies differ by a thousandth,
+        which is all that tells them apart, and less than a step of bfloat16.
     """
 
     def __init__(
@@ -71,21 +71,10 @@ class Step:
         return [index for number, part in enumerate(parts) if self._group.mine(number) for index in studies[part]]
 
     def gradients(self, images: Tensor, studies: int, loss: Loss) -> Tensor:
-        """Compute the loss of a batch and put its gradients beside the weights.
+        """Compute the loss of a batch, a scalar, and put its gradients beside the weights.
 
-        Parameters
-        ----------
-        images : Tensor, shape (study, 1, x, y, z)
-            Of the studies that `own` names.
-        studies : int
-            Studies of the batch in all processes.
-        loss : callable
-            See `Loss`; the same in every process.
-
-        Returns
-        -------
-        Tensor
-            The loss, a scalar.
+        `images` (study, 1, x, y, z) are those that `own` names, `studies` counts the batch in all processes,
+        and `loss` is the same in every process.
         """
         parts = self._parts(studies)
         own = [number for number in range(len(parts)) if self._group.mine(number)]

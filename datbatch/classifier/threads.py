@@ -16,14 +16,9 @@ Result = TypeVar("Result")
 class Threads:
     """Runs a function on many items, each from start to end in one thread of the processor.
 
-    So results do not depend on the number of threads, which would otherwise change the order of sums; and no thread
+    So results do not depend on the number of threads, which would otherwise change the order of sums. And no thread
     waits for another at the end of every layer (measured: two thirds of the processor time of torch's own threads).
     On an accelerator the items follow each other in the calling thread.
-
-    Parameters
-    ----------
-    device : device
-        Where the items are computed.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Training of the network, interruptible at any time without a trace in the weights."""
+"""Training of the network; an interruption at any time leaves no trace in the weights."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from datbatch.classifier.loader import Images, Kept, epoch_order, load_groups
 from datbatch.classifier.loss import class_weights, mean_loss, target_probabilities
 from datbatch.classifier.memory import available_memory, plan_memory, require_disk, require_memory, spare_memory
 from datbatch.classifier.network import arrange, build_network, choose_device, preset
-from datbatch.classifier.split import SETS
 from datbatch.classifier.step import Step
 from datbatch.classifier.threads import Threads
 from datbatch.config import TrainConfig, digest
 from datbatch.errors import ConfigurationError, DivergedError, TrainingDataError
 from datbatch.precision import products
-from datbatch.schema import LABELS
+from datbatch.schema import LABELS, TRAINING, VALIDATION
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training set left."""
+    """Result of one pass over the training set."""
 
     epoch: int
     """Number of the pass, from 1."""
@@ -87,8 +86,8 @@ def train_network(
     """Train the paper's network: cross-entropy without class weights, Adam (Nazari et al. 2022).
 
     The order of studies and the dropped neurons depend on `config.seed`, the epoch and the step alone, sums on the
-    micro-batches. So a run that was stopped and continues from its checkpoint, and one of another number of processes
-    or threads, end with the same bits (same kind of processor).
+    micro-batches. So a run that was stopped and continues from its checkpoint, and one of another number of
+    processes or threads, end with the same bits (same kind of processor).
 
     Parameters
     ----------
@@ -103,8 +102,8 @@ def train_network(
     config : TrainConfig
         Preset, epochs, batch size, learning rate, dropout, seed.
     checkpoint : Path, optional
-        File written every `config.checkpoint_minutes` and continued from; the caller removes it once the model is
-        saved. One of other parameters or studies is not continued but replaced. Every process must see it.
+        File written every `config.checkpoint_minutes` and continued from; every process must see it. One of other
+        parameters or studies is replaced. The caller removes it once the model is saved.
     progress : callable, optional
         See `Progress`.
     threads : int, optional
@@ -127,18 +126,18 @@ def train_network(
     ModelError
         When the checkpoint is damaged.
     MemoryPlanError
-        When memory, or disk for the checkpoint, does not suffice; before anything is allocated.
+        When memory, or disk for the checkpoint, is too small; before anything is allocated.
     UnlikeProcessesError
         When the processes of the group do not hold the same checkpoint or weights.
     """
-    members = {name: np.flatnonzero((split == name) & (labels >= 0)) for name in SETS}
-    missing = [name for index, name in enumerate(LABELS) if not (labels[members["train"]] == index).any()]
+    members, watched = (np.flatnonzero((split == name) & (labels >= 0)) for name in (TRAINING, VALIDATION))
+    missing = [name for index, name in enumerate(LABELS) if not (labels[members] == index).any()]
     if missing:
         raise TrainingDataError(f"the training set has no {' and no '.join(missing)} study")
     if config.batch_size < 1 or config.micro_batch < 1:
         raise ConfigurationError("train.batch_size and train.micro_batch must be at least 1")
     targets = target_probabilities(labels, positive_share)
-    run = digest([config.identity(), list(shape), members["train"].tolist(), targets[members["train"]].tolist()])
+    run = digest([config.identity(), list(shape), members.tolist(), targets[members].tolist()])
     device = choose_device()
     plan = plan_memory(shape, config, processes=group.size, threads=threads or torch.get_num_threads())
     require_memory(plan, available_memory(device) if memory_bytes is None else memory_bytes)
@@ -155,17 +154,16 @@ def train_network(
         # bfloat16 has the range of float32, so that no loss scaling is needed.
         autocast = torch.bfloat16 if config.precision == "bfloat16" else None
         step = Step(network, micro_batch=config.micro_batch, group=group, threads=pieces, autocast=autocast)
-        weights = class_weights(config.class_weights, labels[members["train"]]).to(device)
+        weights = class_weights(config.class_weights, labels[members]).to(device)
         while len(position.history) < config.epochs:
             number = len(position.history) + 1
             drawn = augmented(images, config, number)
-            epoch = _Epoch(drawn, targets, names, members["train"], shape, config, number, device, weights)
+            epoch = _Epoch(drawn, targets, names, members, shape, config, number, device, weights)
             network.train()
             total = epoch.run(step, optimizer, position, saver)
-            logits = predict(network, images, members["validation"], shape=shape, group=group)
-            validation = _validate(logits, labels[members["validation"]])
+            validation = _validate(predict(network, images, watched, shape=shape, group=group), labels[watched])
             group.require_equal(_fingerprint(network), f"their weights after epoch {epoch.number}")
-            entry = Epoch(epoch.number, total / members["train"].size, *validation)
+            entry = Epoch(epoch.number, total / members.size, *validation)
             position = Position((*position.history, asdict(entry)))
             saver.note(position, at_once=epoch.number == config.epochs)
             if progress is not None:
@@ -192,7 +190,7 @@ class _Saver:
         """Take note of where the run is."""
         if self._path is not None and (at_once or time.monotonic() >= self._due):
             write_checkpoint(self._path, *self._state, position)
-            # From the end of writing: weights and moments, thrice the model's size, can take longer than a step.
+            # From the end of writing: weights and moments, three times the model's size, can take longer than a step.
             self._due = time.monotonic() + self._seconds
 
 
@@ -217,24 +215,22 @@ class _Epoch:
         batches = [order[start : start + size] for start in range(0, order.size, size)]
         rates = _learning_rates(self.config, self.number, len(batches))
         total, todo = position.loss, range(position.step, len(batches))
-        unread = np.full(int(order.max()) + 1, -1, dtype=np.int64)
         own = (step.own(batches[index].tolist()) for index in todo)
-        loader = load_groups(self.images, unread, own, shape=self.shape, device=self.device)
-        with _own_generator(self.device):
-            for index, batch in zip(todo, loader, strict=True):
+        loader = load_groups(self.images, own, shape=self.shape, device=self.device)
+        # The caller's generator stays as it was.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            for index, volumes in zip(todo, loader, strict=True):
                 optimizer.param_groups[0]["lr"] = rates[index]
                 studies = batches[index]
                 truth = torch.from_numpy(self.targets[studies]).to(self.device)
                 # Dropout depends on seed, epoch and step alone.
                 seeds = np.random.SeedSequence([self.config.seed, self.number, index])
                 torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
-                loss = step.gradients(
-                    batch.images, studies.size, partial(mean_loss, truth=truth, weights=self.weights)
-                ).item()
+                loss_of = partial(mean_loss, truth=truth, weights=self.weights)
+                loss = step.gradients(volumes, studies.size, loss_of).item()
                 if not math.isfinite(loss):
-                    raise DivergedError(
-                        f"the loss of epoch {self.number} is not finite for the studies {self._named(studies)}"
-                    )
+                    named = self._named(studies)
+                    raise DivergedError(f"the loss of epoch {self.number} is not finite for the studies {named}")
                 optimizer.step()
                 total += loss * studies.size
                 saver.note(Position(position.history, index + 1, total))
@@ -280,17 +276,10 @@ def _thread_count(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Let an accelerator take only algorithms that give the same bits each time: a resumed run ends as any other."""
+    """Let an accelerator use only algorithms that give the same bits each time: a resumed run ends like any other."""
     before = torch.backends.cudnn.deterministic
     try:
         torch.backends.cudnn.deterministic = True
         yield
     finally:
         torch.backends.cudnn.deterministic = before
-
-
-@contextmanager
-def _own_generator(device: torch.device) -> Iterator[None]:
-    """Leave the caller's generator as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

@@ -1,3 +1,1 @@
 """How good a classifier is, and how sure that is: pure functions of arrays, with neither torch nor the store."""
-
-from __future__ import annotations

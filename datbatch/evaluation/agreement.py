@@ -28,14 +28,10 @@ class McNemar:
 def cohen_kappa(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     """Give the agreement of two readers beyond chance, with its standard error.
 
-    kappa = (p_o - p_e) / (1 - p_e), where p_o is the share of agreeing reads and p_e the share expected
-    from the readers' marginals; standard error sqrt(p_o (1 - p_o) / n) / (1 - p_e) (Cohen 1960, Educ
-    Psychol Meas 20:37). With 1275 agreeing reads of 1306 this gives the paper's 0.952 and 0.008.
-
-    Parameters
-    ----------
-    first, second : array, shape (study,)
-        Reads of any categories; a study without one of the reads must be left out by the caller.
+    kappa = (p_o - p_e) / (1 - p_e), where p_o is the share of agreeing reads and p_e the share expected from the
+    readers' marginals; standard error sqrt(p_o (1 - p_o) / n) / (1 - p_e) (Cohen 1960, Educ Psychol Meas 20:37).
+    With 1275 agreeing reads of 1306 this gives the paper's 0.952 and 0.008. Reads (study,) may have any categories;
+    the caller leaves out a study without one of the reads.
     """
     one, other = np.asarray(first), np.asarray(second)
     if one.shape != other.shape:

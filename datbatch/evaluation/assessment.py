@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datbatch.arrays import Bools, Floats, Ints, Texts
+from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.agreement import McNemar, mcnemar
 from datbatch.evaluation.calibration import (
     LEAST_STUDIES,
@@ -25,14 +25,18 @@ from datbatch.evaluation.estimates import Estimate, Proportion, wilson
 from datbatch.evaluation.groups import Group, age_bands, count_levels, group_metrics
 from datbatch.evaluation.readers import ReaderAgreement, reader_agreement
 from datbatch.evaluation.repeats import CertaintyYield, Repeats, compare_repeats, judge_certainty
+from datbatch.schema import LABELS, TEST, TRAINING, VALIDATION
 
 CERTAINTY = "certain or uncertain"
 """What `Missing` calls the figure that tells certain calls from uncertain ones."""
 
 
+Z_SCORE = "z-score of the putamen SBR"
+
+
 @dataclass(frozen=True)
 class Missing:
-    """A figure that there is not."""
+    """A figure that is not there, and why."""
 
     figure: str
     reason: str
@@ -129,18 +133,17 @@ def assess(
     Returns
     -------
     Evaluation
-        A figure that the studies do not suffice for is None, or left out, with its reason in `missing`.
+        A figure for which the studies are too few is None, or left out, with its reason in `missing`.
     """
     missing: list[Missing] = []
     inferred = np.isfinite(cases.log_odds)
-    test, watched = cases.members("test") & inferred, cases.members("validation") & inferred
-    truth, score = cases.label[test], cases.log_odds[test]
+    test, watched = cases.members(TEST) & inferred, cases.members(VALIDATION) & inferred
+    truth, score, ages, counts = cases.label[test], cases.log_odds[test], cases.age_years[test], cases.counts[test]
     calls = (score > 0).astype(np.int64)
-    for name, index in (("negative", 0), ("positive", 1)):
+    for index, name in enumerate(LABELS):
         if not (truth == index).any():
-            missing.append(
-                Missing(f"figures of the {name} class", f"the test set has no {name} study with an inference")
-            )
+            reason = f"the test set has no {name} study with an inference"
+            missing.append(Missing(f"figures of the {name} class", reason))
     names = (model, *sorted(odds.keys() - {model}))
     members = [Member(name, weights[name], _temperature(cases, odds[name])) for name in names]
     temperature = members[0].temperature
@@ -151,9 +154,9 @@ def assess(
     repeats = compare_repeats(cases, members, odds) if len(members) > 1 else None
     if repeats is None:
         missing.append(Missing("repeats", "no model that differs only in its seed: call `datbatch train --seed`"))
-    certainty = [judge_certainty(cases, members[:1], odds, uncertain_share)]
-    if len(members) > 1:
-        certainty.append(judge_certainty(cases, members, odds, uncertain_share))
+    # Of the model alone, then of the ensemble where there is one.
+    ensembles = [members[:1], members][: len(members)]
+    certainty = [judge_certainty(cases, chosen, odds, uncertain_share) for chosen in ensembles]
     if certainty[0] is None:
         wanted = f"{100 * uncertain_share:g} %"
         reason = f"{int(watched.sum())} validation studies are too few to tell which {wanted} are uncertain"
@@ -169,8 +172,8 @@ def assess(
         groups=(
             *group_metrics("site", cases.site[test], truth, calls),
             *group_metrics("sex", cases.sex[test], truth, calls),
-            *_along("age", age_bands(cases.age_years[test]), cases.age_years[test], truth, calls),
-            *_along("counts", count_levels(cases.counts[test]), cases.counts[test], truth, calls),
+            *group_metrics("age", age_bands(ages), truth, calls, along=ages),
+            *group_metrics("counts", count_levels(counts), truth, calls, along=counts),
         ),
         comparators=tuple(_compared(rule, cases, test) for rule in _rules(cases, missing)),
         inconsistency=_inconsistency(cases, test, missing),
@@ -182,29 +185,23 @@ def assess(
 
 
 def _temperature(cases: Cases, odds: Floats) -> float | None:
-    watched = cases.members("validation") & np.isfinite(odds)
+    watched = cases.members(VALIDATION) & np.isfinite(odds)
     return fit_temperature(cases.label[watched], odds[watched])
-
-
-def _along(by: str, names: Texts, values: Floats, truth: Ints, calls: Ints) -> tuple[Group, ...]:
-    return group_metrics(by, names, truth, calls, along=values)
 
 
 def _rules(cases: Cases, missing: list[Missing]) -> list[Rule]:
     """Learn the comparators on the training set; the cut of the relevance was learned on the validation set."""
-    train, few = cases.members("train"), "the training set has too few studies of a class with this figure"
+    train, few = cases.members(TRAINING), "the training set has too few studies of a class with this figure"
     found: list[Rule] = []
     learnt = [("putamen SBR", learn_cut("Putamen SBR", cases.binding_ratio, cases.label, train))]
     if np.isfinite(cases.z_score).any():
-        fitted_on = cases.normal_split == "train"
-        if (fitted_on & cases.members("test")).any():
-            missing.append(
-                Missing("z-score of the putamen SBR", "the normal range was fitted on studies of the test set")
-            )
+        fitted_on = cases.normal_split == TRAINING
+        if (fitted_on & cases.members(TEST)).any():
+            missing.append(Missing(Z_SCORE, "the normal range was fitted on studies of the test set"))
         else:
-            learnt.append(("z-score", learn_cut("z-score of the putamen SBR", cases.z_score, cases.label, train)))
+            learnt.append(("z-score", learn_cut(Z_SCORE, cases.z_score, cases.label, train)))
     else:
-        missing.append(Missing("z-score of the putamen SBR", "there is no normal range: call `datbatch norms`"))
+        missing.append(Missing(Z_SCORE, "there is no normal range: call `datbatch norms`"))
     if cases.regional.shape[1]:
         learnt.append(("tree", learn_tree(cases.regional, cases.regional_names, cases.label, train)))
     for name, rule in learnt:
@@ -214,7 +211,7 @@ def _rules(cases: Cases, missing: list[Missing]) -> list[Rule]:
         else:
             found.append(rule)
     relevance, known = cases.putamen_relevance, np.isfinite(cases.putamen_relevance)
-    if not (known & cases.members("test")).any():
+    if not (known & cases.members(TEST)).any():
         missing.append(Missing("relevance", "no test study was explained: call `datbatch explain`"))
         return found
     with np.errstate(invalid="ignore"):
@@ -246,9 +243,8 @@ def _inconsistency(cases: Cases, test: Bools, missing: list[Missing]) -> Inconsi
     right = explained & ~wrong
     if not wrong.any():
         missing.append(Missing("share of the misclassified that are flagged", "no test study is misclassified"))
-    flagged = cases.inconsistent
     return Inconsistency(
-        wilson(int((flagged & wrong).sum()), int(wrong.sum())), wilson(int((flagged & right).sum()), int(right.sum()))
+        *(wilson(int((cases.inconsistent & group).sum()), int(group.sum())) for group in (wrong, right))
     )
 
 

@@ -14,7 +14,7 @@ from datbatch.evaluation.outputs import probability
 
 BINS = 10
 LEAST_STUDIES = 10
-"""Fewer validation studies, or one class alone, fix no temperature."""
+"""Validation studies of both classes that a temperature needs."""
 _LOG_LIMIT = math.log(100.0)
 
 
@@ -33,7 +33,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far probabilities can be taken at their word."""
+    """How well probabilities agree with what is true."""
 
     studies: int
     brier: float
@@ -46,23 +46,13 @@ class Calibration:
 
 
 def fit_temperature(labels: npt.ArrayLike, odds: npt.ArrayLike) -> float | None:
-    """Fit the temperature that log odds are divided by, on the validation set.
+    """Fit the temperature that log odds are divided by, on the validation set; between 0.01 and 100.
 
-    T minimises the cross-entropy of sigmoid(log odds / T) (Guo et al. 2017, Proc Mach Learn Res 70:1321). Truth enters
-    as Platt's targets (n+ + 1) / (n+ + 2) and 1 / (n- + 2), not as 1 and 0 (Platt 1999, Advances in Large Margin
-    Classifiers): where the classes are apart on the validation set, as they often are, 1 / T would grow without bound.
-
-    Parameters
-    ----------
-    labels : array of int, shape (study,)
-        0 or 1.
-    odds : array of float, shape (study,)
-        Log odds of the positive class.
-
-    Returns
-    -------
-    float or None
-        Between 0.01 and 100; None where the studies are fewer than `LEAST_STUDIES` or of one class.
+    T minimises the cross-entropy of sigmoid(log odds / T) (Guo et al. 2017, Proc Mach Learn Res 70:1321). Truth
+    enters as Platt's targets (n+ + 1) / (n+ + 2) and 1 / (n- + 2), not as 1 and 0 (Platt 1999, Advances in Large
+    Margin Classifiers): if the classes are fully apart on the validation set, as they often are, 1 / T would grow
+    without bound. None where the studies are fewer than `LEAST_STUDIES` or of one class. `odds` are the log odds of
+    the positive class.
     """
     truth, values = np.asarray(labels).astype(np.int64) == 1, np.asarray(odds, dtype=np.float64)
     positive = int(truth.sum())
@@ -92,16 +82,8 @@ def reliability(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: in
     """Compare probabilities of the positive class with how often it is true.
 
     Bins are of equal width, the last one closed above (Naeini et al. 2015, Proc AAAI 29:2901, for the expected
-    calibration error; DeGroot and Fienberg 1983, Statistician 32:12, for the reliability diagram).
-
-    Parameters
-    ----------
-    labels : array of int, shape (study,)
-        0 or 1.
-    probabilities : array of float, shape (study,)
-        Between 0 and 1.
-    bins : int
-        How many.
+    calibration error; DeGroot and Fienberg 1983, Statistician 32:12, for the reliability diagram). Labels are 0 or
+    1.
     """
     truth, p = np.asarray(labels).astype(np.int64), np.asarray(probabilities, dtype=np.float64)
     if truth.shape != p.shape or truth.ndim != 1:
@@ -111,13 +93,12 @@ def reliability(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bins: in
     place = np.minimum((p * bins).astype(np.int64), bins - 1)
     found = []
     for index in range(bins):
-        inside = place == index
-        mean = float(p[inside].mean()) if inside.any() else math.nan
-        share = wilson(int(truth[inside].sum()), int(inside.sum()))
-        found.append(ReliabilityBin(index / bins, (index + 1) / bins, int(inside.sum()), mean, share))
+        inside, count = place == index, int((place == index).sum())
+        mean = float(p[inside].mean()) if count else math.nan
+        share = wilson(int(truth[inside].sum()), count)
+        found.append(ReliabilityBin(index / bins, (index + 1) / bins, count, mean, share))
     error = math.fsum(b.studies * abs(b.predicted - b.positive.value) for b in found if b.studies) / p.size
     # Rounding to 0 or 1 must not cost infinitely much.
     of_truth = np.clip(np.where(truth == 1, p, 1.0 - p), np.finfo(np.float64).tiny, 1.0)
-    return Calibration(
-        int(p.size), float(np.mean((p - truth) ** 2)), float(-np.log(of_truth).mean()), error, tuple(found)
-    )
+    brier, log_loss = float(np.mean((p - truth) ** 2)), float(-np.log(of_truth).mean())
+    return Calibration(int(p.size), brier, log_loss, error, tuple(found))

@@ -13,40 +13,43 @@ from datbatch.config import canonical_json
 
 @dataclass(frozen=True)
 class Cases:
-    """The studies of a cohort and what a model says of them; what is not known is NaN, or empty text."""
+    """The studies of a cohort and what a model says of them, arrays (study,) save `regional` and `reads`.
+
+    What is not known is NaN, or empty text.
+    """
 
     study: Texts
-    """Shape (study,). Pseudonyms."""
+    """Pseudonyms."""
     label: Ints
-    """Shape (study,). 0 (negative), 1 (positive), -1 without label."""
+    """0 (negative), 1 (positive), -1 without label."""
     split: Texts
-    """Shape (study,). train, validation, test or empty, when the model was trained."""
+    """train, validation, test or empty, when the model was trained."""
     site: Texts
     sex: Texts
-    """Shape (study,). As in the store."""
+    """As in the store."""
     age_years: Floats
     counts: Floats
-    """Shape (study,). Age at the examination; sum of all projections."""
+    """Age at the examination; sum of all projections."""
     binding_ratio: Floats
-    """Shape (study,). Specific binding ratio of the ipsilateral putamen."""
+    """Specific binding ratio of the ipsilateral putamen."""
     regional: Floats
     """Shape (study, figure). Regional figures that a tree may use."""
     regional_names: tuple[str, ...]
     """Their names."""
     z_score: Floats
-    """Shape (study,). Of `binding_ratio`, from the normal range; NaN throughout where there is none."""
+    """Of `binding_ratio`, from the normal range; NaN throughout where there is none."""
     normal_split: Texts
-    """Shape (study,). The split when the normal range was fitted."""
+    """The split when the normal range was fitted."""
     reads: Texts
     """Shape (study, read). Single reads, in the order of `schema.READS`."""
     log_odds: Floats
-    """Shape (study,). Of the positive class."""
+    """Of the positive class."""
     putamen_relevance: Floats
-    """Shape (study,). Oriented relevance of the hottest voxels of the ipsilateral putamen."""
+    """Oriented relevance of the hottest voxels of the ipsilateral putamen."""
     relevance_cut: float
     """Cut of it that was learned on validation data."""
     inconsistent: Bools
-    """Shape (study,). Map typical of the class that was not predicted."""
+    """Map typical of the class that was not predicted."""
 
     def members(self, name: str) -> Bools:
         """Tell which labelled studies belong to a set."""

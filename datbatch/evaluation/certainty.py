@@ -28,14 +28,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Call:
-    """What an ensemble, or one model, says of studies."""
+    """What an ensemble, or one model, says of studies; arrays (study,)."""
 
     probability: Floats
-    """Shape (study,). Mean of the members' calibrated probabilities of the positive class."""
+    """Mean of the members' calibrated probabilities of the positive class."""
     disagreement: Floats
-    """Shape (study,). Standard deviation of these probabilities; NaN with a single member."""
+    """Standard deviation of these probabilities; NaN with a single member."""
     certain: Bools
-    """Shape (study,). Whether the probability is far enough from one half."""
+    """Whether the probability is far enough from one half."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,7 @@ class Certainty:
     def call(self, odds: npt.ArrayLike) -> Call:
         """Say for each study what the members call and whether it is certain.
 
-        Parameters
-        ----------
-        odds : array of float, shape (member, study) or (member,)
-            Log odds of each member, in the order of `members`.
+        `odds` are the log odds of each member, (member, study) or (member,), in the order of `members`.
         """
         members = np.asarray(odds, dtype=np.float64)
         probability, disagreement = ensemble(members.reshape(len(self.members), -1), self.members)
@@ -65,13 +62,7 @@ class Certainty:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Certainty:
-        """Build from what `estimates.as_json` made of it.
-
-        Raises
-        ------
-        ModelError
-            When something is missing.
-        """
+        """Build from what `estimates.as_json` made of it; a `ModelError` says that something is missing."""
         try:
             return cls(**{**given, "members": tuple(Member(**member) for member in given["members"])})
         except (KeyError, TypeError) as error:
@@ -81,15 +72,9 @@ class Certainty:
 def ensemble(odds: Floats, members: Sequence[Member]) -> tuple[Floats, Floats]:
     """Give mean and standard deviation of the members' calibrated probabilities.
 
-    The mean over networks with other initial weights is better calibrated than one of them, and where they disagree it
-    moves to one half (Lakshminarayanan et al. 2017, Adv Neural Inf Process Syst 30:6402).
-
-    Parameters
-    ----------
-    odds : ndarray of float64, shape (member, study)
-        Log odds.
-    members : sequence of Member
-        In the order of the first axis.
+    The mean over networks with other initial weights is better calibrated than one of them, and where they disagree
+    it moves to one half (Lakshminarayanan et al. 2017, Adv Neural Inf Process Syst 30:6402). `odds` are (member,
+    study).
     """
     each = np.stack([calibrated_probability(row, m.temperature) for row, m in zip(odds, members, strict=True)])
     spread = each.std(axis=0, ddof=1) if len(members) > 1 else np.full(each.shape[1], np.nan)
@@ -97,20 +82,10 @@ def ensemble(odds: Floats, members: Sequence[Member]) -> tuple[Floats, Floats]:
 
 
 def learn_margin(probability: Floats, uncertain_share: float) -> float | None:
-    """Find the margin below which the stated share of the validation studies lies.
+    """Find the margin below which the wanted share of the validation studies lies.
 
-    Parameters
-    ----------
-    probability : ndarray of float64, shape (study,)
-        Of the validation studies.
-    uncertain_share : float
-        Wanted share of uncertain studies, between 0 and 1.
-
-    Returns
-    -------
-    float or None
-        Midway between the last uncertain and the first certain study; None where the share of so few studies is less
-        than one of them.
+    It is midway between the last uncertain and the first certain study; None where the share of so few studies is
+    less than one of them.
     """
     margins = np.sort(np.abs(probability - 0.5))
     uncertain = round(uncertain_share * margins.size)

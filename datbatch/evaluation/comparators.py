@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from datbatch.arrays import Bools, Floats
 from datbatch.evaluation.discrimination import youden_cut
+from datbatch.schema import LABELS
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier  # type: ignore[import-untyped]
@@ -24,40 +25,26 @@ LEAST_CLASS = 5
 
 @dataclass(frozen=True)
 class Rule:
-    """A classifier and what it says of every study."""
+    """A classifier and what it says of every study; arrays (study,)."""
 
     name: str
     """What it rests on."""
     words: str
     """The rule, readable."""
     positive: Bools
-    """Shape (study,). Its calls; meaningless where `known` is false."""
+    """Its calls; meaningless where `known` is false."""
     score: Floats
-    """Shape (study,). Higher in positive studies."""
+    """Higher in positive studies."""
     known: Bools
-    """Shape (study,). Where the study has what the rule needs."""
+    """Where the study has what the rule needs."""
 
 
 def learn_cut(name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: Bools, *, digits: int = 2) -> Rule | None:
     """Learn the value below which a study is called positive: the best cut of the training studies (`youden_cut`).
 
-    Parameters
-    ----------
-    name : str
-        What is cut.
-    values : array of float, shape (study,)
-        Lower in positive studies; NaN where not known.
-    labels : array of int, shape (study,)
-        0, 1, or -1 where there is none.
-    train : ndarray of bool, shape (study,)
-        Which studies to learn from.
-    digits : int
-        Decimals of the cut in words.
-
-    Returns
-    -------
-    Rule or None
-        None where the training studies are of one class, or all values are equal.
+    Values are lower in positive studies, NaN where not known; labels are 0, 1, or -1 where there is none; `train`
+    says which studies to learn from, `digits` are the decimals of the cut in words. None where the training studies
+    are of one class, or all values are equal.
     """
     measured, truth = np.asarray(values, dtype=np.float64), np.asarray(labels)
     known = np.isfinite(measured)
@@ -71,24 +58,11 @@ def learn_cut(name: str, values: npt.ArrayLike, labels: npt.ArrayLike, train: Bo
 def learn_tree(features: Floats, names: Sequence[str], labels: npt.ArrayLike, train: Bools) -> Rule | None:
     """Grow a classification and regression tree and prune it by cross-validation on the training set.
 
-    The cost of complexity is that of the smallest tree whose cross-validated error lies within one standard error of
-    the least (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3); five folds, stratified.
+    The cost of complexity is that of the smallest tree whose cross-validated error lies within one standard error
+    of the least (Breiman et al. 1984, Classification and Regression Trees, section 3.4.3); five folds, stratified.
 
-    Parameters
-    ----------
-    features : ndarray of float64, shape (study, feature)
-        Regional figures; NaN where not known, which the tree handles.
-    names : sequence of str
-        Of the features.
-    labels : array of int, shape (study,)
-        0, 1, or -1 where there is none.
-    train : ndarray of bool, shape (study,)
-        Which studies to learn from.
-
-    Returns
-    -------
-    Rule or None
-        None where a class has fewer than `LEAST_CLASS` training studies.
+    `features` (study, feature) are regional figures with these names, NaN where not known, which the tree handles;
+    labels are 0, 1, or -1 where there is none. None where a class has fewer than `LEAST_CLASS` training studies.
     """
     from sklearn.tree import export_text
 
@@ -101,7 +75,7 @@ def learn_tree(features: Floats, names: Sequence[str], labels: npt.ArrayLike, tr
     tree = _tree(_chosen_cost(x, y)).fit(x, y)
     score = np.full(truth.size, np.nan)
     score[known] = tree.predict_proba(features[known])[:, 1]
-    words = export_text(tree, feature_names=list(names), class_names=["negative", "positive"], decimals=2)
+    words = export_text(tree, feature_names=list(names), class_names=list(LABELS), decimals=2)
     with np.errstate(invalid="ignore"):
         positive = np.asarray(score > 0.5)
     return Rule("Classification and regression tree", words, positive, score, np.asarray(known))

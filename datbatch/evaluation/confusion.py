@@ -33,17 +33,10 @@ class Metrics:
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> Confusion:
-    """Count studies by truth and call.
+    """Count studies by truth and call, 1 (positive) or 0 (negative).
 
-    Parameters
-    ----------
-    labels, predicted : array of int or bool, shape (study,)
-        1 (positive) or 0 (negative).
-
-    Raises
-    ------
-    ValueError
-        When shapes differ or another value occurs (an unlabelled study must be left out by the caller).
+    A `ValueError` refuses other values and vectors of different lengths: the caller leaves out a study without
+    label.
     """
     truth, calls = np.asarray(labels).astype(np.int64), np.asarray(predicted).astype(np.int64)
     if truth.shape != calls.shape or truth.ndim != 1:

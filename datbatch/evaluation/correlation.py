@@ -24,17 +24,12 @@ class Correlation:
 
 
 def correlate(first: npt.ArrayLike, second: npt.ArrayLike) -> Correlation:
-    """Correlate two measurements, with 95 % intervals by Fisher's transformation.
+    """Correlate two measurements (study,), with 95 % intervals by Fisher's transformation.
 
-    atanh(r) is about normal with variance 1 / (n - 3) (Fisher 1921, Metron 1:3); for ranks with
-    (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000, Psychometrika 65:23). The standard error is that of r:
-    (1 - r^2) times that of atanh(r).
-
-    Parameters
-    ----------
-    first, second : array of float, shape (study,)
-        A study with a value that is not finite is left out. With fewer than four studies, or one value throughout, the
-        coefficients are NaN.
+    atanh(r) is about normal with variance 1 / (n - 3) (Fisher 1921, Metron 1:3); for ranks with (1 + r^2 / 2) / (n
+    - 3) (Bonett and Wright 2000, Psychometrika 65:23). The standard error is that of r: (1 - r^2) times that of
+    atanh(r). A study with a value that is not finite is left out. With fewer than four studies, or one value
+    throughout, the coefficients are NaN.
     """
     from scipy.stats import rankdata
 

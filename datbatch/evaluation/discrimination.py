@@ -40,14 +40,8 @@ def compare_areas(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.Array
     """Compare the areas under the ROC curves of two scores of the same studies (DeLong et al. 1988, Biometrics 44:837).
 
     The difference of the areas is the mean difference of the placement values, study by study, and its variance is
-    theirs: in this form the covariance of the two areas needs no term of its own.
-
-    Parameters
-    ----------
-    labels : array, shape (study,)
-        0 or 1.
-    first, second : array, shape (study,)
-        Scores, higher in positive studies.
+    theirs: in this form the covariance of the two areas needs no term of its own. Scores are higher in positive
+    studies.
     """
     truth, one = _scored(labels, first)
     _, other = _scored(labels, second)

@@ -43,12 +43,8 @@ def count_levels(counts: npt.ArrayLike) -> Texts:
     if known.size < 3 or np.ptp(known) == 0:
         return np.where(np.isfinite(values), "all", UNKNOWN).astype(np.str_)
     low, high = np.quantile(known, [1 / 3, 2 / 3])
-    names = [
-        f"lowest third (below {low / 1e6:.2f} million)",
-        "middle third",
-        f"highest third (from {high / 1e6:.2f} million)",
-    ]
-    return _banded(values, np.array([low, high]), names)
+    lowest, highest = f"lowest third (below {low / 1e6:.2f} million)", f"highest third (from {high / 1e6:.2f} million)"
+    return _banded(values, np.array([low, high]), [lowest, "middle third", highest])
 
 
 def group_metrics(
@@ -59,23 +55,10 @@ def group_metrics(
     *,
     along: npt.ArrayLike | None = None,
 ) -> tuple[Group, ...]:
-    """Give a classifier's figures in each group, with Wilson intervals.
+    """Give a classifier's figures in each group, with Wilson intervals; studies of no known group come last.
 
-    Parameters
-    ----------
-    by : str
-        What the studies are grouped by.
-    names : array of str, shape (study,)
-        Each study's group; empty where it is not known.
-    labels, predicted : array of int, shape (study,)
-        Truth and calls, 0 or 1.
-    along : array of float, shape (study,), optional
-        What the groups are ordered by, such as the age of bands of age; else they are ordered by name.
-
-    Returns
-    -------
-    tuple of Group
-        Studies of no known group come last.
+    `names` tell each study's group, empty where it is not known; truth and calls are 0 or 1. The groups are ordered
+    by the values `along` which they run, such as the age of bands of age, else by name.
     """
     given = np.asarray(names).astype(np.str_)
     given = np.where(given == "", UNKNOWN, given)

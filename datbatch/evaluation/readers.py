@@ -26,17 +26,9 @@ class ReaderAgreement:
 def reader_agreement(reads: Texts) -> tuple[ReaderAgreement, ...]:
     """Compare the sessions of each reader, and the intra-reader consensus of both (Nazari et al. 2022).
 
-    A reader's consensus is what both sessions agree on, else the third session.
-
-    Parameters
-    ----------
-    reads : ndarray of str, shape (study, read)
-        In the order of `schema.READS`; what is neither negative nor positive leaves the study out.
-
-    Returns
-    -------
-    tuple of ReaderAgreement
-        Between readers first, then within each; what no study was read for is left out.
+    A reader's consensus is what both sessions agree on, else the third session. `reads` (study, read) are in the
+    order of `schema.READS`; a read that is neither negative nor positive leaves the study out. The comparison
+    between readers comes first, then those within each; a comparison without studies is left out.
     """
 
     def read(name: str) -> Texts:

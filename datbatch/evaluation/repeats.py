@@ -14,6 +14,7 @@ from datbatch.evaluation.certainty import Certainty, Member, certain, ensemble, 
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
+from datbatch.schema import TEST, VALIDATION
 
 FIGURES = ("accuracy", "sensitivity", "specificity", "area")
 
@@ -70,22 +71,10 @@ class CertaintyYield:
 def compare_repeats(cases: Cases, members: Sequence[Member], odds: Mapping[str, Floats]) -> Repeats | None:
     """Give the figures of every repeat, their mean and standard deviation, and those of the ensemble.
 
-    Parameters
-    ----------
-    cases : Cases
-        The studies.
-    members : sequence of Member
-        The models.
-    odds : mapping of str to ndarray, shape (study,)
-        Log odds of each of them.
-
-    Returns
-    -------
-    Repeats or None
-        None where no test study has been seen by all.
+    `odds` are the log odds of each member, (study,), by its name. None where no test study has log odds of all.
     """
     each = np.stack([odds[member.model] for member in members])
-    test = cases.members("test") & np.isfinite(each).all(axis=0)
+    test = cases.members(TEST) & np.isfinite(each).all(axis=0)
     if not test.any():
         return None
     truth, each = cases.label[test], each[:, test]
@@ -112,14 +101,11 @@ def judge_certainty(
 ) -> CertaintyYield | None:
     """Learn on the validation set which calls are certain, and see on the test set what that is worth.
 
-    Returns
-    -------
-    CertaintyYield or None
-        None where the validation set is too small for the stated share.
+    None where the validation set is too small for the wanted share.
     """
     each = np.stack([odds[member.model] for member in members])
     known = np.isfinite(each).all(axis=0)
-    watched, test = cases.members("validation") & known, cases.members("test") & known
+    watched, test = cases.members(VALIDATION) & known, cases.members(TEST) & known
     margin = learn_margin(ensemble(each[:, watched], members)[0], uncertain_share)
     if margin is None:
         return None

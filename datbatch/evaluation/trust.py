@@ -1,4 +1,4 @@
-"""From the figures of single studies to what is said of a model: means with intervals, and one sentence for each."""
+"""From the figures of single studies to those of a model: means with intervals, and what each figure means."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ FEW = 10
 """Studies below which intervals are too wide to say much."""
 
 Study = tuple[str, Mapping[str, Any]]
-"""A study's label and what `trust_task.try_map` found."""
+"""A study's label and what `try_map` found."""
 
 
 def mean_estimate(values: Iterable[float | None]) -> Estimate:
     """Give the mean over studies with Student's 95 % interval; NaN where there are too few values.
 
-    Parameters
-    ----------
-    values : iterable of float or None
-        One for each study; what is not defined is left out.
+    A value that is not defined, None, is left out.
     """
     known = np.array([value for value in values if value is not None], dtype=np.float64)
     if known.size < 2:
@@ -37,38 +34,27 @@ def mean_estimate(values: Iterable[float | None]) -> Estimate:
 
 
 def summarise(studies: Sequence[Study], chance: Mapping[str, float], repeats: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the figures of the studies.
+    """Join the figures of the studies, at least one, each with its label.
 
-    Parameters
-    ----------
-    studies : sequence of (label, figures)
-        At least one.
-    chance : mapping
-        Share of the brain's voxels in "striatum" and "wider": mass and rank of a map without information.
-    repeats : mapping
-        From `trust_run.compare_repeats`.
-
-    Returns
-    -------
-    dict
-        JSON values; an `Estimate` as a dictionary; null where a figure is not defined.
+    `chance` is the share of the brain's voxels in "striatum" and "wider": mass and rank of a map without
+    information. `repeats` tell of models with other initial weights. Gives JSON values; an `Estimate` as a
+    dictionary; null where a figure is not defined.
     """
     found = [values for _, values in studies]
-    labels = [label for label, _ in studies]
     summary = {
-        "studies": {label: labels.count(label) for label in schema.LABELS},
+        "studies": {label: sum(own == label for own, _ in studies) for label in schema.LABELS},
         "conservation": _conservation([one["conservation"] for one in found]),
         "randomisation": _by_layer([one["randomisation"] for one in found], ("absolute", "signed")),
         "flipping": _flipping([one["flipping"] for one in found]),
         "localisation": {
-            label: _localisation([one["localisation"] for one, own in zip(found, labels, strict=True) if own == label])
+            label: _localisation([one["localisation"] for own, one in studies if own == label])
             for label in schema.LABELS
         },
         "chance": dict(chance),
-        "noise": _noise(found, labels),
+        "noise": _noise(studies),
         "repeats": dict(repeats),
     }
-    plain: dict[str, Any] = as_json(_plain(summary))
+    plain: dict[str, Any] = as_json(summary)
     return plain
 
 
@@ -94,9 +80,7 @@ def _flipping(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     shares = np.asarray(studies[0]["shares"])
     curves = {name: np.array([one[name] for one in studies]) for name in orders}
     areas = {
-        name: mean_estimate(
-            area_between(shares, random, curve) for random, curve in zip(curves["random"], curves[name], strict=True)
-        )
+        name: mean_estimate(area_between(shares, *pair) for pair in zip(curves["random"], curves[name], strict=True))
         for name in orders[:2]
     }
     return {
@@ -115,13 +99,10 @@ def _localisation(studies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _noise(studies: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
-    noise = [one["noise"] for one in studies]
+def _noise(studies: Sequence[Study]) -> dict[str, Any]:
+    noise = [one["noise"] for _, one in studies]
     sds = [one["putamen_sd"] for one in noise if one["putamen_sd"] is not None]
-    putamen = {
-        label: [one["putamen"] for one, own in zip(noise, labels, strict=True) if own == label]
-        for label in schema.LABELS
-    }
+    putamen = {label: [one["noise"]["putamen"] for own, one in studies if own == label] for label in schema.LABELS}
     distance = None
     if all(putamen.values()):
         distance = float(np.mean(putamen[schema.POSITIVE]) - np.mean(putamen[schema.NEGATIVE]))
@@ -135,20 +116,13 @@ def _noise(studies: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [as_json(_plain(entry)) for entry in value]
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value
-
-
 def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Say what was found: name of the figure, the figure, and what it means and what would be worrying."""
     kept, layers = summary["conservation"], summary["randomisation"]
     area, noise, repeats = summary["flipping"]["area"], summary["noise"], summary["repeats"]
-    balance = summary["conservation"]["layers"]
-    biases, stabilisers = (sum(layer[kind]["value"] or 0.0 for layer in balance) for kind in ("biases", "stabilisers"))
+    biases, stabilisers = (
+        sum(layer[kind]["value"] or 0.0 for layer in kept["layers"]) for kind in ("biases", "stabilisers")
+    )
     rows = [
         (
             "relevance that reaches the voxels",

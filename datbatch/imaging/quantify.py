@@ -19,16 +19,15 @@ from datbatch.imaging.binding_regions import atlas_binding_regions
 from datbatch.imaging.resample import mirror, require_image
 
 MOST_NORMAL_DIFFERENCE = 0.10
-"""How much of a difference between a template's putamina is taken for anatomy, relative to their mean."""
-
+"""Greatest difference between a template's putamina that is taken for anatomy, relative to their mean."""
 SIDE_NOISE = 68.0
 """Standard deviation of right less left putaminal ratio from counting, times the square root of the study's counts: 49
-to 80 by site with the default reconstruction, much the same at any level of binding. It is half the difference between
-the two halves into which each count of a study falls by chance (`benchmarks/sides.py`)."""
+to 80 by site with the default reconstruction, much the same at any level of binding. It was measured as half the
+difference between two halves of a study to which its counts are dealt at random (`benchmarks/sides.py`)."""
 CERTAIN_SIDE = 1.96
 """Standard deviations beyond which counting noise does not explain a difference (95 %)."""
 FEW_COUNTS = 1.0e6
-"""Taken where a study's counts are not known: the least that is usual."""
+"""Assumed where a study's counts are not known: the lowest usual number."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,8 @@ class Quantification:
 def reference_level(volume: Floats32, reference_mask: Bools, percentile: float = 75.0) -> float:
     """Give the percentile of a volume inside the reference region, linearly interpolated.
 
-    Raises
-    ------
-    GridMismatchError
-        When mask and volume differ in shape.
-    ReferenceRegionError
-        When the region is empty or its level is not positive.
-    EmptyVolumeError
-        When values in the region are not finite.
+    A `GridMismatchError` says that mask and volume differ in shape, a `ReferenceRegionError` that the region is
+    empty or its level not positive, an `EmptyVolumeError` that values in it are not finite.
     """
     values = _inside(volume, reference_mask)
     if values.size == 0:
@@ -76,24 +69,7 @@ def reference_level(volume: Floats32, reference_mask: Bools, percentile: float =
 def scale_to_reference(volume: Floats32, reference_mask: Bools, percentile: float = 75) -> Floats32:
     """Divide a volume by the percentile of the reference region (Nazari et al. 2022: the 75th).
 
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-        Normalised image.
-    reference_mask : ndarray, shape (x, y, z), bool
-        Region of nonspecific uptake.
-    percentile : float
-        0 to 100.
-
-    Returns
-    -------
-    ndarray, shape (x, y, z), float32
-        1 is the level of the reference region.
-
-    Raises
-    ------
-    GridMismatchError, ReferenceRegionError, EmptyVolumeError
-        As in `reference_level`.
+    1 is then the level of the reference region; errors as in `reference_level`.
     """
     level = reference_level(volume, reference_mask, percentile)
     return np.asarray(np.asarray(volume, np.float64) / level, np.float32)
@@ -104,24 +80,9 @@ def hottest_voxels_mean(
 ) -> float:
     """Give the mean of the hottest voxels of a region that together have a given volume.
 
-    Of the n = volume_ml / voxel_volume_ml hottest voxels the last counts with the fraction that is left. A region
-    smaller than that is averaged whole.
-
-    Parameters
-    ----------
-    values : ndarray, shape (x, y, z)
-        Image.
-    region_mask : ndarray, shape (x, y, z), bool
-        Large unilateral region in which the voxels are sought.
-    volume_ml, voxel_volume_ml : float
-        Volume of the hottest voxels together and of one voxel.
-
-    Raises
-    ------
-    GridMismatchError
-        When mask and values differ in shape.
-    EmptyVolumeError
-        When the region is empty, a volume is not positive, or a value in the region is not finite.
+    Of the n = volume_ml / voxel_volume_ml hottest voxels the last one counts by the fraction that is left. A
+    smaller region is averaged whole. A `GridMismatchError` says that mask and values differ in shape, an
+    `EmptyVolumeError` that the region is empty, a volume not positive, or a value in the region not finite.
     """
     inside = _inside(values, region_mask)
     if inside.size == 0:
@@ -132,13 +93,7 @@ def hottest_voxels_mean(
 
 
 def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
-    """Give the specific binding ratio: (region - reference) / reference.
-
-    Raises
-    ------
-    ReferenceRegionError
-        When the reference is not positive.
-    """
+    """Give (region - reference) / reference; a `ReferenceRegionError` refuses a reference that is not positive."""
     if not reference_mean > 0:
         raise ReferenceRegionError(f"the mean of the reference region is {reference_mean:.3g}, not positive")
     return (region_mean - reference_mean) / reference_mean
@@ -147,9 +102,10 @@ def specific_binding_ratio(region_mean: float, reference_mean: float) -> float:
 def normal_side_ratio(template: Floats32, config: QuantifyConfig, atlas: Atlas | None = None) -> float:
     """Give the right over the left putaminal binding ratio of a template, as a study's is measured.
 
-    The two putamina of a healthy person are not mirror images: the left one is larger and lies further back. Regions
-    that are mirror images therefore measure another binding right and left where there is no difference, in a template
-    of normal studies just as in each of them. More than `MOST_NORMAL_DIFFERENCE` is not taken for anatomy.
+    The two putamina of a healthy person are not mirror images: the left one is larger and lies further back.
+    Regions that are mirror images therefore measure different binding right and left where there is no difference,
+    in a template of normal studies and in each of them. A difference above `MOST_NORMAL_DIFFERENCE` is not taken
+    for anatomy. The ratio is 1 where a putamen of the template has no specific binding.
 
     Parameters
     ----------
@@ -159,14 +115,9 @@ def normal_side_ratio(template: Floats32, config: QuantifyConfig, atlas: Atlas |
         Percentile and volumes.
     atlas : Atlas, optional
         Regions; the analytic atlas by default.
-
-    Returns
-    -------
-    float
-        1 where a putamen of the template has no specific binding.
     """
-    atlas = atlas if atlas is not None else analytic_atlas()
-    level = reference_level(template, atlas.mask("reference") & (template != 0), config.reference_percentile)
+    atlas = atlas or analytic_atlas()
+    level = reference_level(template, atlas.mask(schema.REFERENCE) & (template != 0), config.reference_percentile)
     left, right = (_striatal_ratio(template, f"putamen_{side}", config, atlas, level) for side in schema.SIDES)
     if min(left, right) <= 0:
         return 1.0
@@ -184,13 +135,13 @@ def quantify(
     """Scale, quantify and mirror one normalised study (Nazari et al. 2022).
 
     Striatal regions: mean of the hottest voxels in large unilateral regions; others: mean of the region; each less
-    the reference level, over it; beside it all definitions of `measure_binding`. Voxels outside the field of view
-    (exactly 0) take no part in regions that are averaged nor in the reference level; a region wholly outside has the
-    ratio NaN.
+    the reference level, over it. The definitions of `measure_binding` come in addition. Voxels outside the field of
+    view (exactly 0) count neither in the means of regions nor in the reference level; a region wholly outside has
+    the ratio NaN.
 
-    The image is mirrored where the right putamen's ratio is lower than the left one's, in proportion to what is normal
-    for them. With `side_ratio` 1 this is the paper's rule to the letter; otherwise the ratio of the ipsilateral side
-    may exceed that of the other by as much as the normal difference.
+    The image is mirrored where the right putamen's ratio is lower than the left one's, in proportion to what is
+    normal for them. With `side_ratio` 1 this is the paper's rule to the letter; otherwise the ratio of the
+    ipsilateral side may exceed that of the other by as much as the normal difference.
 
     Parameters
     ----------
@@ -207,19 +158,15 @@ def quantify(
 
     Raises
     ------
-    GridMismatchError
-        When the volume is on another grid.
-    EmptyVolumeError
-        When it is constant or not finite.
-    ReferenceRegionError
-        When the reference region is outside the field of view or without uptake.
+    GridMismatchError, EmptyVolumeError, ReferenceRegionError
+        When the volume is on another grid; is constant or not finite; has no uptake in the reference region, or the
+        region lies outside the field of view.
     """
     if normalised.shape != schema.SHAPE:
         raise GridMismatchError(f"a volume of shape {normalised.shape} is not on the grid {schema.SHAPE}")
     require_image(normalised)
-    atlas = atlas if atlas is not None else analytic_atlas()
-    reference = atlas.mask("reference") & (normalised != 0)
-    level = reference_level(normalised, reference, config.reference_percentile)
+    atlas = atlas or analytic_atlas()
+    level = reference_level(normalised, atlas.mask(schema.REFERENCE) & (normalised != 0), config.reference_percentile)
     uptake = np.asarray(np.asarray(normalised, np.float64) / level, np.float32)
     ratios = _binding_ratios(uptake, config, atlas)
     left, right = (ratios[schema.REGIONS.index(f"putamen_{side}")] for side in schema.SIDES)

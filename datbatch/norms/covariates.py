@@ -17,8 +17,8 @@ AGE, SEX = "age_per_decade", "male_less_female"
 class Covariates:
     """Which covariates a model has, and where their zero lies.
 
-    A covariate that a study lacks is set to the mean, so that the study is compared with the average person; how much
-    wider its interval must be follows from `variance`.
+    A covariate that a study lacks is set to the mean: the study is compared with the average person. `variance` tells
+    how much wider its interval must be.
     """
 
     terms: tuple[str, ...]
@@ -28,20 +28,10 @@ class Covariates:
     """Variance of the columns over the studies of the fit, shape (term,)."""
 
     def columns(self, age_years: Floats, sex: Texts) -> tuple[Floats, Bools]:
-        """Give the columns of studies and what is missing in them.
+        """Give the columns of studies, and what is missing in them, each (study, term).
 
-        Parameters
-        ----------
-        age_years : ndarray, shape (study,), float64
-            Age; NaN where unknown.
-        sex : ndarray of str, shape (study,)
-            F or M; anything else counts as unknown.
-
-        Returns
-        -------
-        columns : ndarray, shape (study, term), float64
-            Decades from the mean age; 1 less the share of men for men, its negative for women; 0 where missing.
-        missing : ndarray, shape (study, term), bool
+        A column holds decades from the mean age, or 1 less the share of men for men, its negative for women; 0
+        where missing. An age is missing where NaN, a sex where neither F nor M.
         """
         raw = _raw(self.terms, age_years, sex)
         missing = np.isnan(raw)
@@ -49,13 +39,9 @@ class Covariates:
 
 
 def fit_covariates(age_years: Floats, sex: Texts, *, use_age: bool, use_sex: bool) -> tuple[Covariates, Bools]:
-    """Choose the covariates and centre them on the studies that state them all.
+    """Choose the covariates and centre them on the studies that state them all, which the mask names.
 
-    Returns
-    -------
-    covariates : Covariates
-    complete : ndarray, shape (study,), bool
-        The studies that state every covariate; the others can take no part in a fit.
+    The other studies can take no part in a fit.
     """
     terms = (AGE,) * use_age + (SEX,) * use_sex
     raw = _raw(terms, age_years, sex)

@@ -39,26 +39,15 @@ class Harmonisation:
         return np.isin(site.astype(str), list(self.sites))
 
     def apply(self, values: Floats, columns: Floats, site: Texts) -> Floats:
-        """Remove the effect of the sites.
+        """Remove the effect of the sites from values (study, measure); values of a site that was not fitted stay.
 
         With m = intercept + columns slope, the mean of normals over all sites at the study's age and sex,
 
             y' = m + ((y - m) - location sd) / scale
 
-        No label is needed: the effect of disease is a part of the deviation from m, and a site's scale acts on it as on
-        all else, as a camera's loss of contrast does.
-
-        Parameters
-        ----------
-        values : ndarray, shape (study, measure), float64
-        columns : ndarray, shape (study, term), float64
-            As in the fit; 0 where unknown.
-        site : ndarray of str, shape (study,)
-
-        Returns
-        -------
-        ndarray, shape (study, measure), float64
-            Values as they were where the site was not fitted.
+        `columns` (study, term) are as in the fit; 0 where unknown. No label is needed: the effect of disease is
+        a part of the deviation from m, and a site's scale acts on it as on all else, as a camera's loss of
+        contrast does.
         """
         rows = np.array([self.sites.get(str(name), -1) for name in site], dtype=np.intp)
         neutral = np.zeros((1, values.shape[1]))
@@ -75,13 +64,13 @@ def fit_harmonisation(values: Floats, columns: Floats, site: Texts, positive: Bo
 
         y = a_g + x b_g + d_ig positive + sd_g location_ig + sd_g scale_ig w e,  e ~ N(0, 1)
 
-    with age and sex in x. A site's locations come from a common normal distribution over the measures, the squares of
-    its scales from an inverse gamma one; their moments are taken from the data (`site_effect`).
+    with age and sex in x. A site's locations come from a common normal distribution over the measures, the squares
+    of its scales from an inverse gamma one; their moments are taken from the data (`site_effect`).
 
     With normal studies alone it is ComBat as published. The papers have one effect of disease d for all sites, and
-    w = 1. Here d is free at each site and w is the spread of the study's label relative to that of all: a site's
-    location is where its normals lie, however many and however severe its patients are, and a site with many patients,
-    who vary more than normals, is not taken for one with a large scale.
+    w = 1. Here d is free at each site and w is the spread of the study's label relative to that of all. So a site's
+    location is where its normals lie, however many and however severe its patients are, and a site with many
+    patients, who vary more than normals, is not taken for one with a large scale.
 
     Parameters
     ----------
@@ -97,7 +86,7 @@ def fit_harmonisation(values: Floats, columns: Floats, site: Texts, positive: Bo
     Returns
     -------
     Harmonisation
-        Without any site where fewer than two can be fitted; all NaN for a measure with no values to speak of.
+        Without any site where fewer than two can be fitted; all NaN for a measure with too few or equal values.
     """
     names, number = np.unique(site.astype(str), return_inverse=True)
     enough = (np.bincount(number) >= MINIMUM_SITE_STUDIES) & (names != "")
@@ -166,20 +155,15 @@ def _standardise(values: Floats, columns: Floats, site: Indices, positive: Bools
 def site_effect(z: Floats, weight: Floats, positive: Bools) -> tuple[Floats, Floats]:
     """Give one site's location and scale for each measure: posterior means under priors fitted over the measures.
 
-    With the hyperparameters (mean, t2) of the location and (shape, rate) of the squared scale, q the sum of the weights
-    of the normals, and p the patients, whose own mean takes one degree of freedom,
+    With the hyperparameters (mean, t2) of the location and (shape, rate) of the squared scale, q the sum of the
+    weights of the normals, and p the patients, whose own mean takes one degree of freedom,
 
         location = (t2 sum w z + scale^2 mean) / (t2 q + scale^2), sums over the normals
         scale^2 = (rate + [sum w (z - location)^2 + sum_p w z^2] / 2) / ((n - 1_p) / 2 + shape - 1)
 
-    iterated to convergence (Johnson et al. 2007, section 3.2, there with weights of 1 and without patients).
-
-    Parameters
-    ----------
-    z, weight : ndarray, shape (study, measure), float64
-        Standardised values of the site's studies, NaN where unknown; precision of each relative to the mean.
-    positive : ndarray, shape (study,), bool
-        Patients; their `z` is about their own mean.
+    iterated to convergence (Johnson et al. 2007, section 3.2, there with weights of 1 and without patients). `z`
+    (study, measure) are standardised values, NaN where unknown, those of patients about their own mean; `weight` is
+    the precision of each relative to the mean.
     """
     known = np.isfinite(z)
     w, z = np.where(known, weight, 0.0), np.where(known, z, 0.0)

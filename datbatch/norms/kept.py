@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from datbatch.schema import MEASURES
 
 LAYOUT = 1
 _COUNTS = ("normals", "outliers")
+_PER_MEASURE, _PER_ROW = ("residual_sd", "site_sd"), ("site_effect", "site_variance", "quantile")
+_ARRAYS = ("coefficient", "covariance", "site_columns", *_PER_MEASURE, *_PER_ROW)
 _AGAIN = "Call `datbatch norms COHORT` again: it writes the file beside the models."
 
 
@@ -28,12 +31,12 @@ class KeptRange:
 
     fitted: NormalRange
     imaging: str
-    """Digest of the stage `quantify`: measures of uptake that was made in another way are no matter of this range."""
+    """Digest of the stage `quantify`: the range holds only for uptake that was made in this way."""
     classes: frozenset[str]
     """Scanners and pixel sizes of its normal studies, see `warnings.reconstruction_class`."""
 
     def to_json(self) -> str:
-        """Write it with every bit of its numbers; what is not finite becomes null."""
+        """Write it with every bit of its numbers; values that are not finite become null."""
         return canonical_json(
             {
                 "layout": LAYOUT,
@@ -46,13 +49,7 @@ class KeptRange:
 
     @classmethod
     def from_json(cls, text: str) -> KeptRange:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        NormalRangeError
-            When it is damaged, of another layout, or of other measures.
-        """
+        """Read what `to_json` wrote; a `NormalRangeError` refuses damage, another layout, and other measures."""
         try:
             given = json.loads(text)
             if given["layout"] != LAYOUT or tuple(given["measures"]) != MEASURES:
@@ -66,7 +63,7 @@ class KeptRange:
     def compare(
         self, values: Floats, *, age_years: float | None, sex: str, site: str, kind: str
     ) -> tuple[Prediction, tuple[str, ...]]:
-        """Compare one study.
+        """Compare one study with what is normal; gives the prediction for it, and codes of `WARNINGS`.
 
         Parameters
         ----------
@@ -77,13 +74,6 @@ class KeptRange:
             Empty where unknown. A site without normals counts as a mean one, with a wider interval.
         kind : str
             The study's class, see `warnings.reconstruction_class`.
-
-        Returns
-        -------
-        prediction : Prediction
-            With one study.
-        warnings : tuple of str
-            Codes of `WARNINGS`.
         """
         age = np.array([np.nan if age_years is None else age_years])
         found = self.fitted.predict(values[None], age, np.array([sex]), np.array([site]))
@@ -106,13 +96,12 @@ def _plain(value: Any) -> Any:
 
 def _range(given: Mapping[str, Any]) -> NormalRange:
     """Give the arrays back; null is NaN."""
-    covariates = given["covariates"]
-    centred = Covariates(tuple(covariates["terms"]), _array(covariates["mean"]), _array(covariates["variance"]))
-    low, high = _array(given["age_range"]).tolist()
+    covariates, array = given["covariates"], partial(np.array, dtype=np.float64)
+    low, high = array(given["age_range"]).tolist()
     tables: dict[str, Any] = {name: np.array(given[name], dtype=np.int64) for name in _COUNTS}
-    tables |= {name: _array(given[name]) for name in _ARRAYS}
+    tables |= {name: array(given[name]) for name in _ARRAYS}
     return NormalRange(
-        covariates=centred,
+        covariates=Covariates(tuple(covariates["terms"]), *(array(covariates[name]) for name in ("mean", "variance"))),
         site_rows={str(name): int(row) for name, row in given["site_rows"].items()},
         normals_by_site={str(name): int(count) for name, count in given["normals_by_site"].items()},
         age_range=(low, high),
@@ -122,31 +111,15 @@ def _range(given: Mapping[str, Any]) -> NormalRange:
     )
 
 
-_ARRAYS = (
-    "coefficient",
-    "covariance",
-    "residual_sd",
-    "site_sd",
-    "site_effect",
-    "site_columns",
-    "site_variance",
-    "quantile",
-)
-
-
-def _array(values: Any) -> Floats:
-    return np.array(values, dtype=np.float64)
-
-
 def _check(fitted: NormalRange) -> None:
-    """Refuse arrays that do not belong together: numpy would stretch some of them without a word."""
+    """Refuse arrays that do not belong together: numpy would stretch some of them silently."""
     measures, terms, rows = len(MEASURES), len(fitted.terms), len(fitted.site_rows) + 1
     shapes = {
         "coefficient": (terms, measures),
         "covariance": (measures, terms, terms),
         "site_columns": (rows, terms, measures),
-        **dict.fromkeys(("residual_sd", "site_sd", *_COUNTS), (measures,)),
-        **dict.fromkeys(("site_effect", "site_variance", "quantile"), (rows, measures)),
+        **dict.fromkeys((*_PER_MEASURE, *_COUNTS), (measures,)),
+        **dict.fromkeys(_PER_ROW, (rows, measures)),
     }
     wrong = [name for name, shape in shapes.items() if getattr(fitted, name).shape != shape]
     known = {terms - 1} == {fitted.covariates.mean.size, fitted.covariates.variance.size}

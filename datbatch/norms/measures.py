@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from datbatch.arrays import Floats
-from datbatch.schema import BACKGROUNDS, DEFINITIONS, MEASURES, SIDES, STRIATAL, STRUCTURES
+from datbatch.schema import BACKGROUNDS, DEFINITIONS, MEASURES, REFERENCE, SIDES, STRIATAL, STRUCTURES
 
 _SIZES = tuple(len(DEFINITIONS) * len(names) for names in (STRIATAL, STRUCTURES, SIDES))
 _STARTS = np.cumsum((0, *_SIZES))
@@ -20,21 +20,13 @@ DEFINITION_OF = tuple(next(d for d in DEFINITIONS if d in name.split()) for name
 
 
 def measures(binding_ratio: Floats, asymmetry_index: Floats, putamen_to_caudate_ratio: Floats) -> Floats:
-    """Bring the store's tables of semi-quantification together, in the order of `schema.MEASURES`.
+    """Bring the store's tables of semi-quantification together as (study, measure), in the order of `schema.MEASURES`.
 
-    Parameters
-    ----------
-    binding_ratio : ndarray, shape (study, definition, background, striatal), float64
-        Only the ratios to the reference region are taken.
-    asymmetry_index : ndarray, shape (study, definition, structure), float64
-    putamen_to_caudate_ratio : ndarray, shape (study, definition, side), float64
-
-    Returns
-    -------
-    ndarray, shape (study, measure), float64
-        NaN where a table has no finite value.
+    Of the binding ratios (study, definition, background, striatal) only those to the reference region are taken;
+    asymmetry indices are (study, definition, structure), ratios of structures (study, definition, side). NaN where
+    a table has no finite value.
     """
-    ratios = binding_ratio[:, :, BACKGROUNDS.index("reference")]
+    ratios = binding_ratio[:, :, BACKGROUNDS.index(REFERENCE)]
     tables = (ratios, asymmetry_index, putamen_to_caudate_ratio)
     values = np.concatenate([table.reshape(len(table), -1) for table in tables], axis=1)
     return np.where(np.isfinite(values), values, np.nan)

@@ -38,35 +38,23 @@ class MixedModel:
 def fit_mixed_model(values: Floats, columns: Floats, site: Indices, sites: int) -> MixedModel:
     """Fit y = X b + u_site + e with u ~ N(0, s_u^2), e ~ N(0, s_e^2).
 
-    Sites are random and not fixed: their deviations are shrunk towards the common mean, the more the fewer studies
-    they have, and the variance between sites tells how far a site that was never seen may lie (Laird and Ware,
-    Biometrics 1982). s_e^2 is the residual mean square within sites (Henderson's method 3, Biometrics 1953): unbiased,
-    and a multiple of chi squared whatever the sites are, so that intervals by Student's t hold with few studies too.
-    The ratio r = s_u^2 / s_e^2 then maximises the restricted likelihood, which needs only sums per site:
+    Sites are random, not fixed: their deviations are shrunk towards the common mean, more with fewer studies, and
+    the variance between sites tells how far a site that was never seen may lie (Laird and Ware, Biometrics 1982).
+    s_e^2 is the residual mean square within sites (Henderson's method 3, Biometrics 1953): unbiased, and a multiple
+    of chi squared whatever the sites are, so that intervals by Student's t hold with few studies too. The ratio r =
+    s_u^2 / s_e^2 then maximises the restricted likelihood, which needs only sums per site:
 
         -2 l(r) = RSS(r) / s_e^2 + sum_s log(1 + n_s r) + log |X' V^-1 X| - log r
 
-    The last summand is the prior of Chung et al. (Psychometrika 2013), proportional to the standard deviation between
-    sites: with the few sites of an archive the likelihood alone often puts it at zero, and intervals for new sites
-    would be far too narrow.
+    The last summand is the prior of Chung et al. (Psychometrika 2013), proportional to the standard deviation
+    between sites: with the few sites of an archive the likelihood alone often puts it at zero, and intervals for
+    new sites would be much too narrow.
 
-    Parameters
-    ----------
-    values : ndarray, shape (study,), float64
-        One measure, finite.
-    columns : ndarray, shape (study, term), float64
-        The first is 1. A column that the others span gets coefficient and variance 0.
-    site : ndarray, shape (study,), int
-        Number of the study's site.
-    sites : int
-        How many sites there are, some maybe without study.
-
-    Raises
-    ------
-    NormalRangeError
-        When nothing is left to tell the residual variance from.
+    `values` (study,) are finite. The first of the `columns` (study, term) is 1; one that the others span gets
+    coefficient and variance 0. `site` is the number of the study's site; of the `sites` some may have no study. A
+    `NormalRangeError` says that too few studies are left to estimate the residual variance.
     """
-    # Loaded for a fit alone: a study that is compared with a fitted range need not wait for it.
+    # Loaded only for a fit: a study that is compared with a fitted range need not wait for it.
     from scipy.optimize import minimize_scalar
 
     free = _independent(columns)

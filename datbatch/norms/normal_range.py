@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from datbatch.arrays import Bools, Floats, Indices, Ints, Texts
 from datbatch.errors import NormalRangeError
-from datbatch.norms.covariates import AGE, SEX, Covariates, fit_covariates
+from datbatch.norms.covariates import AGE, FEMALE, MALE, SEX, Covariates, fit_covariates
 from datbatch.norms.mixed import MixedModel, fit_mixed_model, unknown_model
 from datbatch.norms.outliers import is_outlier
 
@@ -85,10 +85,12 @@ class NormalRange:
             sd^2 = s_e^2 + (1 - k) s_u^2 + (x - k m)' Cov(b) (x - k m)
 
         (Prasad and Rao, J Am Stat Assoc 1990, plus the new study's own s_e^2). At another site u_s = k = 0. A
-        missing covariate is set to its mean and adds (b^2 + Var(b)) times its variance. The interval is expected +-
-        t sd, with Satterthwaite's degrees of freedom for the sum of the two variances (Biometrics 1946).
+        missing covariate is set to its mean and adds (b^2 + Var(b)) times its variance. The interval is
+        expected +- t sd, with Satterthwaite's degrees of freedom for the sum of the two variances (Biometrics
+        1946).
 
-        The normals of the fit lie a little too close to their own prediction; other studies take no part in it.
+        The normals of the fit lie a little too close to their own prediction; other studies have no influence
+        on it.
 
         Parameters
         ----------
@@ -117,12 +119,11 @@ class NormalRange:
     def _warnings(self, age_years: Floats, sex: Texts, site: Texts) -> dict[str, Bools]:
         found: dict[str, Bools] = {}
         if AGE in self.covariates.terms:
-            found["age-missing"] = np.isnan(age_years)
-            found["age-extrapolated"] = (age_years < self.age_range[0]) | (age_years > self.age_range[1])
+            low, high = self.age_range
+            found |= {"age-missing": np.isnan(age_years), "age-extrapolated": (age_years < low) | (age_years > high)}
         if SEX in self.covariates.terms:
-            known = np.isin(sex, ("F", "M"))
-            found["sex-missing"] = ~known
-            found["sex-without-normals"] = known & ~np.isin(sex, sorted(self.sexes))
+            known = np.isin(sex, (FEMALE, MALE))
+            found |= {"sex-missing": ~known, "sex-without-normals": known & ~np.isin(sex, sorted(self.sexes))}
         if self.use_site:
             normals = np.array([self.normals_by_site.get(str(name), 0) for name in site])
             found["site-missing"] = site == ""
@@ -164,10 +165,10 @@ def fit_normal_range(
 ) -> NormalRange:
     """Fit the normal range to normal studies.
 
-    Each measure gets its own linear model with age, sex and a random intercept for the site (`fit_mixed_model`), after
-    rejection of outliers (`is_outlier`). Values are taken as they are, not as logarithms: measures near zero have none,
-    and for the others it would gain nothing. Of simulated new normals 2.0 % lie below and 3.2 % above the interval of
-    the values (nominal 2.5 %), 3.2 % and 2.2 % with logarithms.
+    Each measure gets its own linear model with age, sex and a random intercept for the site (`fit_mixed_model`),
+    after rejection of outliers (`is_outlier`). Values are taken as they are, not as logarithms: measures near zero
+    have none, and for the others nothing is gained. Of simulated new normals 2.0 % lie below and 3.2 % above the
+    interval of the values (nominal 2.5 %), 3.2 % and 2.2 % with logarithms.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def fit_normal_range(
         raise NormalRangeError(
             f"{int(complete.sum())} of {len(values)} normal studies of the training split can be used, at least "
             f"{MINIMUM_NORMALS} are needed (without age {int(np.isnan(age_years).sum()) if use_age else 0}, "
-            f"without sex {int((~np.isin(sex, ('F', 'M'))).sum()) if use_sex else 0}, "
+            f"without sex {int((~np.isin(sex, (FEMALE, MALE))).sum()) if use_sex else 0}, "
             f"without site {int((site == '').sum()) if use_site else 0})"
         )
     columns = np.column_stack([np.ones(complete.sum()), covariates.columns(age_years[complete], sex[complete])[0]])
@@ -279,7 +280,7 @@ def _fit_measure(values: Floats, columns: Floats, site: Indices, sites: int, own
 
 
 def _freedom(columns: Floats, site: Indices) -> int:
-    """Count what is left of the studies when each site and covariate has taken its share."""
+    """Give the degrees of freedom that sites and covariates leave."""
     return int(len(columns) - (columns.shape[1] - 1) - np.unique(site).size)
 
 

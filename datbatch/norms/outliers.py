@@ -1,4 +1,4 @@
-"""Which normal studies are too far from the others to be normal: robust regression, then rejection."""
+"""Which studies with the label normal lie too far from the others: robust regression, then rejection."""
 
 from __future__ import annotations
 
@@ -18,37 +18,25 @@ ROUNDS = 30
 
 
 def is_outlier(values: Floats, columns: Floats, site: Indices) -> Bools:
-    """Find the studies that are no part of the normal population, as mislabelled ones are.
+    """Find the studies that do not belong to the normal population, such as mislabelled ones.
 
     A linear model with an intercept for each site is fitted with Huber's weights (Huber, Ann Math Stat 1964) by
     iterated least squares; the scale is the median absolute deviation of its residuals. Studies further away than
     `REJECTED_SD` are outliers (reweighted least squares, Rousseeuw and Leroy 1987; the cut of Iglewicz and Hoaglin
-    1993). With few studies the scale itself is uncertain, and the cut is the quantile of Student's t that is as rare.
+    1993). With few studies the scale itself is uncertain, and the cut is the quantile of Student's t that is as
+    rare.
 
-    Parameters
-    ----------
-    values : ndarray, shape (study,), float64
-        One measure.
-    columns : ndarray, shape (study, term), float64
-        Covariates.
-    site : ndarray, shape (study,), int
-        Number of the site.
-
-    Returns
-    -------
-    ndarray, shape (study,), bool
+    `values` (study,) are of one measure, `columns` (study, term) its covariates, `site` the number of the site.
     """
     freedom = values.size - columns.shape[1] - np.unique(site).size
     if freedom < 2:
         return np.zeros(values.size, dtype=bool)
-    residual = values
-    weight = np.ones(values.size)
-    scale = 0.0
+    residual, weight, scale = values, np.ones(values.size), 0.0
     for _ in range(ROUNDS):
         response, root = _within(values, weight, site), np.sqrt(weight)
         free = np.empty_like(columns)
-        for index in range(columns.shape[1]):
-            free[:, index] = _within(columns[:, index], weight, site)
+        for index, column in enumerate(columns.T):
+            free[:, index] = _within(column, weight, site)
         slope = np.linalg.lstsq(free * root[:, None], response * root, rcond=None)[0]
         residual = response - free @ slope
         before, scale = scale, MAD_TO_SD * float(np.median(np.abs(residual))) * np.sqrt(values.size / freedom)

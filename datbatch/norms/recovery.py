@@ -80,9 +80,9 @@ def read_recovery(path: Path) -> RecoveryTable:
         if definition not in DEFINITIONS:
             raise RecoveryTableError(f"line {number}: the definition is none of {', '.join(DEFINITIONS)}")
         if not camera or not 0 < recovery <= 1 or sd < 0:
-            raise RecoveryTableError(f"line {number}: needs a {key}, a recovery over 0 and at most 1, a sd from 0")
+            raise RecoveryTableError(f"line {number} needs a {key}, a recovery over 0 and at most 1, a sd from 0")
         if (camera, definition) in factors:
-            raise RecoveryTableError(f"line {number}: this {key} and definition stand there before")
+            raise RecoveryTableError(f"line {number}: an earlier line has this {key} and definition")
         factors[camera, definition] = (recovery, sd)
     return RecoveryTable(key, factors, hashlib.sha256(content).hexdigest()[:16])
 
@@ -91,16 +91,8 @@ def recover(values: Floats, camera: Texts, table: RecoveryTable | None) -> Recov
     """Divide binding ratios by the recovery of their camera and definition.
 
     Asymmetry indices and ratios of structures stay: a common factor cancels. The sd is |value| sd / recovery^2, the
-    first-order propagation of the factor's own.
-
-    Parameters
-    ----------
-    values : ndarray, shape (study, measure), float64
-        Along `schema.MEASURES`.
-    camera : ndarray of str, shape (study,)
-        Scanner or site, as `table.key` says.
-    table : RecoveryTable, optional
-        Nothing is known without one: all NaN, none missing.
+    first-order propagation of the factor's own. `values` are (study, measure), `camera` the scanner or site of each
+    study, as `table.key` says. Without a table nothing is known: all NaN, none missing.
     """
     empty = np.full(values.shape, np.nan)
     if table is None:
@@ -121,4 +113,4 @@ def _number(text: str | None, line: int) -> float:
     try:
         return float(text or "")
     except ValueError as error:
-        raise RecoveryTableError(f"line {line}: a recovery or sd is no number") from error
+        raise RecoveryTableError(f"line {line}: a recovery or sd is not a number") from error

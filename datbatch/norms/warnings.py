@@ -1,4 +1,4 @@
-"""What limits the comparison of a study with the normal range: stable codes, each with a sentence."""
+"""What limits the comparison of a study with the normal range: stable codes, each with its meaning."""
 
 from __future__ import annotations
 
@@ -28,17 +28,10 @@ WARNINGS = {
 def join_warnings(found: Mapping[str, Bools], studies: int) -> npt.NDArray[np.object_]:
     """Write the codes that concern each study, separated by spaces; empty where none does.
 
-    Parameters
-    ----------
-    found : mapping of str to ndarray, shape (study,), bool
-        By code.
-    studies : int
-        How many studies there are.
+    `found` tells by code which studies it concerns, mask (study,).
     """
     codes = [code for code in WARNINGS if code in found]
-    flags = np.zeros((studies, len(codes)), dtype=bool)
-    for position, code in enumerate(codes):
-        flags[:, position] = found[code]
+    flags = np.array([found[code] for code in codes], dtype=bool).reshape(len(codes), studies).T
     patterns, which = np.unique(flags, axis=0, return_inverse=True)
     texts = [" ".join(code for code, set_ in zip(codes, p, strict=True) if set_) for p in patterns]
     return np.array(texts, dtype=object)[which.ravel()] if studies else np.array([], dtype=object)
@@ -47,17 +40,8 @@ def join_warnings(found: Mapping[str, Bools], studies: int) -> npt.NDArray[np.ob
 def reconstruction_class(scanner: Texts, pixel_size_mm: Floats, source: Texts | None = None) -> Texts:
     """Name what makes studies of one store comparable: the camera and its pixel size, to 0.1 mm.
 
-    All else of the reconstruction is the same for every study of a store, save of those that were reconstructed
-    elsewhere: nothing is known of it, and they are comparable with each other at best.
-
-    Parameters
-    ----------
-    scanner : ndarray of str, shape (study,)
-        As in the store's table.
-    pixel_size_mm : ndarray, shape (study,), float64
-        Size of a projection bin.
-    source : ndarray of str, shape (study,), optional
-        What each was read from; projections by default.
+    All else of the reconstruction is the same for every study of a store. Nothing is known of studies that were
+    reconstructed elsewhere (`source`): at best they are comparable with each other.
     """
     pixel = np.char.mod("%.1f", pixel_size_mm)
     if source is not None:

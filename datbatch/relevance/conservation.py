@@ -30,7 +30,7 @@ class LayerBalance:
 
     @property
     def stabilisers(self) -> Tensor:
-        """Absorbed by epsilon or by what keeps denominators from zero, outputs without any input among them."""
+        """Absorbed by epsilon, or by what keeps denominators from zero; all of an output without any input."""
         return self.arriving - self.passed_on - self.biases
 
 
@@ -57,39 +57,26 @@ class Balance:
 def relevance_balance(
     network: nn.Module, images: Tensor, *, target: str = "predicted", rules: str | Sequence[str | Rule] = "paper"
 ) -> Balance:
-    """Propagate relevance and account for it at every layer with weights.
+    """Propagate relevance and account for it at every layer with weights; parameters and errors as for `propagate`.
 
-    A rule R_i = sum_j z_ij / (sum_i z_ij + b_j + s_j) R_j passes on all relevance save what belongs to the bias
-    b_j and to the stabiliser s_j; the bias absorbs sum_j b_j / (sum_i z_ij + b_j + s_j) R_j (Montavon et al. 2019,
-    LNCS 11700:193, Sect. 10.2; Bach et al. 2015, PLoS ONE 10:e0130140, Eq. 59). For alpha-beta both parts count:
-    sum_j [alpha b_j+ / (z_j+ + b_j+) - (alpha - 1) b_j- / (z_j- + b_j-)] R_j.
-
-    Parameters
-    ----------
-    network, images, target, rules
-        As for `propagate`, with its errors.
-
-    Returns
-    -------
-    Balance
-        Sums by study and layer, with the explanation itself.
+    A rule R_i = sum_j z_ij / (sum_i z_ij + b_j + s_j) R_j passes on all relevance except the shares of the bias b_j
+    and of the stabiliser s_j; the bias absorbs sum_j b_j / (sum_i z_ij + b_j + s_j) R_j (Montavon et al. 2019, LNCS
+    11700:193, Sect. 10.2; Bach et al. 2015, PLoS ONE 10:e0130140, Eq. 59). For alpha-beta both parts count: sum_j
+    [alpha b_j+ / (z_j+ + b_j+) - (alpha - 1) b_j- / (z_j- + b_j-)] R_j.
     """
-    notes: list[list[tuple[Tensor, Tensor, Tensor]]] = []
-    noting, names = [], []
-    for name, rule in rules_by_layer(network, rules):
-        notes.append([])
-        names.append(name)
-        noting.append(_noting(rule, notes[-1].append))
+    named = rules_by_layer(network, rules)
+    notes: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in named]
+    noting = [_noting(rule, noted.append) for (_, rule), noted in zip(named, notes, strict=True)]
     explanation = explain_batch(network, images, target=target, rules=noting)
     layers = [
         LayerBalance(name, *(torch.cat(parts) for parts in zip(*noted, strict=True)))
-        for name, noted in zip(names, notes, strict=True)
+        for (name, _), noted in zip(named, notes, strict=True)
     ]
     return Balance(explanation, tuple(reversed(layers)))
 
 
 def _noting(rule: Rule, note: Callable[[tuple[Tensor, Tensor, Tensor]], None]) -> Rule:
-    """Give the rule, made to note what it was given and what it gave."""
+    """Give the rule, which then also notes what it was given and what it gave."""
 
     def noted(layer: LinearMap, inputs: Tensor, outputs: Tensor | None, relevance: Tensor) -> Tensor:
         # Before the rule: it may work in place.
@@ -102,23 +89,11 @@ def _noting(rule: Rule, note: Callable[[tuple[Tensor, Tensor, Tensor]], None]) -
 
 
 def absorbed_by_biases(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
-    """Give the relevance that the biases of one layer absorb, in closed form.
+    """Give the relevance (study,), float64, that the biases of one layer absorb, in closed form.
 
-    Parameters
-    ----------
-    rule : Rule
-        Zero, epsilon, alpha-beta, z+, flat or w-square of `datbatch.relevance.rules`, options bound by `partial`.
-    layer : LinearMap
-        The layer.
-    inputs : Tensor
-        a, shape (study, ...).
-    relevance : Tensor
-        R_j, of the shape of the outputs.
-
-    Returns
-    -------
-    Tensor of float64, shape (study,)
-        NaN for another rule.
+    The rule is zero, epsilon, alpha-beta, z+, flat or w-square of `datbatch.relevance.rules`, its options bound by
+    `partial`; NaN for another rule. `inputs` are a, shape (study, ...), `relevance` is R_j, of the shape of the
+    outputs.
     """
     function = rule.func if isinstance(rule, partial) else rule
     options = rule.keywords if isinstance(rule, partial) else {}

@@ -18,19 +18,9 @@ PASSED_TOGETHER = 8
 
 
 def block_regions(mask: Bools, edge: int) -> npt.NDArray[np.int32]:
-    """Divide a mask into cubes.
+    """Divide a mask into cubes of `edge` voxels, cut by the outline of the mask.
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (x, y, z)
-        What is divided.
-    edge : int
-        Edge of a cube in voxels; cubes are cut by the outline of the mask.
-
-    Returns
-    -------
-    ndarray of int32, shape (x, y, z)
-        Number of the cube, from 0 without gaps; -1 outside the mask.
+    Gives the number of each voxel's cube, from 0 without gaps; -1 outside the mask.
     """
     place = np.zeros(mask.shape, dtype=np.int64)
     for axis, size in enumerate(mask.shape):
@@ -66,7 +56,7 @@ def flipping_curve(
     order: Ints,
     counts: Ints,
 ) -> Floats:
-    """Give the network's outputs while ever more regions are replaced.
+    """Give the network's outputs (point, 2), in the order of `schema.LABELS`, while ever more regions are replaced.
 
     Samek et al. 2017, IEEE Trans Neural Netw Learn Syst 28:2660, Sect. III.
 
@@ -75,28 +65,18 @@ def flipping_curve(
     network : Module
         In evaluation mode.
     image, replacement : ndarray, shape (x, y, z)
-        The study, and what its flipped regions are replaced by.
+        The study, and what its flipped regions become; a `GridMismatchError` refuses other shapes.
     regions : ndarray of int32, shape (x, y, z)
         From `block_regions`.
     order : ndarray of int, shape (region,)
-        All regions' numbers, the one flipped first at the front.
+        All regions' numbers, the first one to flip first.
     counts : ndarray of int, shape (point,)
         How many regions are flipped at each point.
-
-    Returns
-    -------
-    ndarray of float64, shape (point, 2)
-        Outputs in the order of `schema.LABELS`.
-
-    Raises
-    ------
-    GridMismatchError
-        When the shapes differ.
     """
     if not image.shape == replacement.shape == regions.shape:
         raise GridMismatchError(f"image {image.shape}, replacement {replacement.shape}, regions {regions.shape} differ")
     like = next(network.parameters())
-    # When each voxel is flipped; those outside all regions, numbered -1, look up the last entry: never.
+    # When each voxel is flipped. The voxels outside all regions, numbered -1, find the last entry: never.
     turn = np.full(len(order) + 1, np.iinfo(np.int64).max)
     turn[order] = np.arange(len(order))
     when = torch.from_numpy(turn[regions]).to(like.device)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from datbatch.errors import ModelError
 
 BLOCK = 65_536
-"""Inputs of a fully connected layer that pass together: their weights stay in a processor's cache for all studies."""
+"""Inputs of a fully connected layer that pass together: their weights stay in the processor's cache for all studies."""
 
 
 class LinearMap(Protocol):
@@ -21,24 +21,19 @@ class LinearMap(Protocol):
     @property
     def weight(self) -> Tensor:
         """w, outputs first."""
-        ...
 
     @property
     def bias(self) -> Tensor | None:
         """b, one per output feature, or None."""
-        ...
 
     def fits(self, shape: torch.Size) -> bool:
         """Tell whether the layer takes inputs of a shape."""
-        ...
 
     def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Give sum_i weight_ij inputs_i + bias_j, for any weight of this layer's shape."""
-        ...
 
     def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
         """Give sum_j weight_ij shares_j, of shape `inputs`, for any weight of this layer's inputs."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,24 +106,17 @@ class Convolution:
     def transpose(self, shares: Tensor, weight: Tensor, inputs: torch.Size) -> Tensor:
         """See `LinearMap`."""
         if self.stride == self.dilation == (1, 1, 1):
-            # The same as a convolution with the flipped kernel, which finds a quicker path and keeps the memory order.
+            # A convolution with the flipped kernel gives the same; it finds a quicker path and keeps the memory order.
             edges = [kernel - 1 - padding for kernel, padding in zip(weight.shape[2:], self.padding, strict=True)]
             if min(edges) >= 0:
                 order = torch.channels_last_3d
                 turned = weight.flip(2, 3, 4).transpose(0, 1).contiguous(memory_format=order)
                 return functional.conv3d(shares, turned, None, 1, edges)
-        # Voxels that a stride steps over at the upper edges: they have no output, yet belong to the input's
-        # shape.
+        # Voxels that a stride steps over at the upper edges: they have no output, but belong to the input's shape.
         extra = [
             size - ((out - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
             for size, out, stride, padding, dilation, kernel in zip(
-                inputs[2:],
-                shares.shape[2:],
-                self.stride,
-                self.padding,
-                self.dilation,
-                weight.shape[2:],
-                strict=True,
+                inputs[2:], shares.shape[2:], self.stride, self.padding, self.dilation, weight.shape[2:], strict=True
             )
         ]
         return functional.conv_transpose3d(shares, weight, None, self.stride, self.padding, extra, 1, self.dilation)
@@ -194,10 +182,8 @@ def _depth_as_channels(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def linear_map(layer: nn.Module) -> LinearMap | None:
     """Give a layer as a linear map; None for a layer without weights.
 
-    Raises
-    ------
-    ModelError
-        For a convolution in groups or with padding by other values than zeros: no rule is written for these.
+    A `ModelError` refuses a convolution in groups or with padding by other values than zeros: no rule is written
+    for these.
     """
     if isinstance(layer, nn.Linear):
         return FullyConnected(layer.weight, layer.bias)

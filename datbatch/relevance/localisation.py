@@ -1,4 +1,4 @@
-"""Whether relevance lies where it should: relevance mass and rank accuracy in a region."""
+"""Whether relevance lies where it is expected: relevance mass and rank accuracy in a region."""
 
 from __future__ import annotations
 
@@ -12,42 +12,20 @@ from datbatch.arrays import Bools
 
 
 def relevance_mass(values: npt.NDArray[Any], mask: Bools) -> float | None:
-    """Give the share of relevance that lies inside a mask.
+    """Give the share of relevance that lies inside a mask, 0 to 1; None where there is no relevance.
 
-    sum of R_i over the mask / sum of R_i over all voxels (Arras et al. 2022, Inf Fusion 81:14, Eq. 1).
-
-    Parameters
-    ----------
-    values : ndarray, shape (x, y, z)
-        Relevance that is not negative: its positive part, or its magnitude.
-    mask : ndarray of bool, shape (x, y, z)
-        Where relevance is expected.
-
-    Returns
-    -------
-    float or None
-        0 to 1; None where there is no relevance.
+    sum of R_i over the mask / sum of R_i over all voxels (Arras et al. 2022, Inf Fusion 81:14, Eq. 1). Relevance
+    (x, y, z) is not negative here: its positive part, or its magnitude.
     """
     total = float(values.sum(dtype=np.float64))
     return float(values[mask].sum(dtype=np.float64)) / total if total > 0 else None
 
 
 def relevance_rank(values: npt.NDArray[Any], mask: Bools) -> float | None:
-    """Give the share of the K most relevant voxels that lie inside a mask of K voxels.
+    """Give the share of the K voxels of highest relevance that lie inside a mask of K voxels, 0 to 1.
 
     Arras et al. 2022, Inf Fusion 81:14, Eq. 3. Voxels of equal relevance at rank K count by their expected share.
-
-    Parameters
-    ----------
-    values : ndarray, shape (x, y, z)
-        Relevance, most relevant highest.
-    mask : ndarray of bool, shape (x, y, z)
-        Where relevance is expected.
-
-    Returns
-    -------
-    float or None
-        0 to 1; None where the mask is empty or the map constant.
+    None where the mask is empty or the map (x, y, z) constant.
     """
     count = int(mask.sum())
     if count == 0 or np.ptp(values) == 0:

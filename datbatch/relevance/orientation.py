@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from datbatch.arrays import Bools, Floats
 from datbatch.errors import TrainingDataError
+from datbatch.schema import TRAINING, VALIDATION
 
 LEAST_OF_A_CLASS = 5
-"""Validation studies of each class that can tell what a sign means; with fewer, chance may choose it."""
+"""Validation studies of each class that are needed to learn the sign; with fewer, chance may choose it."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,16 @@ class Orientation:
     sign: int
     """+1 or -1: factor after which positive studies have the higher putamen relevance."""
     threshold: float
-    """Cut of the oriented putamen relevance; at or above it a map is typical of a positive study."""
+    """Cut of the oriented putamen relevance; a map with at least this is typical of a positive study."""
     auc: float
     """Area under the ROC curve of the oriented putamen relevance, on what it was learned from (at least 0.5)."""
 
 
 def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) -> Bools:
-    """Choose the studies that orientation is learned from: the validation set's, never the test set's.
+    """Choose the studies (mask) that orientation is learned from: the validation set's, never the test set's.
 
-    A validation set with fewer than `LEAST_OF_A_CLASS` studies of a class is joined by the training set, since the
-    wrong sign would turn the meaning of every map; what training has seen is a lesser fault than that.
+    If the validation set has fewer than `LEAST_OF_A_CLASS` studies of a class, the training set joins it: the wrong
+    sign would turn the meaning of every map, which is worse than to learn from studies that trained the network.
 
     Parameters
     ----------
@@ -39,24 +40,20 @@ def orienting_studies(split: npt.NDArray[Any], labels: npt.NDArray[np.integer]) 
         "train", "validation", "test" or empty.
     labels : ndarray of int, shape (study,)
         0 (negative), 1 (positive) or -1 (unknown).
-
-    Returns
-    -------
-    ndarray of bool, shape (study,)
     """
-    chosen: Bools = (np.asarray(split) == "validation") & (labels >= 0)
+    chosen: Bools = (np.asarray(split) == VALIDATION) & (labels >= 0)
     if np.bincount(labels[chosen], minlength=2).min() < LEAST_OF_A_CLASS:
-        chosen |= (np.asarray(split) == "train") & (labels >= 0)
+        chosen |= (np.asarray(split) == TRAINING) & (labels >= 0)
     return chosen
 
 
 def learn_orientation(putamen_relevance: Floats, labels: npt.NDArray[np.integer]) -> Orientation:
     """Find the sign and the cut that separate the classes best.
 
-    Relevance that starts from the predicted class says by itself nothing of the class: with other initial
-    weights the putamen of positive studies may come out positive or negative. The sign is the one with an
-    area under the ROC curve of at least one half; the cut maximises the mean of sensitivity and specificity
-    (Youden 1950, Cancer 3:32) and lies midway between the neighbouring values.
+    Relevance that starts from the predicted class says by itself nothing of the class: with other initial weights
+    the putamen of positive studies may come out positive or negative. The sign is the one with an area under the
+    ROC curve of at least one half. The cut maximises the mean of sensitivity and specificity (Youden 1950, Cancer
+    3:32) and lies midway between the neighbouring values.
 
     Parameters
     ----------
@@ -79,8 +76,7 @@ def learn_orientation(putamen_relevance: Floats, labels: npt.NDArray[np.integer]
     sign = 1 if area >= 0.5 else -1
     oriented = sign * values
     levels = np.unique(oriented)
-    # Below all, between neighbours: a cut above all would call every study negative, no better than below
-    # all.
+    # Below all, and between neighbours. A cut above all calls every study negative: no better than one below all.
     cuts = np.concatenate([levels[:1], (levels[:-1] + levels[1:]) / 2])
     typical = oriented >= cuts[:, None]
     balanced = typical[:, positive].mean(axis=1) + (~typical[:, ~positive]).mean(axis=1)
@@ -96,16 +92,11 @@ def inconsistent(oriented: npt.ArrayLike, predicted: npt.ArrayLike, threshold: f
     Parameters
     ----------
     oriented : array, shape (study,)
-        Putamen relevance times the orientation's sign.
+        Putamen relevance times the orientation's sign; a study without a finite value is not flagged.
     predicted : array of int, shape (study,)
         Predicted class, 0 or 1.
     threshold : float
         The orientation's cut.
-
-    Returns
-    -------
-    ndarray of bool, shape (study,)
-        A study without a finite value is not flagged.
     """
     values = np.asarray(oriented, dtype=np.float64)
     return np.asarray(np.isfinite(values) & ((values >= threshold) != (np.asarray(predicted) == 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -20,7 +20,7 @@ from datbatch.schema import LABELS, NEGATIVE, POSITIVE
 TARGETS = ("predicted", POSITIVE, NEGATIVE, "log_odds")
 KNOWN_LAYERS = (nn.Conv3d, nn.Linear, nn.AvgPool3d, nn.ReLU, nn.Dropout, nn.Flatten)
 MEMORY_BYTES = 3 * 2**29
-"""Room by default for what is kept of the studies that pass together: eight on the 2 mm grid of 91 x 109 x 63."""
+"""Default memory for studies that pass together: room for eight on the 2 mm grid of 91 x 109 x 63."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Passed:
     """The layer as a linear map; None without weights, like the rule."""
     rule: Rule | None = None
     inputs: Tensor | None = None
-    """Of a layer with weights, or of flattening. Where the rule looks only at their shape: a stand-in of one value."""
+    """Of a layer with weights, or of flattening. A stand-in of one value where the rule looks only at their shape."""
     outputs: Tensor | None = None
     """Kept where small; after a convolution they are as large as the inputs, and ReLU works in their place."""
 
@@ -71,7 +71,7 @@ def propagate(
     rules: str | Sequence[str | Rule] = "paper",
     memory_bytes: int = MEMORY_BYTES,
 ) -> Tensor:
-    """Give the relevance of each voxel for the network's decision.
+    """Give the relevance of each voxel for the network's decision, of the shape, type and device of the images.
 
     Parameters
     ----------
@@ -87,13 +87,8 @@ def propagate(
         Name of a table in `tables.RULES`, or one rule for each layer with weights, in forward order, written as for
         `tables.read_rule` or as a function.
     memory_bytes : int
-        Room for what is kept of the studies that pass the fully connected layers together. It changes the time, never
-        the result: on a processor a study gets the same bits whatever studies are beside it.
-
-    Returns
-    -------
-    Tensor
-        Relevance, of the shape, type and device of the images.
+        Memory for the studies that pass the fully connected layers together. It changes the time, never the result: on
+        a processor a study gets the same bits whatever studies are beside it.
 
     Raises
     ------
@@ -126,8 +121,8 @@ def explain_batch(
         raise ConfigurationError(f"unknown target {target!r}; known are {', '.join(TARGETS)}")
     if images.ndim != 5 or images.shape[1] != 1:
         raise GridMismatchError(f"images must be (study, 1, x, y, z), not {tuple(images.shape)}")
-    layers = list(_leaves(network))
-    table = choose_rules(rules, [linear for linear in map(linear_map, layers) if linear is not None])
+    layers = layers_in_order(network)
+    table = choose_rules(rules, _with_weights(layers))
     trunk = list(takewhile(lambda layer: not isinstance(layer, nn.Linear), layers))
     head = layers[len(trunk) :]
     of_head = table[sum(linear_map(layer) is not None for layer in trunk) :]
@@ -156,10 +151,8 @@ def _finish(
     if outputs.ndim != 2 or outputs.shape[1] != len(LABELS):
         raise ModelError(f"the network must end in {len(LABELS)} outputs, one for each class")
     shares, above = _backward(steps, _start(outputs, target))
-    maps = []
-    for index, study in enumerate(passed):
-        one = slice(index, index + 1)
-        maps.append(_backward(study, shares[one], None if above is None else above[one])[0])
+    tops = [None] * len(passed) if above is None else torch.split(above, 1)
+    maps = [_backward(*one)[0] for one in zip(passed, torch.split(shares, 1), tops, strict=True)]
     return outputs, torch.cat(maps)
 
 
@@ -185,8 +178,7 @@ def _forward(layers: list[nn.Module], table: Sequence[Rule], values: Tensor) -> 
             passed.append(_Passed(layer, shape, inputs=values))
             values = layer(values)
         elif isinstance(layer, nn.ReLU):
-            # In place where nobody else holds the values: not the caller's images, not the outputs kept
-            # above.
+            # In place where nobody else holds the values: neither the caller's images nor the outputs kept above.
             held = not passed or values is passed[-1].outputs
             values = values.clamp(min=0) if held else values.clamp_(min=0)
     return values, passed
@@ -225,14 +217,12 @@ def _start(outputs: Tensor, target: str) -> Tensor:
 
 
 def layers_in_order(network: nn.Module) -> list[nn.Module]:
-    """List the layers of a network in forward order; those of nested sequences too.
-
-    Raises
-    ------
-    ModelError
-        When a layer has no rule.
-    """
-    return list(_leaves(network))
+    """List the layers of a network in forward order, also those of nested sequences; each must have a rule."""
+    if isinstance(network, nn.Sequential):
+        return [layer for part in network for layer in layers_in_order(part)]
+    if isinstance(network, KNOWN_LAYERS):
+        return [network]
+    raise ModelError(f"no rule carries relevance through a layer of kind {type(network).__name__}")
 
 
 def weighted_layers(network: nn.Module) -> list[tuple[int, str]]:
@@ -250,17 +240,9 @@ def weighted_layers(network: nn.Module) -> list[tuple[int, str]]:
 
 def rules_by_layer(network: nn.Module, rules: str | Sequence[str | Rule] = "paper") -> list[tuple[str, Rule]]:
     """Give the name and the rule of each layer with weights, in forward order; errors as for `propagate`."""
-    linear = [found for found in map(linear_map, layers_in_order(network)) if found is not None]
     names = [name for _, name in weighted_layers(network)]
-    return list(zip(names, choose_rules(rules, linear), strict=True))
+    return list(zip(names, choose_rules(rules, _with_weights(layers_in_order(network))), strict=True))
 
 
-def _leaves(network: nn.Module) -> Iterator[nn.Module]:
-    """Walk the layers in forward order."""
-    if isinstance(network, nn.Sequential):
-        for layer in network:
-            yield from _leaves(layer)
-    elif isinstance(network, KNOWN_LAYERS):
-        yield network
-    else:
-        raise ModelError(f"no rule carries relevance through a layer of kind {type(network).__name__}")
+def _with_weights(layers: Sequence[nn.Module]) -> list[LinearMap]:
+    return [linear for linear in map(linear_map, layers) if linear is not None]

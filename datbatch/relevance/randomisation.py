@@ -17,25 +17,11 @@ from datbatch.relevance.similarity import rank_correlation
 
 
 def cascade(trained: nn.Module, drawn: nn.Module) -> Iterator[tuple[str, nn.Sequential]]:
-    """Give the trained network with ever more of its layers replaced by freshly drawn ones, from the outputs down.
+    """Give the network with ever more layers replaced by freshly drawn ones, from the outputs down, and their names.
 
-    Cascading randomisation of Adebayo et al. 2018, NeurIPS 31, Sect. 3.1. No weight is copied: the networks
-    share their layers with the two that are given.
-
-    Parameters
-    ----------
-    trained, drawn : Module
-        Networks of the same layers; `drawn` as training would start from.
-
-    Yields
-    ------
-    tuple of str and Sequential
-        Name of the layer replaced last, and the network.
-
-    Raises
-    ------
-    ModelError
-        When the two networks differ in their layers.
+    Cascading randomisation of Adebayo et al. 2018, NeurIPS 31, Sect. 3.1. No weight is copied: the networks share
+    their layers with the two that are given. `drawn` has weights as training would start from; a `ModelError` says
+    that its layers differ. The name is that of the layer replaced last.
     """
     ours, theirs = layers_in_order(trained), layers_in_order(drawn)
     if [_kind(layer) for layer in ours] != [_kind(layer) for layer in theirs]:
@@ -47,7 +33,7 @@ def cascade(trained: nn.Module, drawn: nn.Module) -> Iterator[tuple[str, nn.Sequ
 def map_similarity(original: npt.NDArray[Any], other: npt.NDArray[Any], mask: Bools) -> dict[str, float | None]:
     """Compare two maps by rank correlation inside a mask, of magnitudes ("absolute") and with their signs ("signed").
 
-    Adebayo et al. 2018, Sect. 3.2: magnitudes and signed values can tell different stories. None where a map is
+    Adebayo et al. 2018, Sect. 3.2: magnitudes and signed values can differ in what they show. None where a map is
     constant.
     """
     first, second = original[mask], other[mask]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,12 +15,14 @@ from datbatch.schema import STATISTICS
 def region_statistics(
     relevance: npt.NDArray[np.floating],
     masks: Bools,
-    coordinates_mm: tuple[Floats, Floats, Floats],
+    coordinates_mm: Sequence[Floats],
     *,
     hottest_ml: float,
     voxel_volume_ml: float,
 ) -> Floats:
-    """Summarise a relevance map in each region.
+    """Summarise a relevance map in each region: (region, statistic), in the order of `schema.STATISTICS`.
+
+    An empty region has masses of zero and is NaN otherwise.
 
     Parameters
     ----------
@@ -26,34 +30,25 @@ def region_statistics(
         Relevance of each voxel.
     masks : ndarray of bool, shape (region, x, y, z)
         Regions; they may overlap.
-    coordinates_mm : tuple of ndarray
+    coordinates_mm : sequence of ndarray
         Voxel centres along x, y and z, in MNI millimetres.
     hottest_ml : float
         Volume of the hottest voxels, see `hottest_mean`.
     voxel_volume_ml : float
         Volume of a voxel.
 
-    Returns
-    -------
-    ndarray of float64, shape (region, statistic)
-        In the order of `schema.STATISTICS`. An empty region has masses of zero and is NaN otherwise.
-
     Raises
     ------
-    GridMismatchError
-        When the shapes do not belong together.
-    EmptyVolumeError
-        When a value is not finite.
+    GridMismatchError, EmptyVolumeError
+        When the shapes do not belong together; when a value is not finite.
     """
     if masks.shape[1:] != relevance.shape or tuple(axis.size for axis in coordinates_mm) != relevance.shape:
         raise GridMismatchError(f"relevance {relevance.shape} and regions {masks.shape[1:]} differ in their grid")
     flat = relevance.reshape(-1)
     if not np.isfinite(flat).all():
         raise EmptyVolumeError("the relevance map has values that are not finite")
-    rows = [
-        _one_region(flat, np.flatnonzero(mask), relevance.shape, coordinates_mm, hottest_ml / voxel_volume_ml)
-        for mask in masks
-    ]
+    shape, voxels = relevance.shape, hottest_ml / voxel_volume_ml
+    rows = [_one_region(flat, np.flatnonzero(mask), shape, coordinates_mm, voxels) for mask in masks]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(STATISTICS))
 
 
@@ -61,7 +56,7 @@ def _one_region(
     flat: npt.NDArray[np.floating],
     voxels: Indices,
     shape: tuple[int, ...],
-    coordinates_mm: tuple[Floats, ...],
+    coordinates_mm: Sequence[Floats],
     hottest_count: float,
 ) -> tuple[float, ...]:
     if voxels.size == 0:
@@ -79,23 +74,10 @@ def _one_region(
 def hottest_mean(values: Floats, count: float) -> float:
     """Average the `count` most relevant values: those of the largest magnitude, with their signs.
 
-    The paper applies the hottest-voxels analysis of uptake to relevance, whose sign depends on the class:
-    the most relevant voxels are those of "highest absolute value" (Nazari et al. 2022, "Discussion").
-    Chosen by magnitude, the mean of a sign-flipped map is the sign-flipped mean, so that turning a model's
-    orientation changes nothing but the sign.
-
-    Parameters
-    ----------
-    values : ndarray, shape (voxel,)
-        Relevance of a region's voxels, at least one.
-    count : float
-        Voxels to average; the last one counts by the fraction that is left, and all count where there are
-        fewer.
-
-    Returns
-    -------
-    float
-        Weighted mean.
+    The paper applies the hottest-voxels analysis of uptake to relevance, whose sign depends on the class: the most
+    relevant voxels are those of "highest absolute value" (Nazari et al. 2022, "Discussion"). Chosen by magnitude,
+    the mean of a sign-flipped map is the sign-flipped mean, so that turning a model's orientation changes only the
+    sign. The last voxel counts by the fraction that is left; all count where there are fewer, at least one.
     """
     if count >= values.size:
         return float(values.mean())

@@ -10,27 +10,10 @@ MANTISSA_BITS = 23
 
 
 def round_mantissa(values: Floats32, bits: int) -> Floats32:
-    """Round float32 values to the nearest with `bits` mantissa bits, ties to even (IEEE 754, 4.3.1).
+    """Round float32 values to the nearest with `bits` mantissa bits (1 to 23), ties to even (IEEE 754, 4.3.1).
 
-    The relative error is at most 2^-(bits + 1). NaN and infinities stay; a value that would round to infinity is
-    rounded towards zero.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Any shape.
-    bits : int
-        Mantissa bits that are kept, 1 to 23; 23 keeps all.
-
-    Returns
-    -------
-    ndarray of float32
-        A new array of the same shape.
-
-    Raises
-    ------
-    ValueError
-        When `bits` is out of range or the values are not float32.
+    Gives a new array. The relative error is at most 2^-(bits + 1). NaN and infinities stay; a value that would
+    round to infinity is rounded towards zero. A `ValueError` refuses other bits, and values that are not float32.
     """
     if not 1 <= bits <= MANTISSA_BITS:
         raise ValueError(f"mantissa bits must be 1 to {MANTISSA_BITS}, not {bits}")
@@ -42,8 +25,7 @@ def round_mantissa(values: Floats32, bits: int) -> Floats32:
     pattern = np.ascontiguousarray(values).view(np.uint32)
     one = np.uint32(1)
     kept = ~((one << dropped) - one)
-    # Half a unit of the last kept bit, less one where that bit is even: so that a tie carries only into an
-    # odd one.
+    # Half a unit of the last kept bit, less one where that bit is even: a tie then carries only into an odd one.
     half = (one << (dropped - one)) - one + ((pattern >> dropped) & one)
     with np.errstate(over="ignore"):
         rounded = ((pattern + half) & kept).view(np.float32)

@@ -26,7 +26,7 @@ Outputs may be those after ReLU where an output of zero has no relevance: they a
 """
 
 SMALL = 2.0**-6
-"""Share of the positive part below which the negative part is not taken from a difference: six bits may be lost."""
+"""Share of the positive part below which the negative part is not taken from a difference, which loses six bits."""
 FEW = 1e-3
 """Share of the outputs up to which single sums are quicker than a convolution."""
 
@@ -218,16 +218,10 @@ def share_among_blocks(pool: nn.AvgPool3d, shape: torch.Size, relevance: Tensor)
 
     At incomplete blocks n_j counts the voxels that are there.
     """
-    shared: Tensor = torch.ops.aten.avg_pool3d_backward(
-        relevance / (1.0 + STABILISER),
-        relevance.new_empty(shape),
-        _three(pool.kernel_size),
-        _three(pool.stride),
-        _three(pool.padding),
-        pool.ceil_mode,
-        pool.count_include_pad,
-        pool.divisor_override,
-    )
+    edges = [_three(size) for size in (pool.kernel_size, pool.stride, pool.padding)]
+    options = pool.ceil_mode, pool.count_include_pad, pool.divisor_override
+    scaled, like = relevance / (1.0 + STABILISER), relevance.new_empty(shape)
+    shared: Tensor = torch.ops.aten.avg_pool3d_backward(scaled, like, *edges, *options)
     return shared
 
 

@@ -8,17 +8,9 @@ from scipy.stats import rankdata
 
 
 def correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
-    """Give Pearson's correlation of two vectors of values.
+    """Give Pearson's correlation of two vectors of values of the same voxels.
 
-    Parameters
-    ----------
-    first, second : array, shape (voxel,)
-        Values of the same voxels.
-
-    Returns
-    -------
-    float or None
-        None where one of them is constant or holds a value that is not finite: the correlation is not defined.
+    It is not defined, None, where one of them is constant or holds a value that is not finite.
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if x.size < 2 or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:

@@ -22,27 +22,9 @@ def add_noise(
 ) -> Floats32:
     """Add noise like that of a reconstructed image: growing with the root of uptake, and blurred.
 
-    u + share sqrt(max(u, 0)) n, where u is uptake in multiples of the reference level and n Gaussian noise of mean 0
-    and standard deviation 1, correlated over `fwhm_mm`: at the reference level the noise is `share` of it, and its
-    variance is proportional to uptake as that of counts.
-
-    Parameters
-    ----------
-    volume : ndarray, shape (x, y, z)
-        Uptake in multiples of the reference level.
-    share : float
-        Standard deviation at the reference level, as a share of it.
-    generator : Generator
-        Source of the noise.
-    fwhm_mm : float
-        Width of the noise's blur.
-    spacing_mm : float
-        Edge of a voxel.
-
-    Returns
-    -------
-    ndarray of float32, shape (x, y, z)
-        The noisy volume; the same as given for a share of 0.
+    u + share sqrt(max(u, 0)) n, where u (x, y, z) is uptake in multiples of the reference level and n Gaussian
+    noise of mean 0 and standard deviation 1, correlated over `fwhm_mm`: at the reference level the noise is `share`
+    of it, and its variance is proportional to uptake as that of counts. A share of 0 gives the volume as it is.
     """
     sigma = fwhm_mm / FWHM_PER_SIGMA / spacing_mm
     white = generator.standard_normal(volume.shape, dtype=np.float32)
@@ -56,12 +38,9 @@ def add_noise(
 
 
 def pairwise_rank_correlation(maps: Sequence[npt.NDArray[Any]]) -> float | None:
-    """Give the mean rank correlation over all pairs of vectors of values; None where one is constant or there is one.
+    """Give the mean rank correlation over all pairs of maps (voxel,); None where one is constant or there is one.
 
-    Parameters
-    ----------
-    maps : sequence of ndarray, shape (voxel,)
-        The same study, or the mean of the same studies, explained by several networks.
+    The maps are of the same study, or means of the same studies, explained by several networks.
     """
     if not all(np.isfinite(one).all() for one in maps):
         return None
@@ -71,17 +50,9 @@ def pairwise_rank_correlation(maps: Sequence[npt.NDArray[Any]]) -> float | None:
 
 
 def sign_agreement(values: Floats) -> float | None:
-    """Give how often two networks agree about the sign of a figure.
+    """Give how often two networks agree about the sign of a figure, (network, study); NaN where there is none.
 
-    Parameters
-    ----------
-    values : ndarray, shape (network, study)
-        For example the oriented relevance of a putamen; NaN where there is none.
-
-    Returns
-    -------
-    float or None
-        Share of all pairs of networks and studies; None where there is no pair.
+    The share is of all pairs of networks and studies; None where there is no pair.
     """
     agreeing: list[float] = []
     for first, second in combinations(values, 2):

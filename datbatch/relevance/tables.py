@@ -27,7 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 }
 """Rules by the name that a user writes."""
 WITHOUT_BIAS = "without bias"
-"""What a user writes behind a rule whose denominators shall not hold the bias."""
+"""What a user writes after a rule whose denominators shall not hold the bias."""
 _WRITTEN = re.compile(rf"([a-z+-]+)\s*(?:\(([^()]*)\))?(\s+{WITHOUT_BIAS})?")
 _PROPORTIONAL = (rules.zero, rules.epsilon, rules.gamma, rules.z_plus, rules.alpha_beta)
 _BLIND = (rules.flat, rules.w_square)
@@ -39,15 +39,11 @@ def paper_rules(layers: Sequence[LinearMap], *, bias: bool = True) -> list[Rule]
     Fully connected layers: epsilon 1e-4. Convolutions 4 and 3: alpha-beta with alpha = 2; 2 and 1: flat. With another
     number of convolutions the first half, rounded down, is flat.
     """
-    convolutions = sum(isinstance(layer, Convolution) for layer in layers)
-    seen = 0
-    table: list[Rule] = []
-    for layer in layers:
-        if not isinstance(layer, Convolution):
-            table.append(partial(rules.epsilon, amount=1e-4, bias=bias))
-        else:
-            table.append(rules.flat if seen < convolutions // 2 else partial(rules.alpha_beta, alpha=2.0, bias=bias))
-            seen += 1
+    convolutions = [place for place, layer in enumerate(layers) if isinstance(layer, Convolution)]
+    table: list[Rule] = [partial(rules.epsilon, amount=1e-4, bias=bias)] * len(layers)
+    for number, place in enumerate(convolutions):
+        first_half = number < len(convolutions) // 2
+        table[place] = rules.flat if first_half else partial(rules.alpha_beta, alpha=2.0, bias=bias)
     return table
 
 
@@ -61,12 +57,8 @@ RULES: dict[str, Callable[[Sequence[LinearMap]], list[Rule]]] = {
 def read_rule(text: str) -> Rule:
     """Read one rule such as `flat`, `epsilon(1e-4)`, `box(0, 2)` or `alpha-beta(2) without bias`.
 
-    Numbers in brackets are the rule's own, in the order of its keywords; what is left out keeps its default.
-
-    Raises
-    ------
-    ConfigurationError
-        When the rule is unknown, or does not take what it is given.
+    Numbers in brackets are the rule's own, in the order of its keywords; what is left out keeps its default. A
+    `ConfigurationError` refuses an unknown rule, and numbers that it does not take.
     """
     found = _WRITTEN.fullmatch(text.strip())
     if found is None or found[1] not in FUNCTIONS:
@@ -96,17 +88,8 @@ def read_rule(text: str) -> Rule:
 def choose_rules(given: str | Sequence[str | Rule], layers: Sequence[LinearMap]) -> list[Rule]:
     """Give a rule for each layer with weights, in forward order.
 
-    Parameters
-    ----------
-    given : str or sequence
-        Name of a table in `RULES`, or one rule for each layer, written (see `read_rule`) or as a function.
-    layers : sequence of LinearMap
-        The layers with weights, in forward order.
-
-    Raises
-    ------
-    ConfigurationError
-        When a table or a rule is unknown, or their number is not that of the layers.
+    `given` is the name of a table in `RULES`, or one rule for each layer, written (see `read_rule`) or as a
+    function. A `ConfigurationError` refuses an unknown table or rule, and a wrong number of rules.
     """
     check_rules(given)
     if isinstance(given, str):
@@ -118,13 +101,7 @@ def choose_rules(given: str | Sequence[str | Rule], layers: Sequence[LinearMap])
 
 
 def check_rules(given: str | Sequence[str | Rule]) -> None:
-    """Refuse what `choose_rules` could not read, before there is a network.
-
-    Raises
-    ------
-    ConfigurationError
-        When a table or a rule is unknown.
-    """
+    """Refuse, by a `ConfigurationError`, what `choose_rules` could not read, before there is a network."""
     if not isinstance(given, str):
         for rule in given:
             if isinstance(rule, str):

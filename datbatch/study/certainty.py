@@ -1,4 +1,4 @@
-"""How sure a model's decision is: what `datbatch evaluate` learned on validation data and left beside its weights."""
+"""How certain a model's decision is: what `datbatch evaluate` learned on validation data and put beside the weights."""
 
 from __future__ import annotations
 
@@ -14,34 +14,18 @@ from datbatch.evaluation.certainty import Certainty
 
 _AGAIN = "Call `datbatch evaluate COHORT` again."
 _NOT_EVALUATED = "the model was not evaluated. Call `datbatch evaluate COHORT`."
-_OTHER_WEIGHTS = "the model has other weights than when it was evaluated. Call `datbatch evaluate COHORT` again."
+_OTHER_WEIGHTS = f"the model has other weights than when it was evaluated. {_AGAIN}"
 _MORE_STUDIES = (
     "Label more studies and train again, or raise evaluate.uncertain_share; then call `datbatch evaluate COHORT`."
 )
 
 
 def read_certainty(model: Path, weights_sha256: str) -> tuple[Certainty | None, str]:
-    """Read how to tell whether a model's call is certain.
+    """Read how to tell whether the call of a model with these weights is certain; else say why that is not known.
 
-    Parameters
-    ----------
-    model : Path
-        Folder of the model.
-    weights_sha256 : str
-        Digest of its weights.
-
-    Returns
-    -------
-    certainty : Certainty or None
-        Of the model alone, not of an ensemble that stands there too; None before `datbatch evaluate`, and where that
-        was of other weights or had too few validation studies.
-    why_not : str
-        Why there is none, and what helps; else empty.
-
-    Raises
-    ------
-    ModelError
-        When the file is there and cannot be used.
+    The text, empty where it is known, says why not and what helps: the model was not evaluated, with these weights,
+    or on enough validation studies. An ensemble that the file holds does not count. A `ModelError` says that the
+    file is there and cannot be used.
     """
     path = ModelFolder(model).evaluation_file
     if not path.is_file():
@@ -49,7 +33,7 @@ def read_certainty(model: Path, weights_sha256: str) -> tuple[Certainty | None, 
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         found = [Certainty.from_dict(one) for one in given["certainty"]]
-        sound = all(_is_sound(one) for one in found)
+        sound = all(map(_is_sound, found))
         too_few = given.get("weights_sha256") == weights_sha256 and str(given["too_few"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"the model's evaluation cannot be read ({type(error).__name__})", _AGAIN) from error
@@ -71,7 +55,7 @@ def _is_sound(certainty: Certainty) -> bool:
 
 
 def kept_decisions(evaluation: str) -> bytes:
-    """Give what is kept beside the model of an evaluation as the store has it: what tells whether a call is certain."""
+    """Give what a model's folder keeps of an evaluation: what tells whether a call is certain."""
     values = json.loads(evaluation)
     decisions = {
         "digest": values["digest"],

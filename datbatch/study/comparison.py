@@ -14,15 +14,18 @@ from datbatch.arrays import Floats
 from datbatch.classifier.folder import ModelFolder
 from datbatch.config import Config
 from datbatch.errors import NormalRangeError
+from datbatch.evaluation.estimates import as_json
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange, measures, reconstruction_class
 from datbatch.norms.covariates import AGE
 from datbatch.study.imaging import imaging_identities
 
+_FIGURES = ("value", "expected", "lower", "upper", "z")
+
 
 @dataclass(frozen=True)
 class Person:
-    """What a study is compared by."""
+    """What of a person counts in the comparison."""
 
     age_years: float | None
     sex: str
@@ -63,27 +66,14 @@ class Comparison:
     def of(self, measure: str) -> tuple[float, float, float, float, float]:
         """Give value, expected, lower, upper and z of one measure."""
         at = schema.MEASURES.index(measure)
-        columns = (self.value, self.expected, self.lower, self.upper, self.z)
-        value, expected, lower, upper, z = (float(column[at]) for column in columns)
+        value, expected, lower, upper, z = (float(getattr(self, name)[at]) for name in _FIGURES)
         return value, expected, lower, upper, z
 
     def to_dict(self) -> dict[str, Any]:
         """Give it in JSON types."""
-        names = ("value", "expected", "lower", "upper", "z")
-        return {
-            "age_years": self.person.age_years,
-            "sex": self.person.sex,
-            "site": self.person.site,
-            "normals": self.normals,
-            "warnings": list(self.warnings),
-            "measures": {
-                measure: {
-                    name: value if np.isfinite(value) else None
-                    for name, value in zip(names, self.of(measure), strict=True)
-                }
-                for measure in schema.MEASURES
-            },
-        }
+        measures = {name: dict(zip(_FIGURES, self.of(name), strict=True)) for name in schema.MEASURES}
+        found: dict[str, Any] = as_json({"normals": self.normals, "warnings": self.warnings, "measures": measures})
+        return vars(self.person) | found
 
 
 def find_normal_range(model: Path) -> Path | None:
@@ -94,17 +84,14 @@ def find_normal_range(model: Path) -> Path | None:
 def read_normal_range(path: Path, config: Config) -> KeptRange:
     """Read a kept normal range that holds for uptake made with these parameters.
 
-    Raises
-    ------
-    NormalRangeError
-        When it cannot be read, or was fitted to uptake that was made in another way.
+    A `NormalRangeError` says that it cannot be read, or was fitted to uptake that was made in another way.
     """
     try:
         kept = KeptRange.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise NormalRangeError(f"the kept normal range cannot be read ({type(error).__name__})") from error
     # A model that was handed on stays as it was when stores were migrated.
-    if kept.imaging not in (imaging_identities(config, limits=one)["quantify"].digest for one in (False, True)):
+    if kept.imaging not in (imaging_identities(config, limits=one)[schema.QUANTIFY].digest for one in (False, True)):
         raise NormalRangeError(
             "the normal range was fitted to uptake that was made with other parameters than the model's",
             "Train a model on the present store, or call `datbatch norms` on the store that the model is of.",
@@ -113,20 +100,9 @@ def read_normal_range(path: Path, config: Config) -> KeptRange:
 
 
 def compare_study(kept: KeptRange, binding: Binding, person: Person, facts: StudyFacts, size_mm: float) -> Comparison:
-    """Compare one study's binding with a normal range.
+    """Compare one study's binding ratios with a normal range.
 
-    Parameters
-    ----------
-    kept : KeptRange
-        From `read_normal_range`.
-    binding : Binding
-        The study's ratios.
-    person : Person
-        Age, sex and site.
-    facts : StudyFacts
-        Of the header; its scanner counts.
-    size_mm : float
-        Size of a projection bin.
+    The header's facts tell the scanner; `size_mm` is the size of a projection bin.
     """
     tables = (binding.binding_ratio, binding.asymmetry_index, binding.putamen_to_caudate_ratio)
     value = measures(*(table[None] for table in tables))[0]

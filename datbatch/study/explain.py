@@ -1,6 +1,6 @@
 """One study through everything, in memory: no store, no cluster.
 
-Torch takes longer to load than a study takes to be imaged, so that a thread of its own loads it with the model.
+Torch takes longer to load than a study to be imaged, so a thread of its own loads it with the model.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,17 +55,13 @@ def explain_study(
     model : str or Path
         Folder of a trained model. Calibration and normal range are read there or beside it, where they are.
     config : Config, optional
-        Imaging parameters and start of relevance; those that the model was trained with by default.
+        Imaging parameters and start of relevance; by default those that the model was trained with.
     age_years : float, optional
         For the comparison with normal studies; the header's by default.
     sex : str
         F or M; the header's by default.
     site : str
         Site of the cohort that the study comes from. Another one, or none, is compared with the mean of the sites.
-
-    Returns
-    -------
-    StudyExplanation
 
     Raises
     ------
@@ -86,22 +83,18 @@ def explain_study(
         raise last.outcome.error()
     start = time.perf_counter()
     explained = _explain(imaged, loaded, own, space)
-    seconds = {**imaged.seconds, "explain": time.perf_counter() - start}
+    seconds = {**imaged.seconds, schema.EXPLAIN: time.perf_counter() - start}
     certainty, not_judged = read_certainty(folder, loaded.card.weights_sha256)
-    call = None if certainty is None else certainty.call([explained.log_odds])
-    registered, quantified = imaged.rows["register"].values, last.values
-    acquired = with_limits(imaged.rows["reconstruct"].values, own.quality)
-    binding = Binding(
-        *(
-            np.array(quantified[name], dtype=np.float64)
-            for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio")
-        )
-    )
-    person = Person(
-        age_years=age_years if age_years is not None else imaged.facts.age_years,
-        sex=sex or imaged.facts.sex,
-        site=site,
-    )
+    calibrated, certain, uncertain_share = np.nan, None, np.nan
+    if certainty is not None:
+        call = certainty.call([explained.log_odds])
+        certain, uncertain_share = bool(call.certain[0]), certainty.uncertain_share
+        if certainty.members[0].temperature is not None:
+            calibrated = float(call.probability[0])
+    registered, quantified = imaged.rows[schema.REGISTER].values, last.values
+    acquired = with_limits(imaged.rows[schema.RECONSTRUCT].values, own.quality)
+    binding = Binding(*(np.array(quantified[field.name], dtype=np.float64) for field in fields(Binding)))
+    person = Person(imaged.facts.age_years if age_years is None else age_years, sex or imaged.facts.sex, site)
     comparison, not_compared = _compare(folder, own, binding, person, imaged.facts, acquired["pixel_size_mm"])
     motion_mm = acquired["motion_mm"]
     return StudyExplanation(
@@ -119,21 +112,17 @@ def explain_study(
         flags=tuple(acquired["flags"].split()),
         comparison=comparison,
         not_compared=not_compared,
-        calibrated_probability=(
-            np.nan
-            if certainty is None or call is None or certainty.members[0].temperature is None
-            else float(call.probability[0])
-        ),
-        certain=None if call is None else bool(call.certain[0]),
+        calibrated_probability=calibrated,
+        certain=certain,
         not_judged=not_judged,
-        uncertain_share=np.nan if certainty is None else certainty.uncertain_share,
+        uncertain_share=uncertain_share,
         model=folder.absolute().name,
         weights_sha256=loaded.card.weights_sha256,
         atlas=space.atlas,
         seconds=seconds,
         acquired=acquired,
         stages={name: identity.to_dict() for name, identity in imaging_identities(own).items()}
-        | {"explain": {"version": EXPLAIN_VERSION, "parameters": vars(own.explain)}},
+        | {schema.EXPLAIN: {"version": EXPLAIN_VERSION, "parameters": vars(own.explain)}},
         projections=imaged.acquisition,
         simulated=schema.SIMULATED in imaged.facts.scanner,
     )
@@ -149,12 +138,12 @@ def _explain(imaged: ImagedStudy, model: Model, config: Config, space: Space) ->
     from datbatch.study.relevance import explain_volumes
 
     assert imaged.uptake is not None
-    learned = model.card.config.get("explain", {})
+    learned = model.card.config.get(schema.EXPLAIN, {})
     for name in ("target", "rules", "hottest_ml"):
         if getattr(config.explain, name) != learned.get(name, getattr(ExplainConfig(), name)):
             raise ConfigurationError(
-                f"explain.{name} is not the one that the model's sign of relevance was learned with: with another one "
-                "the sign may mean the opposite",
+                f"the model's sign of relevance was learned with another explain.{name}; with this one the sign may "
+                "mean the opposite",
                 "Leave it as it was in training, or explain a cohort, which learns the sign from its own maps.",
             )
     return explain_volumes([imaged.uptake], model, config.explain, space.atlas)[0]

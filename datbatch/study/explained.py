@@ -1,8 +1,8 @@
-"""What is known of one study after everything; needs neither torch nor a store."""
+"""All that is known of one study after the last stage; needs neither torch nor a store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,14 @@ from datbatch import schema
 from datbatch.archive import Acquisition
 from datbatch.archive.codes import explain_code
 from datbatch.arrays import Floats, Floats32
+from datbatch.evaluation.estimates import as_json
 from datbatch.imaging import Atlas, Binding
 from datbatch.norms import WARNINGS
 from datbatch.study.comparison import Comparison
 
 SIDE_UNCERTAIN = "which side is the lower one is not certain: counting noise can explain the difference."
+_WIDTH = 1 + max(map(len, schema.DEFINITIONS))
+"""Of a definition's column."""
 MEANINGS = {schema.NEGATIVE: "normal uptake", schema.POSITIVE: "reduced uptake"}
 """The classes in words."""
 
@@ -26,13 +29,18 @@ class ExplainedVolume:
     """Inference and relevance of one study."""
 
     relevance: Floats32
+    """Shape (x, y, z). Layer-wise relevance of each voxel, on the grid of the uptake."""
     regional: Floats
+    """Shape (region, statistic). Of relevance, in the order of `schema.REGIONS` and `schema.STATISTICS`."""
     probability: float
+    """Of the positive class (reduced uptake), as the network gives it; `log_odds` likewise."""
     log_odds: float
     predicted: str
+    """negative or positive."""
     inconsistent: bool
+    """Whether the map is typical of the class that was not predicted."""
     orientation: int
-    """Factor after which positive relevance speaks for reduced uptake."""
+    """+1 or -1: times this factor, positive relevance speaks for reduced uptake."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,7 @@ class StudyExplanation(ExplainedVolume):
     mirrored: bool
     """Whether left and right were exchanged: if so, ipsilateral is the patient's right side."""
     lower_side: str
-    """The patient's side of lower putaminal binding, left or right; uncertain where counting noise can explain the
-    difference."""
+    """The patient's side of lower putaminal binding: left, right, or uncertain (counting noise can explain it)."""
     specific_binding_ratio: Floats
     """Shape (region,). In the order of `schema.REGIONS`."""
     binding: Binding
@@ -68,7 +75,7 @@ class StudyExplanation(ExplainedVolume):
     not_compared: str
     """Why there is no comparison, and what to do; empty where there is one."""
     calibrated_probability: float
-    """The same so that it agrees with frequencies on validation data; NaN where the model was not evaluated."""
+    """Probability of the positive class that agrees with frequencies on validation data; NaN without an evaluation."""
     certain: bool | None
     """Whether the decision lies beyond the margin of a certain call; None where that is not known."""
     not_judged: str
@@ -86,15 +93,15 @@ class StudyExplanation(ExplainedVolume):
     acquired: Mapping[str, Any] = field(default_factory=dict)
     """What the stage `reconstruct` says of the acquisition: scanner, views, sizes, motion, counts by angle."""
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By stage that made it: digest, version and parameters, as the store's attribute `stages` has them."""
+    """By stage: digest, version and parameters, as in the store's attribute `stages`."""
     projections: Acquisition | None = None
-    """The raw projections, where they are at hand."""
+    """The raw projections, where known."""
     study: str = ""
     """Pseudonym; empty for a study that is in no store."""
     simulated: bool = False
     """Whether it was simulated."""
     source: str = schema.PROJECTIONS
-    """What it was read from: projections, or a tomogram, of whose reconstruction and counts nothing is known."""
+    """What it was read from: projections, or a tomogram (its reconstruction and counts are not known)."""
 
     def side(self, region: str) -> str:
         """Say which of the patient's sides `ipsilateral` or `contralateral` of a region's name is."""
@@ -106,14 +113,14 @@ class StudyExplanation(ExplainedVolume):
 
     def summary(self) -> dict[str, Any]:
         """Give the figures without the volumes, in JSON types."""
-        return {
+        found = {
             "predicted": self.predicted,
             "probability_positive": self.probability,
             "log_odds": self.log_odds,
-            "calibrated_probability_positive": _number(self.calibrated_probability),
+            "calibrated_probability_positive": self.calibrated_probability,
             "certain": self.certain,
             "not_judged": self.not_judged,
-            "uncertain_share": _number(self.uncertain_share),
+            "uncertain_share": self.uncertain_share,
             "model": self.model,
             "weights_sha256": self.weights_sha256,
             "inconsistent": self.inconsistent,
@@ -121,37 +128,35 @@ class StudyExplanation(ExplainedVolume):
             "mirrored": self.mirrored,
             "lower_side": self.lower_side,
             "source": self.source,
-            "counts": _number(self.counts),
-            "motion_mm": _number(self.motion_mm),
-            "flags": list(self.flags),
+            "counts": self.counts,
+            "motion_mm": self.motion_mm,
+            "flags": self.flags,
             "regions": {
                 name: {
                     "side": self.side(name),
-                    "specific_binding_ratio": _number(self.specific_binding_ratio[index]),
-                    "relevance": {
-                        statistic: _number(self.regional[index, position])
-                        for position, statistic in enumerate(schema.STATISTICS)
-                    },
+                    "specific_binding_ratio": self.specific_binding_ratio[index],
+                    "relevance": dict(zip(schema.STATISTICS, self.regional[index], strict=True)),
                 }
                 for index, name in enumerate(schema.REGIONS)
             },
             "binding": {
                 definition: {
-                    "binding_ratio": {
-                        background: _numbers(schema.STRIATAL, self.binding.binding_ratio[index, position])
-                        for position, background in enumerate(schema.BACKGROUNDS)
-                    },
-                    "asymmetry_index": _numbers(schema.STRUCTURES, self.binding.asymmetry_index[index]),
-                    "putamen_to_caudate_ratio": _numbers(schema.SIDES, self.binding.putamen_to_caudate_ratio[index]),
+                    "binding_ratio": {name: self.binding.ratio(definition, name) for name in schema.BACKGROUNDS},
+                    "asymmetry_index": dict(zip(schema.STRUCTURES, asymmetry, strict=True)),
+                    "putamen_to_caudate_ratio": dict(zip(schema.SIDES, ratio, strict=True)),
                 }
-                for index, definition in enumerate(schema.DEFINITIONS)
+                for definition, asymmetry, ratio in zip(
+                    schema.DEFINITIONS, self.binding.asymmetry_index, self.binding.putamen_to_caudate_ratio, strict=True
+                )
             },
-            "quantification_flags": list(self.quantification_flags),
+            "quantification_flags": self.quantification_flags,
             "normal_range": self.comparison.to_dict() if self.comparison is not None else None,
             "not_compared": self.not_compared,
             "quality": self.quality,
             "seconds": self.seconds,
         }
+        plain: dict[str, Any] = as_json(found)
+        return plain
 
     def text(self) -> str:
         """Describe the study in a few lines."""
@@ -161,7 +166,7 @@ class StudyExplanation(ExplainedVolume):
             *([f"not known whether certain: {self.not_judged}"] if self.certain is None else []),
             f"{'region':<24} {'side':<6} {'SBR':>6} {'relevance':>10}  (positive speaks for reduced uptake)",
         ]
-        hottest = schema.STATISTICS.index("hottest_mean")
+        hottest = schema.STATISTICS.index(schema.HOTTEST_MEAN)
         for index, name in enumerate(schema.REGIONS[:4]):
             binding = self.specific_binding_ratio[index]
             relevance = self.orientation * self.regional[index, hottest]
@@ -188,38 +193,30 @@ class StudyExplanation(ExplainedVolume):
         """Show the distance of each binding ratio from what is normal."""
         if self.comparison is None:
             return [f"no comparison with normal studies: {self.not_compared}"]
-        width = 1 + max(len(name) for name in schema.DEFINITIONS)
-        lines = [f"{'z-score by definition':<24} {'side':<6}" + "".join(f"{d:>{width}}" for d in schema.DEFINITIONS)]
+        lines = [_heading("z-score by definition")]
         for name in schema.STRIATAL:
             z = np.array([self.comparison.of(f"{definition} {name}")[-1] for definition in schema.DEFINITIONS])
-            lines.append(f"{name:<24} {self.side(name):<6}" + _cells(z, width, "+.1f"))
+            lines.append(f"{name:<24} {self.side(name):<6}" + _cells(z, "+.1f"))
         return lines + [f"{code}: {WARNINGS[code]}" for code in self.comparison.warnings]
 
     def _binding_lines(self) -> list[str]:
         """Show the definitions of binding side by side, with the asymmetry, against the reference region."""
-        width = 1 + max(len(name) for name in schema.DEFINITIONS)
-        lines = [f"{'SBR by definition':<24} {'side':<6}" + "".join(f"{name:>{width}}" for name in schema.DEFINITIONS)]
+        lines = [_heading("SBR by definition")]
         for index, name in enumerate(schema.STRIATAL):
             if not name.startswith("caudate"):
-                lines.append(
-                    f"{name:<24} {self.side(name):<6}" + _cells(self.binding.binding_ratio[:, 0, index], width, ".2f")
-                )
+                cells = _cells(self.binding.binding_ratio[:, 0, index], ".2f")
+                lines.append(f"{name:<24} {self.side(name):<6}{cells}")
         for index, name in enumerate(schema.STRUCTURES):
             if name != "caudate":
-                cells = _cells(self.binding.asymmetry_index[:, index], width, ".0f")
+                cells = _cells(self.binding.asymmetry_index[:, index], ".0f")
                 lines.append(f"{f'asymmetry of {name}, %':<31}{cells}")
-        lines += [f"{code}: {explain_code(code)[0]}" for code in self.quantification_flags]
-        return lines
+        return lines + [f"{code}: {explain_code(code)[0]}" for code in self.quantification_flags]
 
 
-def _cells(values: Floats, width: int, form: str) -> str:
+def _heading(title: str) -> str:
+    return f"{title:<24} {'side':<6}" + "".join(f"{name:>{_WIDTH}}" for name in schema.DEFINITIONS)
+
+
+def _cells(values: Floats, form: str) -> str:
     """Write one line of a table, a dash where there is no value."""
-    return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{width}}" for value in values)
-
-
-def _numbers(names: Sequence[str], values: Floats) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in zip(names, values, strict=True)}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return "".join(f"{format(value, form) if np.isfinite(value) else '-':>{_WIDTH}}" for value in values)

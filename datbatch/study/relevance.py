@@ -22,8 +22,8 @@ from datbatch.imaging import Atlas
 from datbatch.relevance import explain_batch, inconsistent, region_statistics, round_mantissa
 from datbatch.study.explained import ExplainedVolume
 
-PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
-HOTTEST = schema.STATISTICS.index("hottest_mean")
+PUTAMEN = schema.REGIONS.index(schema.PUTAMEN)
+HOTTEST = schema.STATISTICS.index(schema.HOTTEST_MEAN)
 VOXEL_ML = schema.SPACING_MM**3 / 1000.0
 
 
@@ -32,10 +32,7 @@ def explain_volumes(
 ) -> list[ExplainedVolume]:
     """Infer and explain normalised volumes of shape (x, y, z), float32.
 
-    Raises
-    ------
-    ModelError
-        When the model was trained on another grid, or without an orientation of its relevance.
+    A `ModelError` says that the model was trained on another grid, or without an orientation of its relevance.
     """
     if model.card.shape != schema.SHAPE:
         raise ModelError(f"the model is for the grid {model.card.shape}, the volumes have {schema.SHAPE}")
@@ -88,7 +85,7 @@ def propagate_volumes(
 
 def regional_relevance(relevance: Floats32, config: ExplainConfig, atlas: Atlas) -> Floats:
     """Give the regional table; a striatal region's hottest voxels are sought where those of uptake are."""
-    axes = (schema.coordinates_mm(0), schema.coordinates_mm(1), schema.coordinates_mm(2))
+    axes = [schema.coordinates_mm(axis) for axis in range(3)]
     sizes = {"hottest_ml": config.hottest_ml, "voxel_volume_ml": VOXEL_ML}
     regional = region_statistics(relevance, atlas.masks, axes, **sizes)
     for name, mask in atlas.hottest.items():

@@ -1,7 +1,7 @@
 """The space of a cohort: template and atlas, from a user's files, from the store, or from a model's folder.
 
-A user's file is read once, by the driver. The store keeps what it was made with; there and in the ledger a file is
-known by the digest of its content, never by its path.
+A user's file is read once, by the driver. The store keeps what it was made with. Store and ledger name a file by the
+digest of its content, never by its path.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from datbatch.imaging.nifti import write_nifti
 from datbatch.location import Location
 
 if TYPE_CHECKING:
-    # Zarr is loaded where a store is opened: a single study has none, and would wait for it.
+    # Zarr is loaded where a store is opened: a single study has none and need not wait for it.
     from datbatch.cohort.store import Store
 
 
@@ -68,28 +68,15 @@ def recorded(config: Config) -> Config:
 def configured_space(config: Config) -> Space:
     """Read the template and the atlas that the parameters name by path.
 
-    Raises
-    ------
-    TemplateError, AtlasError, GridMismatchError
-        When a file is not what it should be.
+    A `TemplateError`, `AtlasError` or `GridMismatchError` says what is wrong with a file.
     """
     return Space(_named_template(config.register.template), _named_atlas(config.quantify))
 
 
 def store_space(store: Location, config: Config) -> Space:
-    """Give the template and the atlas that a store was made with.
+    """Give the template and the atlas that a store was made with; `config` as `recorded` gives it.
 
-    Parameters
-    ----------
-    store : Path
-        Folder of the store.
-    config : Config
-        Parameters as `recorded` gives them.
-
-    Raises
-    ------
-    StoreError
-        When the store holds others.
+    A `StoreError` says that the store holds others.
     """
     name = config.register.template
     return _kept_space(store, template_digest(name) if name else "", atlas_digest(config.quantify))
@@ -97,19 +84,13 @@ def store_space(store: Location, config: Config) -> Space:
 
 @lru_cache(maxsize=2)
 def _kept_space(store: Location, template: str, atlas: str) -> Space:
-    """Give one and the same object again and again: what is measured on a template is kept by it."""
+    """Give the same object each time: measurements of a template are cached by it."""
     return Space(_store_template(store, template) if template else load_template(), store_atlas(store, atlas))
 
 
 @lru_cache(maxsize=2)
 def store_atlas(store: Location, wanted: str) -> Atlas:
-    """Give the atlas of a store by its digest.
-
-    Raises
-    ------
-    StoreError
-        When the store holds another.
-    """
+    """Give the atlas of a store by its digest; a `StoreError` says that the store holds another."""
     if wanted == analytic_atlas().digest:
         return analytic_atlas()
     from datbatch.cohort.store import Store
@@ -122,17 +103,15 @@ def store_atlas(store: Location, wanted: str) -> Atlas:
 
 def used_atlas(store: Store) -> str:
     """Give the digest of the atlas that a store's studies were quantified with."""
-    parameters = store.attributes.get("stages", {}).get("quantify", {}).get("parameters", {})
+    parameters = store.attributes.get("stages", {}).get(schema.QUANTIFY, {}).get("parameters", {})
     return str(parameters.get("atlas", analytic_atlas().digest))
 
 
 def write_space(store: Store, space: Space, *, again: bool = False) -> None:
     """Keep template and atlas in the store, where it does not hold them yet; `again` even there."""
-    names = {
-        "flag_values": list(range(1, len(schema.ATLAS_LABELS) + 1)),
-        "flag_meanings": " ".join(schema.ATLAS_LABELS),
-    }
-    store.write_image(schema.ATLAS, space.atlas.labels, {**names, "digest": space.atlas.digest}, again=again)
+    values, names = list(range(1, len(schema.ATLAS_LABELS) + 1)), " ".join(schema.ATLAS_LABELS)
+    described = {"flag_values": values, "flag_meanings": names, "digest": space.atlas.digest}
+    store.write_image(schema.ATLAS, space.atlas.labels, described, again=again)
     store.write_image(schema.TEMPLATE, space.template.data, {"digest": _digest(space.template)}, again=again)
 
 
@@ -145,18 +124,12 @@ def as_imaged(store: Store, config: Config) -> Config:
     if text is None:
         return recorded(config)
     made = Config.from_dict(json.loads(text))
-    return replace(
-        config,
-        archive=made.archive,
-        reconstruct=made.reconstruct,
-        quality=made.quality,
-        register=made.register,
-        quantify=made.quantify,
-    )
+    sections = ("archive", "reconstruct", "quality", "register", "quantify")
+    return replace(config, **{name: getattr(made, name) for name in sections})
 
 
 def keep_in_model(folder: ModelFolder, store: Location, config: Config) -> None:
-    """Put a user's own template and atlas beside a model's weights, so that it serves single studies without store."""
+    """Put a user's own template and atlas beside a model's weights, so that single studies need no store."""
     space = store_space(store, config)
     if config.register.template:
         write_nifti(folder.template_file, space.template.data, space.template.affine)
@@ -165,13 +138,7 @@ def keep_in_model(folder: ModelFolder, store: Location, config: Config) -> None:
 
 
 def model_space(folder: ModelFolder, config: Config) -> Space:
-    """Give the template and the atlas that a model's studies were normalised and quantified with.
-
-    Raises
-    ------
-    ModelError
-        When the model's folder does not hold them.
-    """
+    """Give the template and the atlas of a model's studies; a `ModelError` says that its folder lacks them."""
     template, atlas = load_template(), analytic_atlas()
     if config.register.template:
         template = _of_model(lambda: template_on_grid(read_template(folder.template_file)))

@@ -107,16 +107,14 @@ def try_map(
     balance = relevance_balance(model.network, images, target=explain.target, rules=explain.rules)
     logits = balance.explanation.logits.double().cpu().numpy()
     relevance, called = _map(balance.explanation.relevance), int(predicted_class(logits)[0])
-    # What the reader of the map is told speaks for the class that was predicted.
-    speaking = relevance * np.float32(sign if schema.LABELS[called] == schema.POSITIVE else -sign)
-    brain = atlas.mask("whole_brain")
+    trial = _Trial(volume, relevance, called, model, atlas, explain, trust, sign, stream)
     return {
         "predicted": schema.LABELS[called],
         "conservation": _conserved(balance),
-        "randomisation": _randomised(images, relevance, called, model, explain, trust, brain),
-        "flipping": _flipped(volume, replacement, speaking, called, model.network, trust, brain, stream),
-        "localisation": _localised(speaking, atlas, trust),
-        "noise": _noisy(volume, relevance, called, model.network, atlas, explain, trust, sign, stream),
+        "randomisation": trial.randomised(images),
+        "flipping": trial.flipped(replacement),
+        "localisation": trial.localised(),
+        "noise": trial.noisy(),
     }
 
 
@@ -130,111 +128,111 @@ def _conserved(balance: Balance) -> dict[str, Any]:
 
     layers = [
         {
-            "layer": layer.layer,
-            "kept": share(layer.passed_on),
-            "biases": share(layer.biases),
-            "stabilisers": share(layer.stabilisers),
+            "layer": one.layer,
+            "kept": share(one.passed_on),
+            "biases": share(one.biases),
+            "stabilisers": share(one.stabilisers),
         }
-        for layer in balance.layers
+        for one in balance.layers
     ]
     return {"layers": layers, "kept": share(balance.image)}
 
 
-def _randomised(
-    images: Tensor,
-    relevance: Floats32,
-    called: int,
-    model: Model,
-    explain: ExplainConfig,
-    trust: TrustConfig,
-    brain: Bools,
-) -> list[dict[str, Any]]:
-    # The output stays the same while the network forgets, or two classes would be compared.
-    target = schema.LABELS[called] if explain.target == "predicted" else explain.target
-    device = next(model.network.parameters()).device
-    drawn = drawn_network(model.card.preset, model.card.shape, trust.seed, device)
-    found = []
-    for name, network in cascade(model.network, drawn):
-        other = _map(explain_batch(network, images, target=target, rules=explain.rules).relevance)
-        found.append({"layer": name, **map_similarity(relevance, other, brain)})
-    return found
+@dataclass(frozen=True)
+class _Trial:
+    """One study, its map, and all that the tests need."""
 
+    volume: Floats32
+    relevance: Floats32
+    called: int
+    """Class that was predicted."""
+    model: Model
+    atlas: Atlas
+    explain: ExplainConfig
+    trust: TrustConfig
+    sign: int
+    stream: int
 
-def _flipped(
-    volume: Floats32,
-    replacement: Floats32,
-    speaking: Floats32,
-    called: int,
-    network: nn.Module,
-    trust: TrustConfig,
-    brain: Bools,
-    stream: int,
-) -> dict[str, Any]:
-    """Give log odds of the predicted class along each order; those of random orders are averaged."""
-    regions = block_regions(brain, max(1, round(trust.block_mm / schema.SPACING_MM)))
-    count = int(regions.max()) + 1
-    counts = flip_counts(count, trust.flipping_steps)
-    generator = np.random.default_rng([trust.seed, stream, 0])
+    @property
+    def speaking(self) -> Floats32:
+        """Relevance for the class that was predicted, as the reader of the map is told."""
+        return self.relevance * np.float32(self.sign if schema.LABELS[self.called] == schema.POSITIVE else -self.sign)
 
-    def curve(order: Ints) -> Floats:
-        odds = log_odds(flipping_curve(network, volume, replacement, regions, order, counts))
-        return odds if schema.LABELS[called] == schema.POSITIVE else -odds
+    @property
+    def brain(self) -> Bools:
+        return self.atlas.mask(schema.WHOLE_BRAIN)
 
-    orders = {"relevance": speaking, "magnitude": np.abs(speaking)}
-    curves = {name: curve(relevance_order(values, regions)) for name, values in orders.items()}
-    curves["random"] = np.mean([curve(generator.permutation(count)) for _ in range(trust.random_orders)], axis=0)
-    return {"shares": (counts / count).tolist(), **{name: values.tolist() for name, values in curves.items()}}
+    def randomised(self, images: Tensor) -> list[dict[str, Any]]:
+        """Compare the map with those of the network while its layers are drawn anew."""
+        # The output stays the same while the network forgets; otherwise two classes would be compared.
+        target = schema.LABELS[self.called] if self.explain.target == "predicted" else self.explain.target
+        card, device = self.model.card, next(self.model.network.parameters()).device
+        found = []
+        for name, network in cascade(
+            self.model.network, drawn_network(card.preset, card.shape, self.trust.seed, device)
+        ):
+            other = _map(explain_batch(network, images, target=target, rules=self.explain.rules).relevance)
+            found.append({"layer": name, **map_similarity(self.relevance, other, self.brain)})
+        return found
 
+    def flipped(self, replacement: Floats32) -> dict[str, Any]:
+        """Give log odds of the predicted class along each order; those of random orders are averaged."""
+        trust = self.trust
+        regions = block_regions(self.brain, max(1, round(trust.block_mm / schema.SPACING_MM)))
+        count = int(regions.max()) + 1
+        counts = flip_counts(count, trust.flipping_steps)
+        generator = np.random.default_rng([trust.seed, self.stream, 0])
 
-def _localised(speaking: Floats32, atlas: Atlas, trust: TrustConfig) -> dict[str, Any]:
-    """Give mass and rank in the striatum and around it, of what speaks for the decision and of all magnitudes."""
-    found: dict[str, Any] = {}
-    values = {"positive": np.maximum(speaking, 0), "absolute": np.abs(speaking)}
-    for name, mask in striatal_masks(atlas, trust.striatum_margin_mm).items():
-        for kind, one in values.items():
-            rank_of = speaking if kind == "positive" else one
-            found[f"{name}_{kind}"] = {"mass": relevance_mass(one, mask), "rank": relevance_rank(rank_of, mask)}
-    return found
+        def curve(order: Ints) -> Floats:
+            odds = log_odds(flipping_curve(self.model.network, self.volume, replacement, regions, order, counts))
+            return odds if schema.LABELS[self.called] == schema.POSITIVE else -odds
+
+        orders = {"relevance": self.speaking, "magnitude": np.abs(self.speaking)}
+        curves = {name: curve(relevance_order(values, regions)) for name, values in orders.items()}
+        curves["random"] = np.mean([curve(generator.permutation(count)) for _ in range(trust.random_orders)], axis=0)
+        return {"shares": (counts / count).tolist(), **{name: values.tolist() for name, values in curves.items()}}
+
+    def localised(self) -> dict[str, Any]:
+        """Give mass and rank in the striatum and around it: of relevance for the decision, and of all magnitudes."""
+        magnitude, speaking = np.abs(self.speaking), self.speaking
+        found: dict[str, Any] = {}
+        for name, mask in striatal_masks(self.atlas, self.trust.striatum_margin_mm).items():
+            for kind, mass_of, rank_of in (
+                ("positive", np.maximum(speaking, 0), speaking),
+                ("absolute", magnitude, magnitude),
+            ):
+                found[f"{name}_{kind}"] = {"mass": relevance_mass(mass_of, mask), "rank": relevance_rank(rank_of, mask)}
+        return found
+
+    def noisy(self) -> dict[str, Any]:
+        """Explain the study with extra noise, and compare maps, decisions and putamen relevance."""
+        trust, network, brain = self.trust, self.model.network, self.brain
+        region = self.atlas.hottest[schema.PUTAMEN]
+
+        def putamen(one: Floats32) -> float:
+            return self.sign * hottest_mean(one[region].astype(np.float64), self.explain.hottest_ml / VOXEL_ML)
+
+        generator = np.random.default_rng([trust.seed, self.stream, 1])
+        blur = {"fwhm_mm": trust.noise_fwhm_mm, "spacing_mm": schema.SPACING_MM}
+        noisy = [add_noise(self.volume, trust.noise_share, generator, **blur) for _ in range(trust.noise_draws)]
+        images = _as_images(network, *noisy)
+        found = explain_batch(network, images, target=self.explain.target, rules=self.explain.rules)
+        maps = list(found.relevance[:, 0].float().cpu().numpy())
+        alike = [correlation(self.relevance[brain], one[brain]) for one in maps]
+        known = [value for value in alike if value is not None]
+        return {
+            "correlation": float(np.mean(known)) if known else None,
+            "putamen": putamen(self.relevance),
+            "putamen_sd": float(np.std([putamen(one) for one in maps], ddof=1)) if len(maps) > 1 else None,
+            "same_prediction": int((found.logits.argmax(dim=1) == self.called).sum()) / len(maps),
+        }
 
 
 def striatal_masks(atlas: Atlas, margin_mm: float) -> Mapping[str, Bools]:
     """Give the striatum (putamen and caudate of both sides) and the same with a margin, inside the brain."""
-    names = [f"{structure}_{side}" for structure in ("putamen", "caudate") for side in schema.SIDES]
-    striatum = np.any([atlas.mask(name) for name in names], axis=0)
-    wider = widen(striatum, margin_mm, schema.SPACING_MM) & atlas.mask("whole_brain")
+    striatum = np.any([atlas.mask(name) for name in atlas.hottest], axis=0)
+    wider = widen(striatum, margin_mm, schema.SPACING_MM) & atlas.mask(schema.WHOLE_BRAIN)
     return {"striatum": striatum, "wider": wider}
-
-
-def _noisy(
-    volume: Floats32,
-    relevance: Floats32,
-    called: int,
-    network: nn.Module,
-    atlas: Atlas,
-    explain: ExplainConfig,
-    trust: TrustConfig,
-    sign: int,
-    stream: int,
-) -> dict[str, Any]:
-    brain, region = atlas.mask("whole_brain"), atlas.hottest["putamen_ipsilateral"]
-
-    def putamen(one: Floats32) -> float:
-        return sign * hottest_mean(one[region].astype(np.float64), explain.hottest_ml / VOXEL_ML)
-
-    generator = np.random.default_rng([trust.seed, stream, 1])
-    blur = {"fwhm_mm": trust.noise_fwhm_mm, "spacing_mm": schema.SPACING_MM}
-    noisy = [add_noise(volume, trust.noise_share, generator, **blur) for _ in range(trust.noise_draws)]
-    found = explain_batch(network, _as_images(network, *noisy), target=explain.target, rules=explain.rules)
-    maps = list(found.relevance[:, 0].float().cpu().numpy())
-    same = int((found.logits.argmax(dim=1) == called).sum())
-    alike = [correlation(relevance[brain], one[brain]) for one in maps]
-    known = [value for value in alike if value is not None]
-    return {
-        "correlation": float(np.mean(known)) if known else None,
-        "putamen": putamen(relevance),
-        "putamen_sd": float(np.std([putamen(one) for one in maps], ddof=1)) if len(maps) > 1 else None,
-        "same_prediction": same / len(maps),
-    }
 
 
 @lru_cache(maxsize=1)
