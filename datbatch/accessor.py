@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray
 
+from datbatch import schema
 from datbatch.cohort.views import arrays
 from datbatch.cohort.views.query import choose_model, open_cohort
 
@@ -35,7 +36,8 @@ class CohortAccessor:
     @property
     def models(self) -> list[str]:
         """Names of the models whose relevance is in the store."""
-        return sorted(self._cohort["relevance"].children) if "relevance" in self._cohort.children else []
+        found = self._cohort.children.get(schema.RELEVANCE)
+        return [] if found is None else sorted(found.children)
 
     @property
     def newest_model(self) -> str | None:
@@ -70,17 +72,11 @@ class CohortAccessor:
             When the store has no such model, or none at all.
         """
         group = arrays.model_group(self._cohort, model)
-        oriented = (
-            arrays.volumes(group["map"], self._cohort.dataset["mirrored"], frame) * arrays.orientation(group)["sign"]
-        )
+        maps, mirrored = group[schema.RELEVANCE_MAP.name], self._cohort.dataset["mirrored"]
+        oriented = arrays.volumes(maps, mirrored, frame) * arrays.orientation(group)["sign"]
         # The root's columns too, so that `groupby("label")` works as it does for uptake.
-        columns = {
-            name: column
-            for name, column in self._cohort.dataset["mirrored"].coords.items()
-            if name not in oriented.dims
-        }
-        oriented = oriented.astype(group["map"].dtype).assign_attrs(group["map"].attrs).rename("relevance")
-        return oriented.assign_coords(columns)
+        columns = {name: column for name, column in mirrored.coords.items() if name not in oriented.dims}
+        return oriented.astype(maps.dtype).assign_attrs(maps.attrs).rename("relevance").assign_coords(columns)
 
     def orientation(self, model: str | None = None) -> dict[str, float]:
         """Give `sign`, `auc` and `threshold` of a model's relevance; at an `auc` of 0.5 no sign was learned."""

@@ -53,14 +53,21 @@ def cohort_command(parsers: Any, function: Command, words: str, rest: str = "") 
     return parser
 
 
+def model_option(parser: argparse.ArgumentParser, what: str = "a model in the store") -> None:
+    """Let a command take a model."""
+    parser.add_argument("--model", help=f"name of {what} (default: the newest)")
+
+
 def config_option(parser: argparse.ArgumentParser) -> None:
     """Let a command take a parameter file."""
     words = "parameter file; what it leaves out keeps its default"
     parser.add_argument("--config", type=path, metavar="TOML", help=words)
 
 
-def cluster_options(parser: argparse.ArgumentParser) -> None:
-    """Let a command take a cluster and a number of workers."""
+def cluster_options(parser: argparse.ArgumentParser, *, config: bool = False) -> None:
+    """Let a command take a cluster and a number of workers, after a parameter file where it takes one."""
+    if config:
+        config_option(parser)
     words = "cluster file (TOML), or a running Dask scheduler's address or scheduler file"
     parser.add_argument("--cluster", type=path_or_address, metavar="FILE", help=words)
     parser.add_argument("--workers", type=positive, help="processes of the local cluster (default: one per core)")

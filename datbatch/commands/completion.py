@@ -24,15 +24,7 @@ def completion(options: argparse.Namespace) -> Answer:
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Give the script that a shell sources to complete commands, options, choices and paths.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        All commands.
-    shell : {"bash", "zsh", "fish"}
-        Which shell.
-    """
+    """Give the script that a shell sources to complete commands, options, choices and paths."""
     import shtab
 
     _complete_paths(parser, shtab.FILE)

@@ -7,25 +7,23 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, config_option, where
+from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, model_option, where
 from datbatch.report.parts.wording import SHARES, estimate, share
 
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
     made = cohort_command(parsers, evaluate, "figures of merit, comparators, calibration, repeats")
-    made.add_argument("--model", help="name of a trained model (default: the newest)")
+    model_option(made, "a trained model")
     made.add_argument("--blur", action="store_true", help="also with extra blur of 0 to 8 mm")
     words = "also train a model for each site, without its studies"
     made.add_argument("--leave-one-site-out", action="store_true", help=words)
-    config_option(made)
-    cluster_options(made)
+    cluster_options(made, config=True)
 
     made = cohort_command(parsers, trust, "whether a model's relevance maps can be trusted")
-    made.add_argument("--model", help="name of an explained model (default: the newest)")
+    model_option(made, "an explained model")
     made.add_argument("--studies", type=int, help="test studies at most (default: of the parameters, 20)")
-    config_option(made)
-    cluster_options(made)
+    cluster_options(made, config=True)
 
 
 def evaluate(options: argparse.Namespace) -> Answer:
@@ -63,13 +61,12 @@ def _lines(model: str, found: Mapping[str, Any]) -> list[str]:
             f"expected error {raw['expected_error']:.3f} -> {better['expected_error']:.3f}, "
             f"Brier {raw['brier']:.3f} -> {better['brier']:.3f}"
         )
-    if found["inconsistency"] is not None:
-        lines.append(f"inconsistent maps, of the misclassified  {share(found['inconsistency']['found'])}")
-        lines.append(f"inconsistent maps, of the right ones     {share(found['inconsistency']['alarmed'])}")
-    if found["relevance_and_binding"] is not None:
-        lines.append(
-            f"relevance and SBR, Spearman {estimate(found['relevance_and_binding']['correlation']['spearman'])}"
-        )
+    flag, both = found["inconsistency"], found["relevance_and_binding"]
+    if flag is not None:
+        lines.append(f"inconsistent maps, of the misclassified  {share(flag['found'])}")
+        lines.append(f"inconsistent maps, of the right ones     {share(flag['alarmed'])}")
+    if both is not None:
+        lines.append(f"relevance and SBR, Spearman {estimate(both['correlation']['spearman'])}")
     lines += _repeat_lines(found)
     lines += [
         f"{row['name']:<17} kappa {estimate(row['kappa'])}, standard error {_number(row['kappa']['standard_error'])}"
@@ -77,19 +74,17 @@ def _lines(model: str, found: Mapping[str, Any]) -> list[str]:
     ]
     if found["blur"]:
         lines.append("extra blur (FWHM)")
-        lines += [
-            f"  {row['fwhm_mm']:>4g} mm  accuracy {share(row['metrics']['accuracy'])}  AUC {estimate(row['area'])}"
-            for row in found["blur"]["rows"]
-        ]
+        lines += [f"  {row['fwhm_mm']:>4g} mm  {_merit(row)}" for row in found["blur"]["rows"]]
     if found["each_site"]:
         lines.append("each site by a model that never saw it")
-        lines += [
-            f"  {row['site']:<12} accuracy {share(row['metrics']['accuracy'])}  AUC {estimate(row['area'])}"
-            for row in found["each_site"]["rows"]
-        ]
+        lines += [f"  {row['site']:<12} {_merit(row)}" for row in found["each_site"]["rows"]]
         lines += [f"  {row['site']:<12} not possible: {row['reason']}" for row in found["each_site"]["missing"]]
     lines += [f"missing: {row['figure']} ({row['reason']})" for row in found["missing"]]
     return lines
+
+
+def _merit(row: Mapping[str, Any]) -> str:
+    return f"accuracy {share(row['metrics']['accuracy'])}  AUC {estimate(row['area'])}"
 
 
 def _repeat_lines(found: Mapping[str, Any]) -> list[str]:

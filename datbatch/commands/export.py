@@ -7,10 +7,21 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from datbatch.commands.command import EXIT_FAILED_STUDIES, EXIT_OK, Answer, add_command, describe, location, path
+from datbatch.commands.command import (
+    EXIT_FAILED_STUDIES,
+    EXIT_OK,
+    Answer,
+    add_command,
+    describe,
+    location,
+    model_option,
+    path,
+)
 
 if TYPE_CHECKING:
+    from datbatch.cohort.views.results import StudyResults
     from datbatch.export import Exported
+    from datbatch.export.run import Which
 
 # The default is the patient's own left and right: an image without its store must not mislead.
 FRAMES = (
@@ -37,7 +48,7 @@ def add(parsers: Any) -> None:
         made.add_argument("cohort", type=location)
         made.add_argument("--output", type=path, required=True, help="folder to write to; whole files are replaced")
         made.add_argument("--study", action="append", metavar="ID", help="only this pseudonym (can be given again)")
-        made.add_argument("--model", help="name of a model in the store (default: the newest)")
+        model_option(made)
         if name == "tables":
             made.add_argument("--kind", choices=("csv", "parquet"), default="csv", help="form (default: csv)")
             continue
@@ -57,7 +68,7 @@ def export_images(options: argparse.Namespace) -> Answer:
     from datbatch.export import export_bids, export_nifti
 
     export = {"nifti": export_nifti, "bids": export_bids}[options.format]
-    return export_answer(export(options.cohort, options.output, **_what(options)))
+    return export_answer(export(options.cohort, options.output, frame=options.frame, **_which(options)))
 
 
 def export_tables(options: argparse.Namespace) -> Answer:
@@ -86,11 +97,11 @@ def export_pages(options: argparse.Namespace) -> Answer:
         # A store that was passed on: its pages have no projections.
         archive = None
     stored = StoredStudies(open_cohort(options.cohort), options.cohort, model=options.model, archive=archive)
-    exported = export_pages(
-        options.cohort, options.output, lambda results: study_page(stored.explained(results)),
-        studies=options.study, model=options.model, missing_only=options.missing_only, quiet=options.quiet,
-    )  # fmt: skip
-    return export_answer(exported)
+
+    def page(results: StudyResults) -> str:
+        return study_page(stored.explained(results))
+
+    return export_answer(export_pages(options.cohort, options.output, page, **_which(options)))
 
 
 def export_dicom(options: argparse.Namespace) -> Answer:
@@ -99,21 +110,19 @@ def export_dicom(options: argparse.Namespace) -> Answer:
     from datbatch.report.study.figure import draw_summary
 
     if options.dicom_source is not None:
-        print(
-            "datbatch: these files NAME THE PATIENTS, as the originals do. Keep them where identified data may be.",
-            file=sys.stderr,
-        )
-    return export_answer(
-        export_dicom(options.cohort, options.output, draw_summary, source=options.dicom_source, **_what(options))
-    )
+        words = "these files NAME THE PATIENTS, as the originals do. Keep them where identified data may be."
+        print(f"datbatch: {words}", file=sys.stderr)
+    made = export_dicom(
+        options.cohort, options.output, draw_summary, frame=options.frame, source=options.dicom_source,
+        **_which(options),
+    )  # fmt: skip
+    return export_answer(made)
 
 
-def _what(options: argparse.Namespace) -> dict[str, Any]:
+def _which(options: argparse.Namespace) -> Which:
     """Give the arguments of every export of single studies."""
-    return {
-        "frame": options.frame, "studies": options.study, "model": options.model,
-        "missing_only": options.missing_only, "quiet": options.quiet,
-    }  # fmt: skip
+    given = {"studies": options.study, "model": options.model, "missing_only": options.missing_only}
+    return {**given, "quiet": options.quiet}  # type: ignore[typeddict-item]
 
 
 def export_answer(done: Exported) -> Answer:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, config_option, where
+from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, model_option, where
 
 
 def add(parsers: Any) -> None:
@@ -15,13 +15,11 @@ def add(parsers: Any) -> None:
     made.add_argument("--preset", choices=("paper", "compact"), help="network (default: of the parameters)")
     made.add_argument("--epochs", type=int, help="passes over the training set")
     made.add_argument("--seed", type=int, help="seed of the initial weights: others make repeats of a model")
-    config_option(made)
-    cluster_options(made)
+    cluster_options(made, config=True)
 
     made = cohort_command(parsers, explain, "inference and relevance for every study")
-    made.add_argument("--model", help="name of a trained model (default: the newest)")
-    config_option(made)
-    cluster_options(made)
+    model_option(made, "a trained model")
+    cluster_options(made, config=True)
 
 
 def train(options: argparse.Namespace) -> Answer:

@@ -7,21 +7,29 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from datbatch.commands.command import EXIT_FAILED_STUDIES, EXIT_OK, NOTICE, Answer, cohort_command, path, positive
+from datbatch.commands.command import (
+    EXIT_FAILED_STUDIES,
+    EXIT_OK,
+    NOTICE,
+    Answer,
+    cohort_command,
+    model_option,
+    path,
+    positive,
+)  # fmt: skip
 from datbatch.location import output_beside
 
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
     made = cohort_command(parsers, report, "figures and tables: a page and a folder")
-    made.add_argument("--model", help="name of a model in the store (default: the newest)")
+    model_option(made)
     made.add_argument("--output", type=path, help="file to write (default: COHORT.report.html)")
 
     made = cohort_command(parsers, explore, "the whole cohort in a browser, offline: a folder of static files")
-    made.add_argument("--model", help="name of a model in the store (default: the newest)")
+    model_option(made)
     made.add_argument("--output", type=path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
-    words = "studies whose planes can be looked at, those most worth a look first; about 0.1 MB each "
-    words += "(default: up to 10000)"
+    words = "studies whose planes can be looked at, most worth a look first; about 0.1 MB each (default: up to 10000)"
     made.add_argument("--volumes", type=_volumes, metavar="all|none|N", help=words)
 
 

@@ -15,7 +15,6 @@ from datbatch.commands.command import (
     add_command,
     cluster_options,
     config_of,
-    config_option,
     location,
     path,
     where,
@@ -40,8 +39,7 @@ def add(parsers: Any) -> None:
         made.add_argument("--participants", type=location, help=table)
         if name == "plan":
             made.add_argument("--no-cost", action="store_true", help="measure nothing: only what would run, and why")
-        config_option(made)
-        cluster_options(made)
+        cluster_options(made, config=True)
 
     words = "volumes that were reconstructed elsewhere (DICOM or NIfTI), where projections are lost"
     example = "datbatch import tomograms cohort.zarr --participants participants.csv"
@@ -68,20 +66,12 @@ def plan(options: argparse.Namespace) -> Answer:
     plan = plan_run(manifest, options.cohort, config)
     stages = (*plan.stages, *plan_models(options.cohort, config, plan.stages))
     cost = None if options.no_cost else estimate_cost(plan, options.archive, options.cohort, config, **place)
-    status = Counter(entry.outcome.status for entry in manifest.entries)
-    lines = [
-        f"{len(manifest.entries)} studies in {manifest.files_found} files: "
-        + ", ".join(f"{count} {name}" for name, count in sorted(status.items())),
-        *stage_lines(stages),
-        *([] if cost is None else _cost_lines(cost)),
-    ]
-    values = {
-        "studies": len(manifest.entries),
-        "manifest": dict(status),
-        "stages": [asdict(stage) for stage in stages],
-        "cost": None if cost is None else asdict(cost),
-    }
-    return Answer("\n".join(lines), values)
+    status, studies = Counter(entry.outcome.status for entry in manifest.entries), len(manifest.entries)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(status.items()))
+    lines = [f"{studies} studies in {manifest.files_found} files: {counts}", *stage_lines(stages)]
+    lines += [] if cost is None else _cost_lines(cost)
+    values: dict[str, Any] = {"studies": studies, "manifest": dict(status), "stages": [asdict(one) for one in stages]}
+    return Answer("\n".join(lines), values | {"cost": None if cost is None else asdict(cost)})
 
 
 def _cost_lines(cost: Cost) -> list[str]:
@@ -133,9 +123,6 @@ def run_answer(ran: RunSummary, then: str) -> Answer:
 
 def outcome(ran: RunSummary) -> str:
     """Say what became of the studies."""
-    lines = [
-        f"{ran.studies} studies: {ran.done} done, {ran.failed} failed, {ran.excluded} excluded; "
-        f"{ran.processed} computed now, the rest kept"
-    ]
-    lines += [f"  {code:<24} {count}" for code, count in sorted(ran.failures.items())]
-    return "\n".join(lines)
+    done = f"{ran.done} done, {ran.failed} failed, {ran.excluded} excluded"
+    lines = [f"{ran.studies} studies: {done}; {ran.processed} computed now, the rest kept"]
+    return "\n".join([*lines, *(f"  {code:<24} {count}" for code, count in sorted(ran.failures.items()))])

@@ -43,10 +43,9 @@ def template(options: argparse.Namespace) -> Answer:
     if options.simulated is not None:
         from datbatch.stages.template.simulated import build_simulated_template
 
-        rounds = build_simulated_template(
-            options.simulated, options.studies or SIMULATED_TEMPLATE_STUDIES, rounds=options.rounds,
-            workers=options.workers or os.cpu_count() or 1, quiet=options.quiet,
-        )  # fmt: skip
+        workers, studies = options.workers or os.cpu_count() or 1, options.studies or SIMULATED_TEMPLATE_STUDIES
+        how: dict[str, Any] = {"rounds": options.rounds, "workers": workers, "quiet": options.quiet}
+        rounds = build_simulated_template(options.simulated, studies, **how)
         said = {"template": str(options.simulated), "rounds": [asdict(one) for one in rounds]}
         return Answer("\n".join([str(options.simulated), *_convergence(rounds)]), said)
     from datbatch.stages.template.group import build_cohort_template, normalise_with, template_path
@@ -57,10 +56,8 @@ def template(options: argparse.Namespace) -> Answer:
         **where(options),
     )  # fmt: skip
     verb = "built" if built.built else "is there already, built"
-    lines = [
-        f"{built.path} {verb} from {built.studies} of {built.normals} normal studies of good quality",
-        *_convergence(built.rounds),
-    ]
+    of = f"{built.studies} of {built.normals} normal studies of good quality"
+    lines = [f"{built.path} {verb} from {of}", *_convergence(built.rounds)]
     values: dict[str, Any] = asdict(built) | {"template": str(built.path), "run": None}
     del values["path"]
     if options.no_run:

@@ -23,74 +23,35 @@ def lazy(values: xarray.DataArray) -> xarray.DataArray:
 
 
 def volumes(values: xarray.DataArray, mirrored: xarray.DataArray, frame: str) -> xarray.DataArray:
-    """Give volumes in a frame, lazily.
-
-    Parameters
-    ----------
-    values : DataArray, dimensions (study, x, y, z)
-        Uptake or relevance of the store.
-    mirrored : DataArray, dimensions (study,), bool
-        The store's `mirrored`.
-    frame : {"ipsilateral-left", "as-acquired"}
-        As in the store, or with the patient's own left at x < 0.
-
-    Raises
-    ------
-    ValueError
-        When there is no such frame.
-    """
+    """Give volumes (study, x, y, z) in one of `FRAMES`, lazily: as in the store, or the patient's left at x < 0."""
     if frame not in FRAMES:
         raise ValueError(f"frame is {frame!r}; it must be one of {', '.join(FRAMES)}")
     return lazy(values) if frame == "ipsilateral-left" else as_acquired(lazy(values), mirrored)
 
 
 def model_group(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
-    """Give the group of a model by name, or of the newest.
-
-    Raises
-    ------
-    ModelError
-        When the store has no such model, or none at all.
-    """
+    """Give the group of a model by name, or of the newest; ModelError where there is none."""
     name = choose_model(cohort, model)
     if name is None:
         raise ModelError("the store has no explained model", "Call `datbatch train` and `datbatch explain` first.")
-    return cohort.children["relevance"].children[name].to_dataset(inherit=True)
+    return cohort.children[schema.RELEVANCE].children[name].to_dataset(inherit=True)
 
 
 def orientation(group: xarray.Dataset) -> dict[str, float]:
     """Give what the sign of a model's relevance means; see `relevance.orienting_studies`.
 
-    Returns
-    -------
-    dict
-        `sign` (+1 or -1), after which positive relevance speaks for reduced uptake; `auc`, how well it then tells apart
-        the studies that it was learned from (0.5: not at all); `threshold`. Without a card the sign is +1, and nothing
-        else known.
+    `sign` is +1 or -1: positive relevance times it speaks for reduced uptake. `auc` says how well it then tells apart
+    the studies that it was learned from (0.5: not at all). `threshold` is the cut between the classes. Without a card
+    the sign is +1, and nothing else is known.
     """
     card = stored_card(group.attrs)
     return {"sign": 1.0, **{name: float(value) for name, value in (card.get("orientation") or {}).items()}}
 
 
 def by_side(table: xarray.DataArray, mirrored: xarray.DataArray | None = None) -> xarray.DataArray:
-    """Split the region's name into structure and side.
+    """Put structure and side in the place of the dimension `region` or `striatal`; regions without sides are left out.
 
-    Parameters
-    ----------
-    table : DataArray
-        With a dimension `region` or `striatal`; regions without sides are left out.
-    mirrored : DataArray, dimensions (study,), bool, optional
-        The store's `mirrored`: sides are then the patient's left and right. Else ipsilateral and contralateral.
-
-    Returns
-    -------
-    DataArray
-        With the dimensions `structure` and `side` in the place of the region's.
-
-    Raises
-    ------
-    ValueError
-        When the table has no such dimension.
+    With the store's `mirrored` the sides are the patient's left and right, else ipsilateral and contralateral.
     """
     along = next((dim for dim in ("region", "striatal") if dim in table.dims), None)
     if along is None:
@@ -116,19 +77,9 @@ def by_side(table: xarray.DataArray, mirrored: xarray.DataArray | None = None) -
 
 
 def by_region(root: xarray.Dataset, group: xarray.Dataset | None) -> xarray.Dataset:
-    """Join what is known of each region: binding, and each statistic of a model's relevance as a column.
+    """Join what is known of each region: binding, and of a model's group each statistic as `relevance_<statistic>`.
 
-    Parameters
-    ----------
-    root : Dataset
-        The cohort's root.
-    group : Dataset, optional
-        A model's group; without it there is no relevance.
-
-    Returns
-    -------
-    Dataset, dimensions (study, region)
-        `specific_binding_ratio` and `relevance_<statistic>`; `to_dataframe()` gives a row for each study and region.
+    Its dimensions are (study, region): `to_dataframe()` gives a row for each study and region.
     """
     wanted = [name for name, array in root.coords.items() if array.dims == ("study",)]
     found = root[["specific_binding_ratio"]].reset_coords(drop=True).assign_coords({n: root[n] for n in wanted})
@@ -144,18 +95,16 @@ def by_region(root: xarray.Dataset, group: xarray.Dataset | None) -> xarray.Data
 def joined(cohort: xarray.DataTree, model: str | None) -> xarray.Dataset:
     """Put the root, one model's results and the normal range side by side in one Dataset.
 
-    Returns
-    -------
-    Dataset
-        All of the root; of the model `relevance (study, x, y, z)`, `regional`, `probability`, `log_odds`, `predicted`
-        and `inconsistent`; of the normal range, where there is one, `z_score (study, measure)` and its neighbours. The
-        split that model or normal range were made with is `split_of_model`, `split_of_norms`. Volumes are Dask arrays
-        of one study a chunk.
+    It has all of the root; of the model `relevance (study, x, y, z)`, `regional`, `probability`, `log_odds`,
+    `predicted` and `inconsistent`; of the normal range, where there is one, `z_score (study, measure)` and its
+    neighbours. The split that the model or the normal range was made with is `split_of_model` or `split_of_norms`.
+    Volumes are Dask arrays of one study a chunk.
     """
     group = model_group(cohort, model)
     root = cohort.to_dataset()
-    root["uptake"] = lazy(root["uptake"])
-    own = group[[variable.name for variable in schema.RELEVANCE_TABLE]].assign(relevance=lazy(group["map"]))
+    root[schema.UPTAKE.name] = lazy(root[schema.UPTAKE.name])
+    maps = lazy(group[schema.RELEVANCE_MAP.name])
+    own = group[[variable.name for variable in schema.RELEVANCE_TABLE]].assign(relevance=maps)
     parts = [root, own.drop_vars(set(own.coords) & set(root.coords) - {"split"}).rename(split="split_of_model")]
     if schema.NORMAL_RANGE in cohort.children:
         norms = cohort.children[schema.NORMAL_RANGE].to_dataset(inherit=False)

@@ -18,28 +18,18 @@ from datbatch.norms.measures import measures
 
 EVALUATE_VERSION = 1
 Column = Callable[[str, str], "npt.NDArray[Any] | None"]
-"""Gives a column by its name and group, None where the store has none."""
+"""Gives a column by its name and group (empty: the root), None where the store has none."""
 
-PUTAMEN = schema.REGIONS.index("putamen_ipsilateral")
-HOTTEST = schema.STATISTICS.index("hottest_mean")
-HEADLINE = schema.MEASURES.index("hottest_voxels putamen_ipsilateral")
-REGIONAL = tuple(index for index, name in enumerate(schema.MEASURES) if "hottest_voxels" in name.split())
+PUTAMEN = schema.REGIONS.index(schema.PUTAMEN)
+HOTTEST = schema.STATISTICS.index(schema.HOTTEST_MEAN)
+HEADLINE = schema.MEASURES.index(schema.MAIN_MEASURE)
+REGIONAL = tuple(index for index, name in enumerate(schema.MEASURES) if schema.HOTTEST_VOXELS in name.split())
 """Measures that the tree may use: the paper's definition."""
 
 
 def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cases:
-    """Arrange the tables of a store and of one of its models.
-
-    Parameters
-    ----------
-    column : callable
-        Reads a column of the root (group "") or of a group.
-    model : str
-        Name of the model.
-    attributes : mapping
-        Of the model's group.
-    """
-    group = f"relevance/{model}"
+    """Arrange the tables of a store and of one of its models; `attributes` are those of the model's group."""
+    group = schema.relevance_group(model)
     pseudonyms = column("study", "")
     assert pseudonyms is not None
     studies = len(pseudonyms)

@@ -104,19 +104,9 @@ def cohort_template(cohort: xarray.DataTree) -> Volume:
 
 
 def as_acquired(volumes: xarray.DataArray, mirrored: xarray.DataArray) -> xarray.DataArray:
-    """Undo the mirroring: x < 0 becomes the patient's own left again.
+    """Undo the mirroring of volumes of the store, (study, x, y, z) or (x, y, z): x < 0 becomes the patient's own left.
 
-    Parameters
-    ----------
-    volumes : DataArray, dimensions (study, x, y, z) or (x, y, z)
-        Uptake or relevance of the store, where the side with lower putamen binding lies left.
-    mirrored : DataArray, dimensions (study,) or none, bool
-        The store's `mirrored`.
-
-    Returns
-    -------
-    DataArray
-        The same shape and coordinates; values of mirrored studies flipped along x (exact: the grid is symmetric).
+    `mirrored` is the store's; shape and coordinates stay.
     """
     if volumes.chunks is not None and "study" in volumes.dims:
         mirrored = mirrored.compute().chunk({"study": volumes.chunksizes["study"]})

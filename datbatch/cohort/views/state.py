@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,50 +52,41 @@ class Failure:
 def cohort_state(cohort: Location) -> CohortState:
     """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
     store, ledger = Store(cohort), Ledger(cohort)
-    studies = len(store.studies)
-    stages = {}
-    for stage, identity in store.attributes.get("stages", {}).items():
-        stages[stage] = _recorded_studies(store, ledger, stage, identity["digest"], studies)
+    studies, size = len(store.studies), store.granule_studies
+
+    def recorded(stage: str, digest: str) -> int:
+        """Count the studies that a stage's objects hold, by their names alone: they may be many."""
+        granules = {key.granule for key in ledger.keys(stage, digest)}
+        return sum(max(0, min(size, studies - size * granule)) for granule in granules)
+
+    stages = {name: recorded(name, stage["digest"]) for name, stage in store.attributes.get("stages", {}).items()}
+    models = []
     for model in store.models:
         attributes = store.model_attributes(model)
+        models.append(model + " (of earlier uptake)" * bool(attributes.get("stale")))
         if "digest" in attributes:
-            name = f"explain/{model}"
-            stages[f"explain {model}"] = _recorded_studies(store, ledger, name, attributes["digest"], studies)
-    models = [
-        name + (" (of earlier uptake)" if store.model_attributes(name).get("stale") else "") for name in store.models
-    ]
-    normal_range = store.has_normal_range
-    stale = normal_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True))
-    commands = [{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()]
-    status = dict(Counter(store.read_table("status")))
+            stages[f"{schema.EXPLAIN} {model}"] = recorded(f"{schema.EXPLAIN}/{model}", attributes["digest"])
     sources = store.read_table("source") if store.has_table("source") else np.array([], dtype=object)
-    imported = int((sources == schema.TOMOGRAM).sum())
-    return CohortState(status, stages, models, normal_range, stale, imported, commands)
-
-
-def _recorded_studies(store: Store, ledger: Ledger, stage: str, digest: str, studies: int) -> int:
-    """Count the studies that a stage's objects hold, by their names alone: they may be many."""
-    size = store.granule_studies
-    granules = {key.granule for key in ledger.keys(stage, digest)}
-    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
+    has_range = store.has_normal_range
+    return CohortState(
+        studies=dict(Counter(store.read_table("status"))),
+        stages=stages,
+        models=models,
+        normal_range=has_range,
+        normal_range_stale=has_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True)),
+        imported=int((sources == schema.TOMOGRAM).sum()),
+        commands=[{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()],
+    )
 
 
 def cohort_failures(cohort: Location, *, with_files: bool = False) -> dict[str, list[Failure]]:
-    """List the studies without result by code.
-
-    Parameters
-    ----------
-    cohort : Path
-        Folder of the store.
-    with_files : bool
-        Whether to add the files, from the linkage table beside the store.
-    """
+    """List the studies without result by code, with their files, of the linkage table beside the store, if wanted."""
     store = Store(cohort)
     columns = [store.read_table(name) for name in ("study", "site", "scanner", *schema.OUTCOME)]
     files = read_linkage(linkage_path(cohort)) if with_files else {}
-    found: dict[str, list[Failure]] = {}
+    found: defaultdict[str, list[Failure]] = defaultdict(list)
     for study, site, scanner, *told in zip(*columns, strict=True):
         outcome = Outcome(*told)
         if outcome.status in (schema.FAILED, schema.EXCLUDED):
-            found.setdefault(outcome.code, []).append(Failure(study, site, scanner, outcome, files.get(study, ())))
-    return found
+            found[outcome.code].append(Failure(study, site, scanner, outcome, files.get(study, ())))
+    return dict(found)
