@@ -23,7 +23,7 @@ from datbatch.workers.cluster_file import ACCELERATOR
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 SHAPE = (31, 37, 25)
-CONFIG = TrainConfig(epochs=3, batch_size=4, learning_rate=3e-4, checkpoint_minutes=0.0)
+CONFIG = TrainConfig(epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_minutes=0.0)
 
 
 @pytest.fixture(params=DEVICES)
