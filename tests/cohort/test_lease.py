@@ -1,7 +1,5 @@
 """The lock of a store on S3: one holder at a time, whatever clocks say, and a killed one is in nobody's way."""
 
-from __future__ import annotations
-
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +19,7 @@ def as_of_another_machine(place: S3Location) -> None:
     location.write(place, json.dumps(content).encode())
 
 
-def test_another_machines_dead_lock_is_taken_over_by_one_of_many(
-    s3: S3Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_machines_dead_lock_is_taken_over_by_one_of_many(s3, monkeypatch) -> None:
     place = lock_path(s3 / "cohort.zarr")
     as_of_another_machine(place)
     with pytest.raises(StoreInUseError, match="until a minute ago"):
@@ -47,7 +43,7 @@ def test_another_machines_dead_lock_is_taken_over_by_one_of_many(
     assert location.names(s3) == []
 
 
-def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3, monkeypatch) -> None:
     place = lock_path(s3 / "cohort.zarr")
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.2)
     # A server's clock that jumped makes every lock look old.
@@ -60,7 +56,7 @@ def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3: S3Location, monk
     first.release()
 
 
-def test_a_writer_whose_lock_was_taken_over_is_stopped(s3: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_whose_lock_was_taken_over_is_stopped(s3, monkeypatch) -> None:
     store = s3 / "cohort.zarr"
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.2)
     place = lock_path(store)

@@ -1,8 +1,5 @@
 """Whatever is changed in a store is found, and so is what belongs to nothing."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,6 @@ from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.seal import differences, put_back, read_seal
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import find_orphans, recorded_volumes, remove_orphans, sealed_damages, verify_store
-from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
@@ -46,7 +42,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def test_a_whole_store_has_no_damage_and_no_orphan(store: Store) -> None:
+def test_a_whole_store_has_no_damage_and_no_orphan(store) -> None:
     assert verify_store(store.path) == (1, [])
     assert find_orphans(store.path) == []
     assert recorded_volumes(store.path) == 2
@@ -54,9 +50,7 @@ def test_a_whole_store_has_no_damage_and_no_orphan(store: Store) -> None:
 
 @pytest.mark.parametrize("harm", [flip, cut, Path.unlink], ids=["flipped", "cut", "deleted"])
 @pytest.mark.parametrize("place", ["uptake", "reference_value", "mirrored", "status", "error_reason"])
-def test_a_changed_chunk_of_a_volume_or_a_table_is_found(
-    store: Store, place: str, harm: Callable[[Path], None]
-) -> None:
+def test_a_changed_chunk_of_a_volume_or_a_table_is_found(store, place, harm) -> None:
     harm(next((store.path / place).glob("c*")))
     _, damages = verify_store(store.path)
     assert {damage.array for damage in damages} == {place}
@@ -67,9 +61,7 @@ def changed_figure(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, cut, changed_figure])
-def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
-    store: Store, harm: Callable[[Path], None]
-) -> None:
+def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(store, harm) -> None:
     (file,) = (store.path / "ledger").rglob("0*.json")
     harm(file)
     before = file.read_bytes()
@@ -77,12 +69,12 @@ def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
     assert file.read_bytes() == before
 
 
-def test_columns_of_the_manifest_are_compared_with_it(store: Store) -> None:
+def test_columns_of_the_manifest_are_compared_with_it(store) -> None:
     expected = {"site": np.array(["A", "B"], dtype=object)}
     assert [(d.array, d.kind) for d in verify_store(store.path, expected=expected)[1]] == [("site", "changed")]
 
 
-def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
+def test_orphans_are_named_and_only_our_own_are_removed(store) -> None:
     files = {
         "uptake/c.0.0.0.0.1f.partial": "unfinished",
         "ledger/quantify/d1/.ledger-1f": "unfinished",
@@ -101,7 +93,7 @@ def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
     assert {orphan.kind for orphan in find_orphans(store.path)} == {"unknown"}
 
 
-def test_on_a_disk_and_on_s3_what_changed_since_the_seal_is_found_and_put_back(place: Location) -> None:
+def test_on_a_disk_and_on_s3_what_changed_since_the_seal_is_found_and_put_back(place) -> None:
     path = place / "cohort.zarr"
     store = Store.create(path, granule_studies=2)
     store.grow(["sa", "sb"])

@@ -1,7 +1,5 @@
 """The normal range: coverage, agreement with closed forms, and a flag for whatever limits a comparison."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +25,7 @@ class Normals:
     sex: np.ndarray
     site: np.ndarray
 
-    def __getitem__(self, which: np.ndarray) -> Normals:
+    def __getitem__(self, which: np.ndarray) -> "Normals":
         return Normals(self.values[which], self.age[which], self.sex[which], self.site[which])
 
     @property
@@ -62,7 +60,7 @@ def flagged(found: Prediction) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("studies", [24, 60])
-def test_the_interval_holds_95_percent_of_new_normals_of_known_sites(studies: int) -> None:
+def test_the_interval_holds_95_percent_of_new_normals_of_known_sites(studies) -> None:
     normals = drawn(studies + 80, 120, seed=studies)
     assert coverage(normals, np.arange(studies + 80) < studies) == pytest.approx(0.95, abs=0.012)
 
@@ -202,7 +200,7 @@ def test_a_measure_without_values_has_no_range_and_the_others_have() -> None:
 
 
 @given(st.floats(0.1, 10), st.floats(-5, 5))
-def test_z_scores_do_not_depend_on_the_unit(factor: float, shift: float) -> None:
+def test_z_scores_do_not_depend_on_the_unit(factor, shift) -> None:
     normals = drawn(30, 1, seed=11)
     plain = fit_normal_range(*normals.columns).predict(*normals.columns)
     other = Normals(factor * normals.values + shift, normals.age, normals.sex, normals.site)

@@ -1,7 +1,5 @@
 """A store of an earlier layout is read, refused to writers, and migrated, whenever the migration is killed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -107,7 +105,7 @@ def assert_migrated(path: Location) -> None:
     assert {orphan.kind for orphan in found.orphans} <= {"unfinished"}
 
 
-def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place: Location) -> None:
+def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place) -> None:
     path = earlier_store(place)
     assert verify_cohort(path, quiet=True).damages == []
     flags = location.read(path / "flags" / "c.0")[0]
@@ -122,12 +120,12 @@ def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place: Location) -> None:
     assert {name: location.read(path / name)[0] for name in location.names(path)} == before
 
 
-def test_a_normal_range_of_before_the_migration_serves_a_model_that_was_handed_on(tmp_path: Path) -> None:
+def test_a_normal_range_of_before_the_migration_serves_a_model_that_was_handed_on(tmp_path) -> None:
     path = models_path(earlier_store(tmp_path)) / NORMAL_RANGE_FILE
     assert read_normal_range(path, Config()).imaging == BEFORE["quantify"].digest
 
 
-def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path) -> None:
     path = earlier_store(tmp_path)
     before = files_of(tmp_path)
     assert open_cohort(path).flags.values[1] == "windows-summed"
@@ -140,7 +138,7 @@ def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path: P
     assert files_of(tmp_path) == before
 
 
-def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path) -> None:
     path = earlier_store(tmp_path)
     store = Store(path)
     store.set_attributes({LAYOUT: schema.LAYOUT_VERSION + 1})
@@ -153,7 +151,7 @@ def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path: Path) -> None:
     assert files_of(tmp_path) == before
 
 
-def test_a_damaged_layout_is_no_later_layout(tmp_path: Path) -> None:
+def test_a_damaged_layout_is_no_later_layout(tmp_path) -> None:
     path = earlier_store(tmp_path)
     migrate_cohort(path)
     root = path / "zarr.json"
@@ -194,7 +192,7 @@ def writes() -> Iterator[Writes]:
     found.folder = ""
 
 
-def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path: Path, writes: Writes) -> None:
+def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path, writes) -> None:
     given = earlier_store(tmp_path / "given").parent
     shutil.copytree(given, tmp_path / "whole")
     migrate_cohort(tmp_path / "whole" / "cohort.zarr")
