@@ -199,24 +199,24 @@ def fuzzed(syntax: str) -> Style:
     return Style("fuzz", (90.0, 270.0), views=16, rows=rows, bins=bins, syntax=syntax)
 
 
-def test_a_deflated_bomb_is_stopped(tmp_path) -> None:
-    path = write(tmp_path, Style("deflated", views=16, rows=8, bins=10, syntax="deflated"))[0]
-    content = path.read_bytes()
-    start = 132 + 12 + int.from_bytes(content[140:144], "little")
+def bomb() -> bytes:
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = b"".join(squeezer.compress(bytes(1 << 20)) for _ in range(200)) + squeezer.flush()
-    path.write_bytes(content[:start] + bomb)
-    with pytest.raises(errors.UnreadableDicomError, match="grows beyond"):
-        read_study(path)
+    return b"".join(squeezer.compress(bytes(1 << 20)) for _ in range(200)) + squeezer.flush()
 
 
-def test_deep_nesting_is_stopped(tmp_path) -> None:
-    path = write(tmp_path, Style("implicit", views=16, rows=8, bins=10, syntax="implicit"))[0]
-    opened = bytes.fromhex("0900 1010 ffffffff feff 00e0 ffffffff") * 5000
+@pytest.mark.parametrize(
+    ("syntax", "body", "reason"),
+    [
+        ("deflated", bomb(), "grows beyond"),
+        ("implicit", bytes.fromhex("0900 1010 ffffffff feff 00e0 ffffffff") * 5000, "nested"),
+    ],
+    ids=["deflated bomb", "deep nesting"],
+)
+def test_what_grows_without_end_is_stopped(syntax, body, reason, tmp_path) -> None:
+    path = write(tmp_path, fuzzed(syntax))[0]
     content = path.read_bytes()
-    start = 132 + 12 + int.from_bytes(content[140:144], "little")
-    path.write_bytes(content[:start] + opened)
-    with pytest.raises(errors.UnreadableDicomError, match="nested"):
+    path.write_bytes(content[: 132 + 12 + int.from_bytes(content[140:144], "little")] + body)
+    with pytest.raises(errors.UnreadableDicomError, match=reason):
         read_study(path)
 
 

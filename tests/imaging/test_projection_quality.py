@@ -186,15 +186,12 @@ def test_a_jump_of_the_counts_is_measured(still) -> None:
     assert "count-jump" in quality.flags
 
 
-def test_what_differs_between_detectors_alone_is_no_jump() -> None:
+@pytest.mark.parametrize(("of_the_first", "of_the_second", "scale"), [(3e4, 2.4e4, 1.0), (2e4, 2e4, 50.0)])
+def test_what_differs_between_detectors_alone_and_the_noise_of_scaled_counts_are_no_jump(
+    of_the_first, of_the_second, scale
+) -> None:
     turn = two_heads()
-    counts = np.random.default_rng(0).poisson(np.where(turn.head == 0, 30_000.0, 24_000.0)).astype(float)
-    assert count_jump(counts, turn.head, turn.moment) == 0.0
-
-
-def test_scaled_counts_are_judged_by_their_own_noise() -> None:
-    turn = two_heads()
-    counts = 50.0 * np.random.default_rng(0).poisson(np.full(turn.head.size, 20_000.0))
+    counts = scale * np.random.default_rng(0).poisson(np.where(turn.head == 0, of_the_first, of_the_second))
     assert count_jump(counts, turn.head, turn.moment) == 0.0
 
 
