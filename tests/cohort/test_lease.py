@@ -1,6 +1,7 @@
 """The lock of a store on S3: one holder at a time, whatever clocks say, and a killed one is in nobody's way."""
 
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,6 +67,8 @@ def test_a_writer_whose_lock_was_taken_over_is_stopped(s3, monkeypatch) -> None:
             as_of_another_machine(place)
             time.sleep(60)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(StoreInUseError, match="took over"):
         work()
+    signal.signal(signal.SIGINT, before)
     assert location.names(s3) == ["cohort.lock"], "the other's lock stays"

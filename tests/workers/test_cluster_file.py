@@ -1,6 +1,9 @@
 """What a cluster file may say, and what is refused before anything is started."""
 
 import re
+import signal
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -106,7 +109,11 @@ def test_a_scheduler_on_a_network_without_tls_is_refused(address, tmp_path) -> N
 
 @pytest.mark.parametrize("kind", ["slurm", "pbs"])
 def test_a_job_asks_for_what_its_pool_says(kind, tmp_path, monkeypatch) -> None:
-    pytest.importorskip("dask_jobqueue")
+    if find_spec("dask_jobqueue") is None:
+        pytest.skip("dask-jobqueue is not installed")
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        monkeypatch.delitem(sys.modules, name)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/there")
     pool = Pool("gpu", (ACCELERATOR,), workers=2, cores=8, memory="64GB", walltime="01:00:00", queue="long",
                 account="lab", directives=("--gres=gpu:1",), prologue=("module load cuda",))  # fmt: skip
@@ -118,3 +125,5 @@ def test_a_job_asks_for_what_its_pool_says(kind, tmp_path, monkeypatch) -> None:
     for wanted in (*asked, *worker):
         assert wanted in script
     assert script.index("module load") < script.index("dask_worker")
+    kept = signal.signal(signal.SIGINT, interrupt)
+    assert kept is signal.default_int_handler, "Ctrl-C ends the command without a word"
