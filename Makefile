@@ -11,7 +11,8 @@ demo: $(READY)
 	$(VENV)/bin/datbatch demo $(DEMO)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2
+	# One more than two cores have: a third of the time tests wait for a process, a clock or a network.
+	$(VENV)/bin/python -m pytest -n 3
 
 benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/cohort.py

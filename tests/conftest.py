@@ -1,12 +1,13 @@
 """Fixtures that every test may use."""
 
-from __future__ import annotations
-
 import os
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+# One thread for each process of the session, and for what it starts: they share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -28,12 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what needs the archive that all share: runs of minutes, which two processes of a session then divide.
+    """Put first what needs the archive that all share, the longest ones before the others.
 
-    Each begins with its half of the list and takes from the other's end when it has done its own: so one makes archive
-    and cohort while the other has tests that do not wait for them, and what is left at the end is short.
+    Each process of a session begins with its part of the list and takes from another's end when it has done its own:
+    so one makes archive and cohort while the others have tests that do not wait for them, and what is left at the end
+    is short.
     """
-    items.sort(key=lambda item: "archive" not in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: ("archive" not in item.fixturenames, "faults" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")

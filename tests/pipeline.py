@@ -1,7 +1,5 @@
 """The commands as a user calls them, and one archive and cohort that many tests look at."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io
@@ -27,10 +25,7 @@ from datbatch.location import Location
 PROGRAM = str(Path(sys.executable).parent / "datbatch")
 STUDIES = 12
 SEED = 5
-SECTIONS: dict[str, dict[str, Any]] = {
-    "store": {"granule_studies": 4},
-    "train": {"preset": "compact", "epochs": 2},
-}
+SECTIONS: dict[str, dict[str, Any]] = {"store": {"granule_studies": 4}, "train": {"preset": "compact", "epochs": 2}}
 
 
 def config_text(**changes: dict[str, Any]) -> str:
@@ -74,7 +69,6 @@ def start_command(*arguments: object) -> subprocess.Popen[str]:
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a command with everything it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -125,7 +119,6 @@ def imaging_content(cohort: Path) -> dict[str, Any]:
 
 
 def assert_same_content(left: dict[str, Any], right: dict[str, Any]) -> None:
-    """Compare two stores bit by bit."""
     assert left.keys() == right.keys()
     for name, values in left.items():
         if values.dtype.kind == "f":

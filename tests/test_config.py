@@ -1,9 +1,6 @@
 """Parameters: one file, checked; equal parameters have equal digests."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -14,10 +11,11 @@ from datbatch.config import Config, TrainConfig, canonical_json, digest
 from datbatch.errors import ConfigurationError
 
 
-def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+def test_what_a_file_leaves_out_keeps_its_default(tmp_path) -> None:
     path = tmp_path / "parameters.toml"
-    path.write_text("[reconstruct]\ncutoff_per_cm = 1\n")
+    path.write_text("[reconstruct]\ncutoff_per_cm = 1\n[norms]\nuse_age = false\n")
     config = Config.from_toml(path)
+    assert config.norms.use_age is False
     assert config.reconstruct.cutoff_per_cm == 1.0
     assert config.reconstruct.filter == "shepp-logan"
     assert config.train == Config().train
@@ -36,6 +34,7 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[quantify]\natlas_labels = {putamen_left = 3}\n", "quantify.atlas_labels"),
         ("[quantify.atlas_labels]\nputamen_left = [true]\n", "quantify.atlas_labels"),
         ("[register]\ntemplate = 3\n", "register.template"),
+        ("[norms]\nuse_age = 1\n", r"norms\.use_age"),
         ("train = 3\n", "train"),
         ("[store]\n\n[train\n", "parameter file .* line 3"),
         ("[tran]\n", "unknown section tran; did you mean train?"),
@@ -51,7 +50,7 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[quality]\nmaximum_activity_mbq = 99\n", r"at most quality\.maximum_activity_mbq, 99\.0"),
     ],
 )
-def test_a_wrong_file_is_refused_with_the_key_named(tmp_path: Path, text: str, named: str) -> None:
+def test_a_wrong_file_is_refused_with_the_key_named(tmp_path, text, named) -> None:
     path = tmp_path / "parameters.toml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=named):
@@ -67,11 +66,10 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("section", "key", "kind", "range_"), NUMBERS)
-def test_every_number_has_a_range_and_nothing_outside_is_taken(section: str, key: str, kind: type, range_: Any) -> None:
+def test_every_number_has_a_range_and_nothing_outside_is_taken(section, key, kind, range_) -> None:
     lower, upper = (
         closed if closed is not None else open_ for closed, open_ in ((range_.ge, range_.gt), (range_.le, range_.lt))
     )
-    assert lower is not None
     outside: list[Any] = [lower - 1, -1] + ([lower] if range_.ge is None else [])
     if upper is not None:
         outside += [upper + 1] + ([upper] if range_.le is None else [])
@@ -114,7 +112,7 @@ def test_the_digests_of_the_default_parameters_are_those_of_all_stores_so_far() 
     }
 
 
-def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+def test_paths_count_from_the_folder_of_the_file(tmp_path) -> None:
     path = tmp_path / "parameters.toml"
     path.write_text(
         "[register]\ntemplate = 'own/template.nii.gz'\n"
@@ -127,13 +125,9 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert Config.from_dict(config.to_dict()) == config
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigurationError):
         Config.from_toml(tmp_path / "none.toml")
-
-
-def test_parameters_survive_the_way_through_json() -> None:
-    assert Config.from_dict(Config().to_dict()) == Config()
 
 
 @given(
@@ -141,19 +135,10 @@ def test_parameters_survive_the_way_through_json() -> None:
         st.text(max_size=5), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), max_size=6
     )
 )
-def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
+def test_a_digest_does_not_depend_on_the_order_of_keys(value) -> None:
     turned = dict(reversed(value.items()))
     assert canonical_json(value) == canonical_json(turned)
     assert digest(value) == digest(turned)
-
-
-def test_switches_are_switches_and_numbers_are_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "parameters.toml"
-    path.write_text("[norms]\nuse_age = false\n")
-    assert Config.from_toml(path).norms.use_age is False
-    path.write_text("[norms]\nuse_age = 1\n")
-    with pytest.raises(ConfigurationError, match=r"norms\.use_age"):
-        Config.from_toml(path)
 
 
 def test_what_is_stored_of_the_parameters_holds_no_path() -> None:

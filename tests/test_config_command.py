@@ -1,7 +1,5 @@
 """What `datbatch config` says can be given back, tells where each value comes from, and describes every key."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path
@@ -27,9 +25,7 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_shown_is_a_parameter_file_of_the_same_parameters(
-    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_shown_is_a_parameter_file_of_the_same_parameters(tmp_path, store, capsys) -> None:
     given, shown = tmp_path / "given.toml", tmp_path / "shown.toml"
     given.write_text("[register]\ntemplate = 'own/Schädel \"1\".nii'\n[explain]\nrules = ['flat', 'z+']\n", "utf-8")
     assert main(["config", "show", str(store), "--config", str(given)]) == 0
@@ -38,9 +34,7 @@ def test_what_is_shown_is_a_parameter_file_of_the_same_parameters(
     assert Config.from_toml(shown) == dataclasses.replace(MADE, register=own.register, explain=own.explain)
 
 
-def test_each_value_says_where_it_comes_from_and_what_is_allowed(
-    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_value_says_where_it_comes_from_and_what_is_allowed(tmp_path, store, capsys) -> None:
     given = tmp_path / "given.toml"
     given.write_text("[train]\nbatch_size = 4\n")
     assert main(["config", "show", str(store), "--config", str(given), "--json"]) == 0
@@ -53,9 +47,7 @@ def test_each_value_says_where_it_comes_from_and_what_is_allowed(
     assert 'preset = "paper"  # default; one of "paper", "compact"' in lines
 
 
-def test_a_store_that_was_passed_on_says_its_parameters_but_no_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_store_that_was_passed_on_says_its_parameters_but_no_file(tmp_path, capsys) -> None:
     store = Store.create(tmp_path / "cohort.zarr", granule_studies=2)
     known = dataclasses.replace(MADE, register=RegisterConfig(template=f"{KNOWN_BY}0123"))
     store.set_attributes({"config": json.dumps(known.to_stored_dict())})
@@ -66,7 +58,7 @@ def test_a_store_that_was_passed_on_says_its_parameters_but_no_file(
     assert f'# template = "{KNOWN_BY}0123"  # store' in shown.read_text()
 
 
-def test_a_wrong_option_is_refused_as_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_option_is_refused_as_in_a_file(tmp_path, capsys) -> None:
     for command, option, key in (("train", "epochs", "train.epochs"), ("trust", "studies", "trust.studies")):
         assert main([command, str(tmp_path / "none.zarr"), f"--{option}", "0", "--json"]) == 2
         answer = json.loads(capsys.readouterr().out)
@@ -74,7 +66,7 @@ def test_a_wrong_option_is_refused_as_in_a_file(tmp_path: Path, capsys: pytest.C
         assert answer["reason"] == f"{key} is 0; it must be a whole number, at least 1"
 
 
-def test_the_schema_describes_every_key_and_refuses_others(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_schema_describes_every_key_and_refuses_others(capsys) -> None:
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -1,7 +1,5 @@
 """What the pages and the help say is what the program takes, what the code knows, and what runs."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -64,12 +62,12 @@ def commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 @pytest.mark.parametrize(
     "line", sorted({c for text in TEXTS.values() for p in (COMMAND, INLINE) for c in p.findall(text)})
 )
-def test_every_command_line_is_one_that_the_program_takes(line: str) -> None:
+def test_every_command_line_is_one_that_the_program_takes(line) -> None:
     build_parser().parse_args(line.split()[1:])
 
 
 @pytest.mark.parametrize("command", commands(build_parser()), ids=lambda c: c.prog)
-def test_the_help_of_every_command_has_an_example_that_the_program_takes(command: argparse.ArgumentParser) -> None:
+def test_the_help_of_every_command_has_an_example_that_the_program_takes(command) -> None:
     example = (command.epilog or "").removeprefix("example: ")
     assert f"{example} ".startswith(f"{command.prog} ")
     build_parser().parse_args(example.split()[1:])
@@ -83,7 +81,7 @@ def test_every_command_is_named_in_the_pages() -> None:
 
 
 @pytest.mark.parametrize("block", TOML)
-def test_every_parameter_file_is_taken(block: str) -> None:
+def test_every_parameter_file_is_taken(block) -> None:
     Config.from_dict(tomllib.loads(block))
 
 
@@ -99,7 +97,7 @@ def test_the_rules_that_the_pages_show_are_rules_for_the_papers_network() -> Non
 
 
 @pytest.mark.parametrize("name", [page.relative_to(ROOT).as_posix() for page in PAGES])
-def test_the_tables_are_those_of_the_code(name: str) -> None:
+def test_the_tables_are_those_of_the_code(name) -> None:
     text = TEXTS[name]
     assert WITH_TABLES(text) == text, "call `python docs/tables.py`"
 
@@ -110,7 +108,7 @@ def test_a_changed_table_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "name", value))
-def test_every_link_leads_somewhere(page: Path, link: str) -> None:
+def test_every_link_leads_somewhere(page, link) -> None:
     name, _, anchor = link.partition("#")
     target = page if not name else page.parent / name
     assert target.exists()
@@ -146,7 +144,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize(("name", "fact"), [(name, fact) for name, facts in FACTS.items() for fact in facts])
-def test_a_figure_of_a_page_is_that_of_the_code(name: str, fact: str) -> None:
+def test_a_figure_of_a_page_is_that_of_the_code(name, fact) -> None:
     assert fact in " ".join(TEXTS[name].split())
 
 
@@ -165,7 +163,7 @@ def test_the_map_of_who_imports_whom_has_every_module_and_folder() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "```python" in text and name != "README.md"])
-def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, cohort: Path) -> None:
+def test_the_python_of_a_page_runs_from_top_to_bottom(name, cohort) -> None:
     matplotlib.use("Agg")
     scope: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXTS[name], flags=re.DOTALL):
@@ -173,7 +171,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(name: str, cohort: Path) -
     plt.close("all")
 
 
-def test_the_notebook_answers_its_five_questions(cohort: Path) -> None:
+def test_the_notebook_answers_its_five_questions(cohort) -> None:
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     ran = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["execute"](notebook, str(cohort))
     code = [cell for cell in ran["cells"] if cell["cell_type"] == "code"]
@@ -263,7 +261,7 @@ def completion(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("completion", ["bash"], indirect=True)
-def test_a_real_bash_completes_commands_formats_options_and_paths(completion: Path) -> None:
+def test_a_real_bash_completes_commands_formats_options_and_paths(completion) -> None:
     press_tab = """
         source datbatch.bash
         tab() {
@@ -278,7 +276,7 @@ def test_a_real_bash_completes_commands_formats_options_and_paths(completion: Pa
 
 
 @pytest.mark.parametrize("completion", ["fish"], indirect=True)
-def test_a_real_fish_completes_commands_formats_options_and_paths(completion: Path) -> None:
+def test_a_real_fish_completes_commands_formats_options_and_paths(completion) -> None:
     press_tab = "".join(f"; echo ':'; complete -C '{line}'" for line in TYPED)
     done = subprocess.run(
         ["fish", "--no-config", "-c", f"source {completion}{press_tab}"], cwd=completion.parent,
@@ -289,7 +287,7 @@ def test_a_real_fish_completes_commands_formats_options_and_paths(completion: Pa
 
 
 @pytest.mark.parametrize("completion", ["zsh"], indirect=True)
-def test_a_real_zsh_completes_commands_formats_options_and_paths(completion: Path) -> None:
+def test_a_real_zsh_completes_commands_formats_options_and_paths(completion) -> None:
     # It completes at a terminal alone.
     terminal, far_end = pty.openpty()
     zsh = subprocess.Popen(
@@ -326,15 +324,13 @@ def test_a_reader_that_stops_early_hears_no_complaint() -> None:
     with subprocess.Popen(
         [program, "completion", "bash"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_that_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_shells_get_a_script_that_knows_the_commands(shell, capsys) -> None:
     assert main(["completion", shell]) == 0
     script_text = capsys.readouterr().out
     assert all(name in script_text for name in ("evaluate", "completion", "leave-one-site-out"))

@@ -1,7 +1,5 @@
 """The import rule of the house, read from the syntax trees."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess
@@ -26,7 +24,6 @@ FORBIDDEN_BELOW = {"dask", "distributed", "zarr", "xarray"}
 
 
 def room(dotted: str) -> str:
-    """Name the room of a dotted path below the package."""
     return dotted.split(".")[0]
 
 
@@ -43,7 +40,7 @@ def imported(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_stands_before_it(path: Path) -> None:
+def test_a_module_imports_only_what_stands_before_it(path) -> None:
     here = room(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
     for name in imported(path):
         if not name.startswith("datbatch."):
@@ -55,7 +52,7 @@ def test_a_module_imports_only_what_stands_before_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_zarr_and_distributed_have_one_door_each(path: Path) -> None:
+def test_zarr_and_distributed_have_one_door_each(path) -> None:
     place = path.relative_to(PACKAGE).as_posix()
     roots = {name.split(".")[0] for name in imported(path)}
     for library, doors in ONE_DOOR.items():
@@ -85,7 +82,7 @@ HEAVY = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numb
     ],
     ids=["the package and its help", "imaging"],
 )
-def test_nothing_loads_a_heavy_library_that_it_does_not_need(statement: str, heavy: tuple[str, ...]) -> None:
+def test_nothing_loads_a_heavy_library_that_it_does_not_need(statement, heavy) -> None:
     probe = f"import sys; {statement}; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

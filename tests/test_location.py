@@ -1,7 +1,5 @@
 """Where archives and stores lie: addresses, what stays private, and an S3 server that fails."""
 
-from __future__ import annotations
-
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,9 +24,7 @@ def test_an_address_is_no_path_and_a_path_is_no_address() -> None:
             parse_location(wrong)
 
 
-def test_what_leads_to_persons_stays_on_this_machine_and_is_its_owners_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_leads_to_persons_stays_on_this_machine_and_is_its_owners_alone(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DATBATCH_PRIVATE", str(tmp_path / "private"))
     one, other = key_path(S3Location("bucket", "a/c.zarr")), key_path(S3Location("bucket", "b/c.zarr"))
     assert one != other
@@ -37,9 +33,7 @@ def test_what_leads_to_persons_stays_on_this_machine_and_is_its_owners_alone(
     assert key_path(tmp_path / "c.zarr") == tmp_path / "c.key"
 
 
-def test_an_endpoint_without_tls_is_refused_unless_it_is_this_machine_or_allowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_endpoint_without_tls_is_refused_unless_it_is_this_machine_or_allowed(monkeypatch) -> None:
     for name, value in environment("http://storage.example").items():
         monkeypatch.setenv(name, value)
     location._client.cache_clear()
@@ -50,14 +44,14 @@ def test_an_endpoint_without_tls_is_refused_unless_it_is_this_machine_or_allowed
     location._client.cache_clear()
 
 
-def test_of_many_creators_one_creates(s3: S3Location) -> None:
+def test_of_many_creators_one_creates(s3) -> None:
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda n: location.create(s3 / "x", str(n).encode()), range(64)))
     assert sum(made) == 1
     assert location.read(s3 / "x")[0] == str(made.index(True)).encode()
 
 
-def test_objects_are_listed_like_files(place: location.Location) -> None:
+def test_objects_are_listed_like_files(place) -> None:
     for name in ("b/x.dcm", "a/y.dcm", "a/.z/u", "a/.z/v", "Thumbs.db", "b.dcm"):
         location.write(place / "archive" / name, b"x")
     location.write(place / "archive2", b"x")
@@ -66,9 +60,7 @@ def test_objects_are_listed_like_files(place: location.Location) -> None:
     assert skipped == {"hidden": 2}
 
 
-def test_a_server_that_fails_and_dawdles_loses_and_doubles_nothing(
-    s3: S3Location, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_fails_and_dawdles_loses_and_doubles_nothing(s3, s3_endpoint, monkeypatch) -> None:
     def fault(number: int) -> tuple[int, float]:
         return (0, 0.02) if number % 7 else ((500, 503)[number % 2], 0.0)
 
@@ -85,7 +77,7 @@ def test_a_server_that_fails_and_dawdles_loses_and_doubles_nothing(
     location._client.cache_clear()
 
 
-def test_a_refusal_is_named_without_address_and_key(s3: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_named_without_address_and_key(s3, monkeypatch) -> None:
     location.write(s3 / "x", b"x")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     location._client.cache_clear()

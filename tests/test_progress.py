@@ -1,7 +1,5 @@
 """Progress lines: rate, time left, failures; one line where nothing moves."""
 
-from __future__ import annotations
-
 import io
 
 import pytest
@@ -13,7 +11,7 @@ from datbatch.progress import Progress, duration
     ("seconds", "words"),
     [(0, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (185, "3 min 05 s"), (3600, "1 h 00 min"), (7830, "2 h 10 min")],
 )
-def test_spans_are_written_as_people_do(seconds: float, words: str) -> None:
+def test_spans_are_written_as_people_do(seconds, words) -> None:
     assert duration(seconds) == words
 
 
@@ -41,7 +39,7 @@ def test_a_quiet_one_writes_nothing() -> None:
     assert log.getvalue() == ""
 
 
-def test_a_log_gets_a_line_a_minute_also_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_a_line_a_minute_also_while_nothing_ends(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("datbatch.progress.time.monotonic", lambda: now[0])
     log = io.StringIO()

@@ -1,7 +1,5 @@
 """What the README shows runs as it stands there."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path
@@ -18,7 +16,7 @@ def model_folder(cohort: Path) -> Path:
     return card.parent
 
 
-def test_the_five_queries_run_and_give_values(cohort: Path) -> None:
+def test_the_five_queries_run_and_give_values(cohort) -> None:
     program = ast.parse(BLOCKS[0].replace("demo/cohort.zarr", str(cohort)))
     scope: dict[str, object] = {}
     answers = []
@@ -35,7 +33,7 @@ def test_the_five_queries_run_and_give_values(cohort: Path) -> None:
     assert inconsistent.dims == ("study",)
 
 
-def test_the_python_lines_run(cohort: Path, archive: Path, some_study: list[Path]) -> None:
+def test_the_python_lines_run(cohort, archive, some_study) -> None:
     program = BLOCKS[1].replace("projections.dcm", str(some_study[0]))
     program = program.replace("demo/cohort.models/NAME", str(model_folder(cohort)))
     scope: dict[str, object] = {}

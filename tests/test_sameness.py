@@ -1,13 +1,9 @@
 from typing import Any
 
-import pytest
-
 from benchmarks.sameness import differences, show
 
 
-def test_the_comparison_of_two_versions_finds_a_part_that_differs_and_passes_what_may_differ(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_comparison_of_two_versions_finds_a_part_that_differs_and_passes_what_may_differ(capsys) -> None:
     row, new = {"status": "done", "values": {"counts": 1.0}}, {"status": "done", "values": {"counts": 2.0}}
     assert [path for path, *_ in differences([row], [new], "row")] == ["row/0/values/counts"]
     assert [path for path, *_ in differences([0.0], [-0.0], "row")] == ["row/0"]

@@ -1,7 +1,5 @@
 """What SECURITY.md promises and a syntax tree can show."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
@@ -26,7 +24,7 @@ def called(node: ast.Call) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_nothing_on_disk_is_ever_unpickled_or_run(path: Path) -> None:
+def test_nothing_on_disk_is_ever_unpickled_or_run(path) -> None:
     unpicklers = UNPICKLERS - ({"pickle"} if path.relative_to(PACKAGE).as_posix() == CHANNEL else set())
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,10 +111,13 @@ class Process(ProcessInterface):  # type: ignore[misc]
 
 def _batch_job(kind: str) -> Any:
     """Give dask-jobqueue's class for the jobs of a batch system."""
+    # Once it is loaded, Ctrl-C would end this process as if all were well, without a word of what is kept.
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         job = getattr(importlib.import_module(f"dask_jobqueue.{kind}"), f"{kind.upper()}Job")
     except ImportError:
         raise ConfigurationError(f"a cluster file of kind {kind} needs dask-jobqueue", _INSTALL) from None
+    signal.signal(signal.SIGINT, on_interrupt)
     if shutil.which(_LISTS[kind][0]) is None:
         raise ConfigurationError(f"this machine has no {_LISTS[kind][0]}", "Call datbatch on a login node.")
     return job

@@ -1,7 +1,5 @@
 """Fixtures of the archive's tests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Encoders that follow the standards' text, and streams by other encoders to compare with."""
 
-from __future__ import annotations
-
 import base64
 import itertools
 import struct

@@ -1,7 +1,5 @@
 """Ways to damage a DICOM file, by accident or on purpose; each takes whole files and gives one hostile one."""
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib
@@ -46,7 +44,6 @@ def flip_bits(content: bytes, _: Sequence[bytes], chance: Chance) -> bytes:
 
 
 def truncate(content: bytes, _: Sequence[bytes], chance: Chance) -> bytes:
-    """Cut the end off."""
     return content[: chance.integers(0, len(content))]
 
 
@@ -133,7 +130,6 @@ def paths_as_identifiers(content: bytes, _: Sequence[bytes], chance: Chance) -> 
 
 
 def several(content: bytes, others: Sequence[bytes], chance: Chance) -> bytes:
-    """Damage a file in two to four ways."""
     for _ in range(int(chance.integers(2, 5))):
         name = chance.choice([name for name in MUTATIONS if name != "several"])
         content = MUTATIONS[name](content, others, chance) or content

@@ -1,7 +1,5 @@
 """Header styles in which the same acquisition is written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

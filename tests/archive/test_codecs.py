@@ -1,9 +1,6 @@
 """Compressed frames: what other encoders wrote comes out exactly, and damage has its name."""
 
-from __future__ import annotations
-
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,28 +47,27 @@ def jpeg_2000(image: np.ndarray, ratio: int = 0) -> bytes:
 
 @pytest.mark.parametrize("number", range(len(SQUARE)))
 @pytest.mark.parametrize("encoder", ["libjpeg_turbo", "lj92"])
-def test_jpeg_lossless_streams_of_other_encoders_come_out_exactly(encoder: str, number: int) -> None:
+def test_jpeg_lossless_streams_of_other_encoders_come_out_exactly(encoder, number) -> None:
     image = SQUARE[number]
     np.testing.assert_array_equal(decode_jpeg_lossless(by_others(encoder)[number], *image.shape), image)
 
 
 @pytest.mark.parametrize("number", range(len(IMAGES)))
-def test_jpeg_ls_streams_of_another_encoder_come_out_exactly(number: int) -> None:
+def test_jpeg_ls_streams_of_another_encoder_come_out_exactly(number) -> None:
     image = IMAGES[number]
     np.testing.assert_array_equal(decode_jpeg_ls(by_others("charls")[number], *image.shape), image)
 
 
 @pytest.mark.parametrize("bits", range(2, 17))
-def test_jpeg_ls_keeps_samples_of_every_depth(bits: int) -> None:
+def test_jpeg_ls_keeps_samples_of_every_depth(bits) -> None:
     image = (np.arange(13 * 17).reshape(13, 17) ** 3 % (1 << bits)).astype("<u1" if bits <= 8 else "<u2")
     stream = bytes(encode_buffer(image.tobytes(), *image.shape, 1, bits))
     np.testing.assert_array_equal(decode_jpeg_ls(stream, *image.shape), image)
 
 
-def test_a_real_compressed_file_has_the_pixels_that_other_decoders_give(test_data: Path) -> None:
+def test_a_real_compressed_file_has_the_pixels_that_other_decoders_give(test_data) -> None:
     folder = test_data / "dicom" / "nm"
     header = read_header(folder / "ge_wholebody_jpeg_lossless.dcm")
-    assert header.pixels is not None
     (fragments,) = frame_fragments(header.pixels, header.elements, 1, header.data)
     assert len(fragments) > 1
     stream = b"".join(header.data[start : start + length] for start, length in fragments)
@@ -88,7 +84,7 @@ def test_a_real_compressed_file_has_the_pixels_that_other_decoders_give(test_dat
     predictor=st.integers(1, 7),
     restart_rows=st.integers(0, 3),
 )
-def test_jpeg_lossless_decodes_every_image(image: np.ndarray, predictor: int, restart_rows: int) -> None:
+def test_jpeg_lossless_decodes_every_image(image, predictor, restart_rows) -> None:
     stream = jpeg_lossless(image, predictor=predictor, restart_rows=restart_rows)
     np.testing.assert_array_equal(decode_jpeg_lossless(stream, *image.shape), image)
 
@@ -100,19 +96,19 @@ def test_jpeg_lossless_decodes_every_image(image: np.ndarray, predictor: int, re
         elements=st.integers(0, 255),
     )
 )
-def test_run_lengths_decode_every_image(image: np.ndarray) -> None:
+def test_run_lengths_decode_every_image(image) -> None:
     decoded = decode_run_length(run_length(image), *image.shape, image.dtype.itemsize)
     np.testing.assert_array_equal(decoded, image)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
-def test_jpeg_2000_decodes_every_kind_of_sample(dtype: type) -> None:
+def test_jpeg_2000_decodes_every_kind_of_sample(dtype) -> None:
     image = (LARGE % 120).astype(dtype)
     np.testing.assert_array_equal(decode_jpeg_2000(jpeg_2000(image), *image.shape), image)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4"])
-def test_stored_types_are_kept(dtype: str) -> None:
+def test_stored_types_are_kept(dtype) -> None:
     image = (np.arange(80).reshape(8, 10) % 100).astype(dtype)
     unsigned = image.view(f"u{image.dtype.itemsize}")
     np.testing.assert_array_equal(decode_frame(run_length(unsigned), RUN_LENGTH, 8, 10, image.dtype), image)
@@ -144,7 +140,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("fault", HEADERS)
-def test_jpeg_ls_of_another_form_is_refused_by_its_header(fault: str) -> None:
+def test_jpeg_ls_of_another_form_is_refused_by_its_header(fault) -> None:
     header, kind = HEADERS[fault]
     with pytest.raises(kind, match=fault):
         decode_jpeg_ls(by_others("charls")[3].replace(START_OF_SCAN, header), *SQUARE[3].shape)
@@ -160,7 +156,7 @@ CODECS = {
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_stream_of_another_size_is_refused(name: str) -> None:
+def test_a_stream_of_another_size_is_refused(name) -> None:
     stream, syntax, (rows, columns) = CODECS[name]
     for size in ((rows + 1, columns), (rows, columns - 1), (columns, rows)):
         if name == "run length" and size[0] * size[1] == rows * columns:
@@ -170,7 +166,7 @@ def test_a_stream_of_another_size_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_cut_stream_is_called_cut(name: str) -> None:
+def test_a_cut_stream_is_called_cut(name) -> None:
     stream, syntax, shape = CODECS[name]
     for keep in (0, 1, 30, len(stream) // 2, len(stream) - 3):
         with pytest.raises((TruncatedError, UnreadableDicomError)):
@@ -178,14 +174,14 @@ def test_a_cut_stream_is_called_cut(name: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [150, 200, 270])
-def test_jpeg_ls_that_was_cut_and_closed_is_refused(keep: int) -> None:
+def test_jpeg_ls_that_was_cut_and_closed_is_refused(keep) -> None:
     with pytest.raises(UnreadableDicomError):
         decode_jpeg_ls(by_others("charls")[3][:keep] + b"\xff\xd9", *SQUARE[3].shape)
 
 
 @pytest.mark.parametrize("name", CODECS)
 @given(data=st.data())
-def test_damaged_streams_never_raise_anything_but_a_named_error(name: str, data: st.DataObject) -> None:
+def test_damaged_streams_never_raise_anything_but_a_named_error(name, data) -> None:
     content, syntax, shape = CODECS[name]
     stream = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -20,7 +20,7 @@ def spelled_codes(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", ["archive", "imaging"])
-def test_every_code_that_a_study_can_bear_is_explained(folder: str) -> None:
+def test_every_code_that_a_study_can_bear_is_explained(folder) -> None:
     for code in spelled_codes(folder):
         meaning, remedy = explain_code(code)
         assert "does not know" not in meaning, code
@@ -28,7 +28,7 @@ def test_every_code_that_a_study_can_bear_is_explained(folder: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["motion", *schema.QUANTIFICATION_FLAGS])
-def test_flags_of_studies_are_explained(code: str) -> None:
+def test_flags_of_studies_are_explained(code) -> None:
     meaning, remedy = explain_code(code)
     assert "does not know" not in meaning
     assert meaning.endswith(".")

@@ -1,10 +1,7 @@
 """The bounded walk reads what pydicom reads, and stops where a file is damaged."""
 
-from __future__ import annotations
-
 import struct
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -23,7 +20,7 @@ def test_no_element_that_names_a_person_or_place_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_values_are_those_that_pydicom_reads(syntax: str, tmp_path: Path) -> None:
+def test_values_are_those_that_pydicom_reads(syntax, tmp_path) -> None:
     rows, bins = (32, 32) if syntax == "jpeg 2000" else (8, 10)
     style = Style(
         "style", (44.93, 224.93), views=16, rows=rows, bins=bins, syntax=syntax, orientation=True, start_in="both"
@@ -40,7 +37,6 @@ def test_values_are_those_that_pydicom_reads(syntax: str, tmp_path: Path) -> Non
     for mine, theirs in zip(found.items("DetectorInformationSequence"), truth.DetectorInformationSequence, strict=True):
         assert mine.number("StartAngle") == theirs.StartAngle
         assert mine.numbers("ImageOrientationPatient") == tuple(theirs.ImageOrientationPatient)
-    assert header.pixels is not None
     if syntax in UNCOMPRESSED:
         assert header.data[header.pixels.start :][: header.pixels.length] == truth.PixelData
 
@@ -86,7 +82,7 @@ def test_a_sequence_of_unknown_representation_is_read_as_the_standard_says() -> 
         (element(0x00540200, b"DS", b" " * 65534) * 2, UnreadableDicomError),
     ],
 )
-def test_each_kind_of_damage_is_found(data: bytes, kind: type[Exception]) -> None:
+def test_each_kind_of_damage_is_found(data, kind) -> None:
     assert isinstance(walk(data).problem, kind)
 
 
@@ -96,7 +92,7 @@ def test_zeros_that_fill_the_last_block_are_padding() -> None:
 
 
 @pytest.mark.parametrize("text", [b"ninety", b"1e999 ", b"nan ", b"3,5 "])
-def test_a_number_that_is_none_is_refused(text: bytes) -> None:
+def test_a_number_that_is_none_is_refused(text) -> None:
     found = walk(element(0x00540200, b"DS", text)).found
     with pytest.raises(UnreadableDicomError, match="StartAngle"):
         found.number("StartAngle")
@@ -116,7 +112,7 @@ def test_without_its_mark_a_file_is_not_dicom() -> None:
         parse(bytes(128) + b"DICX" + ROWS)
 
 
-def test_an_unknown_transfer_syntax_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_transfer_syntax_is_refused(tmp_path) -> None:
     path = write(tmp_path, Style("rle", views=16, rows=8, bins=10, syntax="rle"))[0]
     damaged = path.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.5\xff", 1)
     problem = parse(damaged).problem

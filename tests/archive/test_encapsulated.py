@@ -1,7 +1,5 @@
 """Fragments become frames by the tables or the streams, and what contradicts itself is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,23 +78,21 @@ def read_edited(folder: Path, style: Style, edit: Callable[[Dataset], None]) -> 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_fragments_are_put_together(way: str, tmp_path: Path) -> None:
+def test_fragments_are_put_together(way, tmp_path) -> None:
     plain = read_study(write(tmp_path / "plain", SMALL)).projections
     found = read_edited(tmp_path / "packed", replace(SMALL, syntax="jpeg"), WAYS[way])
     np.testing.assert_array_equal(found, plain)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_contradictions_are_refused(fault: str, tmp_path: Path) -> None:
+def test_contradictions_are_refused(fault, tmp_path) -> None:
     edit, kind = FAULTS[fault]
     with pytest.raises(kind):
         read_edited(tmp_path, replace(SMALL, syntax="jpeg"), edit)
 
 
 @pytest.mark.parametrize(("syntax", "written", "declared"), [("rle", b".5", b".1"), ("explicit", b".1", b".5")])
-def test_fragments_belong_to_compressed_pixels_and_to_them_alone(
-    syntax: str, written: bytes, declared: bytes, tmp_path: Path
-) -> None:
+def test_fragments_belong_to_compressed_pixels_and_to_them_alone(syntax, written, declared, tmp_path) -> None:
     path = write(tmp_path, replace(SMALL, syntax=syntax))[0]
     uid = b"1.2.840.10008.1.2"
     path.write_bytes(path.read_bytes().replace(uid + written + b"\0", uid + declared + b"\0", 1))
@@ -104,12 +100,12 @@ def test_fragments_belong_to_compressed_pixels_and_to_them_alone(
         read_study(path)
 
 
-def test_run_lengths_of_several_fragments_without_a_table_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_run_lengths_of_several_fragments_without_a_table_cannot_be_told_apart(tmp_path) -> None:
     with pytest.raises(UnreadableDicomError, match="told apart"):
         read_edited(tmp_path, replace(SMALL, syntax="rle"), packed(2, table=False))
 
 
-def test_a_stream_of_another_syntax_is_refused(tmp_path: Path) -> None:
+def test_a_stream_of_another_syntax_is_refused(tmp_path) -> None:
     def other(ds: Dataset) -> None:
         ds.file_meta.TransferSyntaxUID = JPEG2000Lossless
 
@@ -117,16 +113,14 @@ def test_a_stream_of_another_syntax_is_refused(tmp_path: Path) -> None:
         read_edited(tmp_path, replace(SMALL, syntax="jpeg"), other)
 
 
-def test_jpeg_ls_of_another_encoder_gives_the_same_projections(tmp_path: Path) -> None:
+def test_jpeg_ls_of_another_encoder_gives_the_same_projections(tmp_path) -> None:
     plain = read_study(write(tmp_path / "plain", SMALL)).projections
     found = read_study(write(tmp_path / "packed", replace(SMALL, syntax="jpeg ls"))).projections
     np.testing.assert_array_equal(found, plain)
 
 
 @pytest.mark.parametrize(("representation", "swapped"), [("OW", True), ("OB", False)])
-def test_bytes_in_big_endian_words_are_not_taken_for_neighbouring_bins(
-    representation: str, swapped: bool, tmp_path: Path
-) -> None:
+def test_bytes_in_big_endian_words_are_not_taken_for_neighbouring_bins(representation, swapped, tmp_path) -> None:
     def store(ds: Dataset) -> None:
         images = np.frombuffer(ds.PixelData, np.uint8)
         ds.PixelData = (images.reshape(-1, 2)[:, ::-1] if swapped else images).tobytes()

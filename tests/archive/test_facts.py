@@ -1,7 +1,5 @@
 """Facts of the injection and the frames: right, or left out and said so."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +30,7 @@ def facts(folder: Path, injection: dict[str, Any], frame: dict[str, Any] | None 
     ("dose", "expected"),
     [(185.0, 185.0), (185e6, 185.0), (0.0, None), (5.0, None), (185e3, None), (-185.0, None), (1e12, None)],
 )
-def test_the_injected_activity_is_in_megabecquerel_or_left_out(
-    dose: float, expected: float | None, tmp_path: Path
-) -> None:
+def test_the_injected_activity_is_in_megabecquerel_or_left_out(dose, expected, tmp_path) -> None:
     found = facts(tmp_path, {"RadionuclideTotalDose": dose})
     assert found.extra.get("injected_mbq") == expected
     assert ("injected-activity-implausible" in found.flags) == (expected is None and dose != 0.0)
@@ -54,15 +50,13 @@ def test_the_injected_activity_is_in_megabecquerel_or_left_out(
         ({"RadiopharmaceuticalStartTime": "081500", "RadiopharmaceuticalStartDateTime": "201003030915"}, "1315", None),
     ],
 )
-def test_the_delay_runs_over_midnight_and_is_never_a_guess(
-    injection: dict[str, str], acquired: str, expected: float | None, tmp_path: Path
-) -> None:
+def test_the_delay_runs_over_midnight_and_is_never_a_guess(injection, acquired, expected, tmp_path) -> None:
     found = facts(tmp_path, injection, {"AcquisitionTime": acquired})
     assert found.extra.get("delay_min") == expected
     assert ("delay-implausible" in found.flags) == (expected is None)
 
 
-def test_the_delay_of_many_files_is_that_of_the_first_acquired(tmp_path: Path) -> None:
+def test_the_delay_of_many_files_is_that_of_the_first_acquired(tmp_path) -> None:
     style = Style("views", views=16, rows=8, bins=10, split="view", start_in="both")
 
     def later(ds: Dataset) -> None:
@@ -74,7 +68,7 @@ def test_the_delay_of_many_files_is_that_of_the_first_acquired(tmp_path: Path) -
     assert read_study(paths[::-1]).study.extra["delay_min"] == 241.0
 
 
-def test_an_unreadable_time_or_activity_leaves_the_study_readable(tmp_path: Path) -> None:
+def test_an_unreadable_time_or_activity_leaves_the_study_readable(tmp_path) -> None:
     path = write(tmp_path, replace(SMALL, edit=injected(RadionuclideTotalDose="185.5 ")))[0]
     path.write_bytes(path.read_bytes().replace(b"185.5 ", b"185MBq"))
     found = read_study(path).study
@@ -82,7 +76,7 @@ def test_an_unreadable_time_or_activity_leaves_the_study_readable(tmp_path: Path
     assert "injected-activity-implausible" in found.flags
 
 
-def test_the_frame_duration_is_given_where_all_agree(tmp_path: Path) -> None:
+def test_the_frame_duration_is_given_where_all_agree(tmp_path) -> None:
     def rotations(first: int, second: int) -> Style:
         def edit(ds: Dataset) -> None:
             for item, duration in zip(ds.RotationInformationSequence, (first, second), strict=True):

@@ -1,16 +1,11 @@
 """From DICOM file to volume: sources at known patient coordinates are reconstructed where they are."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from datbatch.archive import Acquisition
 from datbatch.imaging import reconstruct
 from tests.archive.styles import STYLES
-from tests.archive.writer import SOURCES, Style
+from tests.archive.writer import SOURCES
 
 
 def centre_of_mass(values: np.ndarray, places: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -24,9 +19,7 @@ def centre_of_mass(values: np.ndarray, places: np.ndarray, start: np.ndarray) ->
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
-def test_sources_are_reconstructed_within_a_millimetre_and_a_half_left_on_the_left(
-    style: Style, acquired: Callable[[Style], Acquisition]
-) -> None:
+def test_sources_are_reconstructed_within_a_millimetre_and_a_half_left_on_the_left(style, acquired) -> None:
     volume = reconstruct(acquired(style))
     index = np.indices(volume.data.shape).reshape(3, -1)
     places = volume.affine[:3, :3] @ index + volume.affine[:3, 3:]

@@ -1,7 +1,5 @@
 """A seeded sample of what benchmarks/fuzz.py does: hostile files end neither their reader nor the machine."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The standard of truth follows the paper's reading sessions."""
 
-from __future__ import annotations
-
 import pytest
 
 from datbatch.archive.labels import truth
@@ -37,9 +35,7 @@ def reads(text: str) -> dict[str, str]:
         ("negative", "nn-pp--", "negative"),
     ],
 )
-def test_two_equal_reads_settle_a_reader_and_two_equal_readers_settle_the_study(
-    label: str, letters: str, settled: str
-) -> None:
+def test_two_equal_reads_settle_a_reader_and_two_equal_readers_settle_the_study(label, letters, settled) -> None:
     assert truth(label, reads(letters)) == settled
 
 
@@ -55,6 +51,6 @@ def test_two_equal_reads_settle_a_reader_and_two_equal_readers_settle_the_study(
         ("maybe", "-------"),
     ],
 )
-def test_contradictions_are_refused(label: str, letters: str) -> None:
+def test_contradictions_are_refused(label, letters) -> None:
     with pytest.raises(ContradictoryLabelError):
         truth(label, reads(letters))

@@ -1,12 +1,9 @@
 """A wrong left or right is the worst that a reader can do: right, or refused with both fields named, never flipped."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +37,7 @@ def is_turned_over(acquisition: Acquisition) -> bool:
     return max(FLIPS, key=lambda flip: likeness(acquisition, flip)) != (1.0, 1.0, 1.0)
 
 
-def test_wrong_side_over_all_header_styles_is_zero(acquired: Callable[[Style], Acquisition]) -> None:
+def test_wrong_side_over_all_header_styles_is_zero(acquired) -> None:
     turned = [style.name for style in STYLES if is_turned_over(acquired(style))]
     assert len(STYLES) >= 50
     assert len(turned) == 0, turned
@@ -77,7 +74,7 @@ def styles(draw: st.DrawFn) -> Style:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(style=styles())
-def test_any_convention_is_read_right_or_refused(style: Style, tmp_path: Path) -> None:
+def test_any_convention_is_read_right_or_refused(style, tmp_path) -> None:
     if style.syntax == "rle":
         style = replace(style, bits=16)
     number = len(list(tmp_path.iterdir()))
@@ -119,7 +116,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Dataset], None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_two_fields_that_contradict_each_other_are_both_named(case: str, tmp_path: Path) -> None:
+def test_two_fields_that_contradict_each_other_are_both_named(case, tmp_path) -> None:
     edit, fields = CONTRADICTIONS[case]
     style = Style("contradiction", views=16, rows=8, bins=10, edit=edit)
     with pytest.raises(ContradictoryGeometryError) as caught:
@@ -127,7 +124,7 @@ def test_two_fields_that_contradict_each_other_are_both_named(case: str, tmp_pat
     assert all(field in caught.value.reason for field in fields), caught.value.reason
 
 
-def test_a_single_head_whose_two_start_angles_differ_is_refused(tmp_path: Path) -> None:
+def test_a_single_head_whose_two_start_angles_differ_is_refused(tmp_path) -> None:
     # -90 is an angle like any other; only -1 is known to stand for "see the rotation".
     edit = in_detector(1, StartAngle=-90.0)
     style = Style("one head", (200.0,), views=64, arc_deg=360.0, rows=8, bins=10, start_in="both", edit=edit)
@@ -136,7 +133,7 @@ def test_a_single_head_whose_two_start_angles_differ_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("position", ["FFS", "HFP", "FFP", "HFDL", "FFDR", "LFP", "AFDR", "HFX"])
-def test_other_positions_without_orientation_are_refused(position: str, tmp_path: Path) -> None:
+def test_other_positions_without_orientation_are_refused(position, tmp_path) -> None:
     style = Style("position", views=16, rows=8, bins=10, edit=setting(PatientPosition=position))
     with pytest.raises(UnsupportedGeometryError, match="ImageOrientationPatient"):
         read_study(write(tmp_path, style))
@@ -144,9 +141,7 @@ def test_other_positions_without_orientation_are_refused(position: str, tmp_path
 
 @pytest.mark.parametrize("arc_deg", [180.0, 360.0])
 @pytest.mark.parametrize("second_deg", [180.0, 270.0])
-def test_a_second_head_that_was_not_opposite_is_noticed_without_its_angle(
-    arc_deg: float, second_deg: float, tmp_path: Path
-) -> None:
+def test_a_second_head_that_was_not_opposite_is_noticed_without_its_angle(arc_deg, second_deg, tmp_path) -> None:
     def forget(ds: Dataset) -> None:
         for item in ds.DetectorInformationSequence:
             del item.StartAngle
@@ -161,7 +156,7 @@ def test_a_second_head_that_was_not_opposite_is_noticed_without_its_angle(
         read_study(write(tmp_path, style))
 
 
-def test_a_position_that_nothing_states_is_flagged(tmp_path: Path) -> None:
+def test_a_position_that_nothing_states_is_flagged(tmp_path) -> None:
     unstated, stated = Style("unstated"), Style("stated", edit=lying("HFS", "headfirst", "supine"))
     assert "patient-position-unstated" in read_study(write(tmp_path / "a", unstated)).study.flags
     assert "patient-position-unstated" not in read_study(write(tmp_path / "b", stated)).study.flags

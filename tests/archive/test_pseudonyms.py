@@ -1,7 +1,5 @@
 """Pseudonyms are keyed; key and link are for their owner's eyes."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import hmac
@@ -19,7 +17,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+def test_a_key_is_made_once_and_kept_from_others(tmp_path) -> None:
     path = tmp_path / "store.key"
     key = load_or_create_key(path)
     assert len(key) == 32
@@ -30,7 +28,7 @@ def test_a_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o644])
-def test_a_key_that_others_can_read_is_refused(bits: int, tmp_path: Path) -> None:
+def test_a_key_that_others_can_read_is_refused(bits, tmp_path) -> None:
     path = tmp_path / "key"
     load_or_create_key(path)
     path.chmod(bits)
@@ -39,7 +37,7 @@ def test_a_key_that_others_can_read_is_refused(bits: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "key", "00" * 31, "zz" * 32, "é"])
-def test_a_file_without_a_key_is_refused_and_not_replaced(text: str, tmp_path: Path) -> None:
+def test_a_file_without_a_key_is_refused_and_not_replaced(text, tmp_path) -> None:
     path = tmp_path / "key"
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
@@ -59,7 +57,7 @@ def test_pseudonyms_depend_on_key_and_study_and_cannot_be_made_without_the_key()
     assert one == "s" + "".join(letters[(number >> (75 - 5 * k)) & 31] for k in range(16))
 
 
-def test_the_link_file_names_each_study_once_and_is_replaced_whole(tmp_path: Path) -> None:
+def test_the_link_file_names_each_study_once_and_is_replaced_whole(tmp_path) -> None:
     path = tmp_path / "cohort.linkage.csv"
     entries = (Entry("s1", ("a/x.dcm", 'b "quoted"; c.dcm'), ""), Entry("s2", (), ""))
     for number in (1, 2):

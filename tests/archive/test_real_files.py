@@ -1,7 +1,5 @@
 """Files by others, none of which is a raw tomographic acquisition: each is refused as its description says."""
 
-from __future__ import annotations
-
 import tracemalloc
 from pathlib import Path
 
@@ -40,7 +38,7 @@ def expected(path: Path) -> set[type[errors.DatbatchError]]:
     return next(kinds for pattern, kinds in reversed(EXPECTED.items()) if path.match(pattern))
 
 
-def test_each_file_is_refused_by_the_right_name_in_bounded_memory(test_data: Path) -> None:
+def test_each_file_is_refused_by_the_right_name_in_bounded_memory(test_data) -> None:
     files = sorted(
         path for path in (test_data / "dicom").glob("*/*") if path.parent.name in ("nm", "other", "fuzz", "broken")
     )
@@ -60,12 +58,12 @@ def test_each_file_is_refused_by_the_right_name_in_bounded_memory(test_data: Pat
     assert wrong == {}
 
 
-def test_reconstructed_slices_that_count_like_projections_are_told_apart(test_data: Path) -> None:
+def test_reconstructed_slices_that_count_like_projections_are_told_apart(test_data) -> None:
     with pytest.raises(errors.NotProjectionsError, match="reconstructed slices"):
         read_study(test_data / "dicom" / "nm" / "mediso_recon_tomo_cor.dcm")
 
 
-def test_an_archive_of_them_holds_no_study(test_data: Path) -> None:
+def test_an_archive_of_them_holds_no_study(test_data) -> None:
     manifest = scan_archive(test_data / "dicom", key=bytes(32))
     assert {entry.outcome.status for entry in manifest.entries} == {"failed"}
     assert {entry.outcome.code for entry in manifest.entries} <= {kind.code for kind in STRUCTURE | KIND}

@@ -1,7 +1,5 @@
 """An archive of any shape becomes one manifest, in an order that does not change."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -48,7 +46,7 @@ def outcomes(manifest: Manifest) -> list[tuple[str, str]]:
     return sorted((entry.outcome.status, entry.outcome.code) for entry in manifest.entries)
 
 
-def test_studies_are_found_by_content_whatever_the_folders_look_like(tmp_path: Path) -> None:
+def test_studies_are_found_by_content_whatever_the_folders_look_like(tmp_path) -> None:
     write(tmp_path / "site" / "DOE^JOHN" / "deep", small(1), study="1.1")
     write(tmp_path / "flat", Style("views", views=16, rows=8, bins=10, split="view"), study="1.2")
     (tmp_path / "flat" / "0000.dcm").rename(tmp_path / "IM0001")
@@ -64,7 +62,7 @@ def test_studies_are_found_by_content_whatever_the_folders_look_like(tmp_path: P
     assert "DOE" not in repr(manifest)
 
 
-def test_links_are_followed_but_loops_are_not(tmp_path: Path) -> None:
+def test_links_are_followed_but_loops_are_not(tmp_path) -> None:
     write(tmp_path / "real" / "study", small(1), study="1.1")
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     write(outside, small(2), study="1.2")
@@ -78,7 +76,7 @@ def test_links_are_followed_but_loops_are_not(tmp_path: Path) -> None:
     assert manifest.files_skipped == {"special": 2}
 
 
-def test_known_studies_keep_their_places_and_new_ones_follow(tmp_path: Path) -> None:
+def test_known_studies_keep_their_places_and_new_ones_follow(tmp_path) -> None:
     for number in range(4):
         write(tmp_path / str(number), small(number), study=f"1.{number}")
     all_names = [entry.pseudonym for entry in scan(tmp_path).entries]
@@ -89,7 +87,7 @@ def test_known_studies_keep_their_places_and_new_ones_follow(tmp_path: Path) -> 
     assert (gone.outcome.status, gone.outcome.code, gone.files) == ("failed", "files-missing", ())
 
 
-def test_the_manifest_is_the_same_with_other_workers_and_after_json(tmp_path: Path) -> None:
+def test_the_manifest_is_the_same_with_other_workers_and_after_json(tmp_path) -> None:
     for number in range(5):
         write(tmp_path / str(number), small(number), study=f"1.{number}")
     (tmp_path / "broken.dcm").write_bytes(b"broken")
@@ -102,7 +100,7 @@ def test_the_manifest_is_the_same_with_other_workers_and_after_json(tmp_path: Pa
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def test_a_replaced_file_changes_the_content_and_nothing_else(tmp_path: Path) -> None:
+def test_a_replaced_file_changes_the_content_and_nothing_else(tmp_path) -> None:
     write(tmp_path, small(1), study="1.1")
     before = scan(tmp_path).entries[0]
     write(tmp_path, small(2), study="1.1")
@@ -111,7 +109,7 @@ def test_a_replaced_file_changes_the_content_and_nothing_else(tmp_path: Path) ->
     assert before.content != after.content
 
 
-def test_a_copy_of_an_object_is_counted_and_the_same_pixels_of_another_study_are_a_duplicate(tmp_path: Path) -> None:
+def test_a_copy_of_an_object_is_counted_and_the_same_pixels_of_another_study_are_a_duplicate(tmp_path) -> None:
     write(tmp_path / "b", small(1), study="1.1")
     shutil.copytree(tmp_path / "b", tmp_path / "copy")
     write(tmp_path / "a", small(1), study="1.2")
@@ -125,7 +123,7 @@ def test_a_copy_of_an_object_is_counted_and_the_same_pixels_of_another_study_are
 
 
 @pytest.mark.parametrize("studies", [("1.1", "1.2", "1.3"), ("1.3", "1.2", "1.1")])
-def test_a_second_scan_keeps_the_same_one_of_duplicates(tmp_path: Path, studies: tuple[str, ...]) -> None:
+def test_a_second_scan_keeps_the_same_one_of_duplicates(tmp_path, studies) -> None:
     for folder, study in zip("abc", studies, strict=True):
         write(tmp_path / folder, small(1), study=study)
     first = scan(tmp_path)
@@ -133,7 +131,7 @@ def test_a_second_scan_keeps_the_same_one_of_duplicates(tmp_path: Path, studies:
     assert scan(tmp_path, known=[entry.pseudonym for entry in first.entries]) == first
 
 
-def test_other_objects_beside_good_projections_are_only_counted(tmp_path: Path) -> None:
+def test_other_objects_beside_good_projections_are_only_counted(tmp_path) -> None:
     path = write(tmp_path / "study", small(1), study="1.1")[0]
     other = ({"Modality": "CT"}, {"ImageType": ["DERIVED", "PRIMARY", "RECON TOMO", "EMISSION"]})
     for number, changes in enumerate(other):
@@ -145,7 +143,7 @@ def test_other_objects_beside_good_projections_are_only_counted(tmp_path: Path) 
     assert manifest.files_skipped == {"not-projections": 1, "wrong-modality": 1}
 
 
-def test_a_study_of_unusable_objects_fails_once_with_the_most_informative_reason(tmp_path: Path) -> None:
+def test_a_study_of_unusable_objects_fails_once_with_the_most_informative_reason(tmp_path) -> None:
     path = write(tmp_path / "study", small(1), study="1.1")[0]
     content = path.read_bytes()
     ds = dcmread(path)
@@ -157,7 +155,7 @@ def test_a_study_of_unusable_objects_fails_once_with_the_most_informative_reason
     assert manifest.entries[0].pseudonym == pseudonym(KEY, "study 1.1")
 
 
-def test_files_that_no_study_owns_fail_alone_or_with_their_row_of_the_table(tmp_path: Path) -> None:
+def test_files_that_no_study_owns_fail_alone_or_with_their_row_of_the_table(tmp_path) -> None:
     (tmp_path / "row").mkdir()
     for name in ("row/a.dcm", "row/b.dcm", "alone.IMA", "readme"):
         (tmp_path / name).write_bytes(b"not an image")
@@ -182,21 +180,21 @@ def test_files_that_no_study_owns_fail_alone_or_with_their_row_of_the_table(tmp_
         ("Accession_Number ", "Canary-ACC"),
     ],
 )
-def test_the_table_is_joined_by_place_or_identifier(column: str, value: str, tmp_path: Path) -> None:
+def test_the_table_is_joined_by_place_or_identifier(column, value, tmp_path) -> None:
     write(tmp_path / "site" / "study", small(1), study="1.1")
     table(tmp_path, f"{column},site,sex,age,label,note", f"{value},Nord\x07quell,m,61.5,Positive,free text")
     entry = scan(tmp_path).entries[0]
     assert (entry.site, entry.sex, entry.age, entry.label) == ("Nordquell", "M", 61.5, "positive")
 
 
-def test_age_and_sex_come_from_the_header_where_the_table_has_none(tmp_path: Path) -> None:
+def test_age_and_sex_come_from_the_header_where_the_table_has_none(tmp_path) -> None:
     write(tmp_path / "study", small(1), study="1.1")
     table(tmp_path, "path\tsite", "study\tA")
     entry = scan(tmp_path).entries[0]
     assert (entry.site, entry.sex, entry.age) == ("A", "F", 70.0)
 
 
-def test_the_innermost_folder_of_the_table_counts(tmp_path: Path) -> None:
+def test_the_innermost_folder_of_the_table_counts(tmp_path) -> None:
     write(tmp_path / "site" / "study", small(1), study="1.1")
     table(tmp_path, "path,site", "site,outer", "site/study,inner")
     assert scan(tmp_path).entries[0].site == "inner"
@@ -215,7 +213,7 @@ def test_the_innermost_folder_of_the_table_counts(tmp_path: Path) -> None:
         (("a,positive,", "b,,atypical"), "refuse", ("excluded", "atypical")),
     ],
 )
-def test_labels_decide(rows: tuple[str, ...], unlabelled: str, outcome: tuple[str, str], tmp_path: Path) -> None:
+def test_labels_decide(rows, unlabelled, outcome, tmp_path) -> None:
     write(tmp_path / "a", small(1), study="1.1")
     write(tmp_path / "b", small(2), study="1.2")
     table(tmp_path, "path,label,joint", *rows)
@@ -234,7 +232,7 @@ def test_labels_decide(rows: tuple[str, ...], unlabelled: str, outcome: tuple[st
     ],
 )
 def test_inclusion_follows_the_paper_or_takes_all_that_can_be_read(
-    name: str, indication: str, collimator: str, paper: tuple[str, str], everything: tuple[str, str], tmp_path: Path
+    name, indication, collimator, paper, everything, tmp_path
 ) -> None:
     path = write(tmp_path / "a", small(1), study="1.1")[0]
     ds = dcmread(path)
@@ -255,13 +253,13 @@ SYSTEMS = {
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_only_what_surely_is_no_double_head_system_is_excluded(system: str, tmp_path: Path) -> None:
+def test_only_what_surely_is_no_double_head_system_is_excluded(system, tmp_path) -> None:
     options, expected = SYSTEMS[system]
     write(tmp_path, replace(small(1), **{"edit": None, **options}))
     assert outcomes(scan(tmp_path)) == [expected]
 
 
-def test_a_tsv_with_quoted_lines_and_byte_order_mark_is_read(tmp_path: Path) -> None:
+def test_a_tsv_with_quoted_lines_and_byte_order_mark_is_read(tmp_path) -> None:
     write(tmp_path / "a", small(1), study="1.1")
     given = tmp_path / "people.tsv"
     given.write_text('\ufeffpath\tnote\tsite\na\t"two\nlines"\tA\n', encoding="utf-8")
@@ -279,26 +277,26 @@ def test_a_tsv_with_quoted_lines_and_byte_order_mark_is_read(tmp_path: Path) -> 
         b"",
     ],
 )
-def test_a_table_that_cannot_be_joined_is_refused(text: bytes, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_joined_is_refused(text, tmp_path) -> None:
     (tmp_path / "participants.csv").write_bytes(text)
     with pytest.raises(ParticipantsTableError):
         scan(tmp_path)
 
 
-def test_a_table_that_is_named_must_be_there(tmp_path: Path) -> None:
+def test_a_table_that_is_named_must_be_there(tmp_path) -> None:
     with pytest.raises(ParticipantsTableError):
         scan(tmp_path, participants=tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "file"])
-def test_an_archive_must_be_a_folder(name: str, tmp_path: Path) -> None:
+def test_an_archive_must_be_a_folder(name, tmp_path) -> None:
     (tmp_path / "file").write_text("file")
     with pytest.raises(ArchiveError) as caught:
         scan(tmp_path / name)
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_nothing_that_is_stored_of_a_study_names_its_patient(tmp_path: Path) -> None:
+def test_nothing_that_is_stored_of_a_study_names_its_patient(tmp_path) -> None:
     write(tmp_path / "Canary^Named", small(1), study="1.1")
     assert write(tmp_path / "broken", small(2, PixelSpacing=None), study="1.2")[0].exists()
     manifest = scan(tmp_path)

@@ -1,7 +1,5 @@
 """A scan that opens only new and changed files gives exactly the manifest of one that reads them all."""
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil
@@ -21,7 +19,7 @@ from datbatch.archive.inspection import FileFacts, StudyCheck, inspect_file
 from datbatch.archive.scan_cache import ScanCache
 from datbatch.config import ArchiveConfig
 from datbatch.errors import ExposedFileError, Outcome, TimeExceededError, WorkerLostError
-from datbatch.location import Location, S3Location
+from datbatch.location import Location
 from tests.archive.test_scan import KEY, small
 from tests.archive.writer import write
 
@@ -81,7 +79,7 @@ def scene(tmp_path: Path, quick: None) -> tuple[Path, Path]:
     return archive, tmp_path / "cohort.scan"
 
 
-def test_the_second_scan_opens_nothing_and_the_third_only_what_is_new(scene: tuple[Path, Path]) -> None:
+def test_the_second_scan_opens_nothing_and_the_third_only_what_is_new(scene) -> None:
     archive, cache = scene
     first, opened = scanned(archive, cache)
     assert (len(opened.files), len(opened.studies)) == (4, 2)
@@ -143,9 +141,7 @@ def made_sources() -> list[bytes]:
         max_size=8,
     )
 )
-def test_whatever_befalls_the_files_a_scan_with_the_cache_equals_a_fresh_one(
-    history: list[tuple[str, str, str, int, bool]],
-) -> None:
+def test_whatever_befalls_the_files_a_scan_with_the_cache_equals_a_fresh_one(history) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan_cache, "SETTLED_SECONDS", TICK_SECONDS)
         archive, cache = Path(folder) / "archive", Path(folder) / "cohort.scan"
@@ -160,7 +156,7 @@ def test_whatever_befalls_the_files_a_scan_with_the_cache_equals_a_fresh_one(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_change_is_seen(kind: str, tmp_path: Path, quick: None) -> None:
+def test_every_kind_of_change_is_seen(kind, tmp_path, quick) -> None:
     archive, cache = tmp_path / "archive", tmp_path / "cohort.scan"
     archive.mkdir()
     for name, content in zip("ab", made_sources()[::2], strict=True):
@@ -176,7 +172,7 @@ def test_every_kind_of_change_is_seen(kind: str, tmp_path: Path, quick: None) ->
     assert scanned(archive, cache)[1].files == []
 
 
-def test_a_file_that_changes_again_within_one_tick_of_the_clock_is_not_believed(tmp_path: Path) -> None:
+def test_a_file_that_changes_again_within_one_tick_of_the_clock_is_not_believed(tmp_path) -> None:
     # The second write leaves size and times as they were: a clock that ticks every two seconds would, too.
     archive, cache = tmp_path / "archive", tmp_path / "cohort.scan"
     path = write(archive, small(1), study="1.1")[0]
@@ -190,7 +186,7 @@ def test_a_file_that_changes_again_within_one_tick_of_the_clock_is_not_believed(
     assert manifest == fresh(archive)
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_read_again(scene: tuple[Path, Path]) -> None:
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(scene) -> None:
     archive, cache = scene
     path = archive / "a" / "0000.dcm"
 
@@ -207,7 +203,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(scene: tuple[Pat
 
 
 @given(damage=st.one_of(st.floats(0, 1), st.tuples(st.floats(0, 1), st.integers(1, 255))))
-def test_a_damaged_cache_is_ignored_and_replaced(damage: float | tuple[float, int]) -> None:
+def test_a_damaged_cache_is_ignored_and_replaced(damage) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan_cache, "SETTLED_SECONDS", TICK_SECONDS)
         archive, cache = Path(folder) / "archive", Path(folder) / "cohort.scan"
@@ -224,9 +220,7 @@ def test_a_damaged_cache_is_ignored_and_replaced(damage: float | tuple[float, in
         assert cache.read_bytes() == whole
 
 
-def test_a_cache_of_another_store_archive_or_code_is_not_believed(
-    scene: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_of_another_store_archive_or_code_is_not_believed(scene, monkeypatch) -> None:
     archive, cache = scene
     scanned(archive, cache)
     content = cache.read_bytes()
@@ -239,7 +233,7 @@ def test_a_cache_of_another_store_archive_or_code_is_not_believed(
     assert len(scanned(archive, cache)[1].files) == 4
 
 
-def test_other_parameters_check_the_studies_again_and_open_no_other_file(scene: tuple[Path, Path]) -> None:
+def test_other_parameters_check_the_studies_again_and_open_no_other_file(scene) -> None:
     archive, cache = scene
     scanned(archive, cache)
     config = ArchiveConfig(photopeak_kev=140.0)
@@ -249,7 +243,7 @@ def test_other_parameters_check_the_studies_again_and_open_no_other_file(scene: 
 
 
 @pytest.mark.parametrize("victim", ["file", "study"])
-def test_what_may_be_the_machines_fault_is_tried_again(victim: str, scene: tuple[Path, Path]) -> None:
+def test_what_may_be_the_machines_fault_is_tried_again(victim, scene) -> None:
     archive, cache = scene
 
     def failing(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -267,7 +261,7 @@ def test_what_may_be_the_machines_fault_is_tried_again(victim: str, scene: tuple
     assert (len(opened.files), len(opened.studies)) == ((1, 1) if victim == "file" else (0, 2))
 
 
-def test_a_scan_that_is_interrupted_keeps_what_it_read(scene: tuple[Path, Path]) -> None:
+def test_a_scan_that_is_interrupted_keeps_what_it_read(scene) -> None:
     archive, cache = scene
 
     def interrupted(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -283,7 +277,7 @@ def test_a_scan_that_is_interrupted_keeps_what_it_read(scene: tuple[Path, Path])
     assert manifest == fresh(archive)
 
 
-def test_a_cache_that_others_can_read_is_refused(scene: tuple[Path, Path]) -> None:
+def test_a_cache_that_others_can_read_is_refused(scene) -> None:
     archive, cache = scene
     scanned(archive, cache)
     cache.chmod(0o644)
@@ -292,9 +286,7 @@ def test_a_cache_that_others_can_read_is_refused(scene: tuple[Path, Path]) -> No
             scanned(archive, cache)
 
 
-def test_objects_on_s3_are_told_apart_by_what_the_server_lists(
-    s3: S3Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_objects_on_s3_are_told_apart_by_what_the_server_lists(s3, tmp_path, monkeypatch) -> None:
     # Its clock counts whole seconds.
     monkeypatch.setattr(scan_cache, "SETTLED_SECONDS", -5.0)
     cache = tmp_path / "cohort.scan"

@@ -1,7 +1,5 @@
 """Whose study a tomogram is: known by its header, its row of the table, or its values, and never twice."""
 
-from __future__ import annotations
-
 import gzip
 import shutil
 from pathlib import Path
@@ -20,7 +18,7 @@ def scanned(folder: Path, **options: Any) -> tuple[Entry, ...]:
     return scan_archive(folder, key=KEY, source="tomogram", **options).entries
 
 
-def test_a_dicom_study_bears_the_pseudonym_that_its_projections_would_bear(tmp_path: Path) -> None:
+def test_a_dicom_study_bears_the_pseudonym_that_its_projections_would_bear(tmp_path) -> None:
     single_slices(tmp_path / "series", HEAD, AFFINE, study="1.2.9")
     (found,) = scanned(tmp_path)
     assert (found.pseudonym, found.outcome.status) == (pseudonym(KEY, study_identifier("1.2.9")), "included")
@@ -29,7 +27,7 @@ def test_a_dicom_study_bears_the_pseudonym_that_its_projections_would_bear(tmp_p
     assert len(found.files) == HEAD.shape[2]
 
 
-def test_copies_of_a_nifti_are_one_study_wherever_they_lie_and_however_they_are_written(tmp_path: Path) -> None:
+def test_copies_of_a_nifti_are_one_study_wherever_they_lie_and_however_they_are_written(tmp_path) -> None:
     one = nifti(tmp_path / "one.nii", HEAD, AFFINE)
     (alone,) = scanned(tmp_path)
     (tmp_path / "deep" / "down").mkdir(parents=True)
@@ -43,7 +41,7 @@ def test_copies_of_a_nifti_are_one_study_wherever_they_lie_and_however_they_are_
     assert (moved.pseudonym, moved.content) == (alone.pseudonym, alone.content)
 
 
-def test_a_corrected_orientation_is_the_same_study_with_another_content(tmp_path: Path) -> None:
+def test_a_corrected_orientation_is_the_same_study_with_another_content(tmp_path) -> None:
     path = nifti(tmp_path / "a.nii", HEAD, AFFINE, forms="none")
     (refused,) = scanned(tmp_path)
     nifti(path, HEAD, AFFINE)
@@ -55,7 +53,7 @@ def test_a_corrected_orientation_is_the_same_study_with_another_content(tmp_path
     assert good.content != mirrored.content
 
 
-def test_one_image_under_two_orientations_is_refused_and_under_two_studies_kept_once(tmp_path: Path) -> None:
+def test_one_image_under_two_orientations_is_refused_and_under_two_studies_kept_once(tmp_path) -> None:
     nifti(tmp_path / "a.nii", HEAD, AFFINE)
     nifti(tmp_path / "b.nii", HEAD[::-1], AFFINE)
     (both,) = scanned(tmp_path)
@@ -65,7 +63,7 @@ def test_one_image_under_two_orientations_is_refused_and_under_two_studies_kept_
     assert sorted(one.outcome.code for one in scanned(tmp_path)) == ["", "duplicate"]
 
 
-def test_the_table_says_whose_a_nifti_is(tmp_path: Path) -> None:
+def test_the_table_says_whose_a_nifti_is(tmp_path) -> None:
     nifti(tmp_path / "a.nii", HEAD, AFFINE)
     nifti(tmp_path / "b.nii", HEAD + 1, AFFINE)
     (tmp_path / "participants.tsv").write_text(
@@ -77,7 +75,7 @@ def test_the_table_says_whose_a_nifti_is(tmp_path: Path) -> None:
     assert (found["positive"].age, found["negative"].age) == (71.0, 73.0)
 
 
-def test_other_files_are_no_studies_and_other_objects_are_named(tmp_path: Path) -> None:
+def test_other_files_are_no_studies_and_other_objects_are_named(tmp_path) -> None:
     write(tmp_path, Style("plain"))
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "data.gz").write_bytes(gzip.compress(b"no image"))
@@ -90,7 +88,7 @@ def test_other_files_are_no_studies_and_other_objects_are_named(tmp_path: Path) 
     assert manifest.files_skipped == {"other": 2}
 
 
-def test_a_slice_that_lies_twice_counts_once(tmp_path: Path) -> None:
+def test_a_slice_that_lies_twice_counts_once(tmp_path) -> None:
     paths = single_slices(tmp_path / "series", HEAD, AFFINE)
     shutil.copy(paths[3], tmp_path / "again.dcm")
     (found,) = scanned(tmp_path)

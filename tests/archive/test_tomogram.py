@@ -1,7 +1,5 @@
 """A tomogram is read the same whatever its axes, with left on the left, or it is refused by name."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -47,36 +45,36 @@ def assert_is_the_head(found: Tomogram) -> None:
 
 
 @pytest.mark.parametrize("forms", ["sform", "qform", "both"])
-def test_a_nifti_is_the_same_in_every_order_and_direction_of_axes(tmp_path: Path, forms: str) -> None:
+def test_a_nifti_is_the_same_in_every_order_and_direction_of_axes(tmp_path, forms) -> None:
     assert len(ALL_AXES) == 48
     for axes in ALL_AXES:
         assert_is_the_head(read_tomogram([nifti(tmp_path / f"{axes}.nii", HEAD, AFFINE, axes=axes, forms=forms)]))
 
 
 @pytest.mark.parametrize("axes", TRANSAXIAL)
-def test_slices_in_one_object_are_stacked_by_the_sign_of_their_spacing(tmp_path: Path, axes: str) -> None:
+def test_slices_in_one_object_are_stacked_by_the_sign_of_their_spacing(tmp_path, axes) -> None:
     order = np.random.default_rng(1).permutation(SHAPE[2])
     assert_is_the_head(read_tomogram([multi_frame(tmp_path / "a.dcm", HEAD, AFFINE, axes=axes, order=order)]))
 
 
-def test_single_slices_are_stacked_by_their_positions_in_every_plane(tmp_path: Path) -> None:
+def test_single_slices_are_stacked_by_their_positions_in_every_plane(tmp_path) -> None:
     # Every fifth, so that all orders and directions occur, but not all of them together.
     for axes in PLANES[::5]:
         assert_is_the_head(read_tomogram(single_slices(tmp_path / axes, HEAD, AFFINE, axes=axes)))
 
 
 @pytest.mark.parametrize("axes", ["LFP", "LFA", "PFR", "PFL"])
-def test_coronal_and_sagittal_slices_that_only_a_sign_orders_are_refused(tmp_path: Path, axes: str) -> None:
+def test_coronal_and_sagittal_slices_that_only_a_sign_orders_are_refused(tmp_path, axes) -> None:
     with pytest.raises(errors.MissingOrientationError, match="coronal or sagittal"):
         read_tomogram([multi_frame(tmp_path / "a.dcm", HEAD, AFFINE, axes=axes)])
 
 
-def test_what_the_header_says_of_the_person_and_camera_comes_along(tmp_path: Path) -> None:
+def test_what_the_header_says_of_the_person_and_camera_comes_along(tmp_path) -> None:
     facts = read_tomogram([multi_frame(tmp_path / "a.dcm", HEAD, AFFINE)]).study
     assert (facts.sex, facts.age_years, facts.scanner) == ("F", 70.0, "SIEMENS NM Symbia T2")
 
 
-def test_slope_and_intercept_of_each_slice_count_and_may_lead_below_zero(tmp_path: Path) -> None:
+def test_slope_and_intercept_of_each_slice_count_and_may_lead_below_zero(tmp_path) -> None:
     def scale(ds: Dataset, place: int) -> None:
         ds.RescaleSlope, ds.RescaleIntercept = 0.5 + place, -3.0
 
@@ -84,7 +82,7 @@ def test_slope_and_intercept_of_each_slice_count_and_may_lead_below_zero(tmp_pat
     np.testing.assert_allclose(found, HEAD * (0.5 + np.arange(SHAPE[2])) - 3.0, rtol=1e-6)
 
 
-def test_a_nifti_is_scaled_by_its_slope_and_its_lengths_by_their_unit(tmp_path: Path) -> None:
+def test_a_nifti_is_scaled_by_its_slope_and_its_lengths_by_their_unit(tmp_path) -> None:
     def edit(header: nibabel.Nifti1Header) -> None:
         metres = np.diag([0.001, 0.001, 0.001, 1.0]) @ AFFINE
         header.set_xyzt_units("meter")
@@ -101,9 +99,7 @@ def test_a_nifti_is_scaled_by_its_slope_and_its_lengths_by_their_unit(tmp_path: 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float64", ">f4", ">i2"])
-def test_every_version_compression_and_type_of_number_is_read(
-    tmp_path: Path, kind: type, suffix: str, dtype: str
-) -> None:
+def test_every_version_compression_and_type_of_number_is_read(tmp_path, kind, suffix, dtype) -> None:
     head = (HEAD / 8).round()
     path = nifti(tmp_path / f"a{suffix}", head.astype(np.dtype(dtype).newbyteorder("=")), AFFINE, kind=kind)
     if dtype.startswith(">"):
@@ -157,7 +153,7 @@ NIFTI_REFUSALS: dict[str, tuple[type[errors.DatbatchError], str, Any]] = {
 }  # fmt: skip
 
 
-def test_a_qform_without_its_sign_is_refused_where_nothing_else_says_where_left_is(tmp_path: Path) -> None:
+def test_a_qform_without_its_sign_is_refused_where_nothing_else_says_where_left_is(tmp_path) -> None:
     unsigned = field(pixdim=[0, 6, 5.5, 5, 0, 0, 0, 0])
     assert_is_the_head(read_tomogram([nifti(tmp_path / "a.nii", HEAD, AFFINE, edit=unsigned)]))
     with pytest.raises(errors.MissingOrientationError, match="sign"):
@@ -184,7 +180,7 @@ VALUES: dict[str, tuple[np.ndarray, np.ndarray, type[errors.DatbatchError], str]
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_a_volume_that_cannot_be_a_head_is_refused_by_name(tmp_path: Path, case: str) -> None:
+def test_a_volume_that_cannot_be_a_head_is_refused_by_name(tmp_path, case) -> None:
     values, affine, kind, reason = VALUES[case]
     path = tmp_path / "a.nii"
     image = nibabel.Nifti1Image(values, affine)
@@ -194,7 +190,7 @@ def test_a_volume_that_cannot_be_a_head_is_refused_by_name(tmp_path: Path, case:
         read_tomogram([path])
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path) -> None:
     whole = nifti(tmp_path / "a.nii", HEAD, AFFINE).read_bytes()
     packed = gzip.compress(whole)
     damaged = {
@@ -278,14 +274,14 @@ FORMS: dict[str, tuple[dict[str, Any], Callable[[Path, Any], list[Path]]]] = {
 
 
 @pytest.mark.parametrize(("form", "case"), [(form, case) for form, (cases, _) in FORMS.items() for case in cases])
-def test_what_does_not_say_safely_how_it_lies_is_refused_by_name(tmp_path: Path, form: str, case: str) -> None:
+def test_what_does_not_say_safely_how_it_lies_is_refused_by_name(tmp_path, form, case) -> None:
     cases, written = FORMS[form]
     kind, reason, edit = cases[case]
     with pytest.raises(kind, match=reason):
         read_tomogram(written(tmp_path, edit))
 
 
-def test_a_few_slices_or_slices_with_a_hole_are_no_tomogram(tmp_path: Path) -> None:
+def test_a_few_slices_or_slices_with_a_hole_are_no_tomogram(tmp_path) -> None:
     paths = single_slices(tmp_path / "a", HEAD, AFFINE)
     with pytest.raises(errors.InvalidTomogramError, match="3 slices"):
         read_tomogram(sorted(single_slices(tmp_path / "b", HEAD[:, :, :3], AFFINE)))
@@ -293,7 +289,7 @@ def test_a_few_slices_or_slices_with_a_hole_are_no_tomogram(tmp_path: Path) -> N
         read_tomogram(paths[1:])
 
 
-def test_of_several_tomograms_none_is_chosen(tmp_path: Path) -> None:
+def test_of_several_tomograms_none_is_chosen(tmp_path) -> None:
     whole = multi_frame(tmp_path / "a.dcm", HEAD, AFFINE)
     other = multi_frame(tmp_path / "b.dcm", HEAD + 1, AFFINE)
     with pytest.raises(errors.SeveralTomogramsError):
@@ -304,7 +300,7 @@ def test_of_several_tomograms_none_is_chosen(tmp_path: Path) -> None:
         read_tomogram([nifti(tmp_path / "d.nii", HEAD + 1, AFFINE), tmp_path / "c.nii"])
 
 
-def test_two_files_of_equal_values_and_other_sides_are_refused_together(tmp_path: Path) -> None:
+def test_two_files_of_equal_values_and_other_sides_are_refused_together(tmp_path) -> None:
     one = nifti(tmp_path / "a.nii", HEAD, AFFINE)
     other = nifti(tmp_path / "b.nii", HEAD[::-1], AFFINE)
     inspect = SOURCES["tomogram"].inspect
@@ -315,9 +311,7 @@ def test_two_files_of_equal_values_and_other_sides_are_refused_together(tmp_path
 
 
 @given(place=st.integers(0, 351), value=st.integers(0, 255), length=st.integers(0, 400))
-def test_no_byte_of_a_nifti_header_leads_beyond_a_named_refusal(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: int, length: int
-) -> None:
+def test_no_byte_of_a_nifti_header_leads_beyond_a_named_refusal(tmp_path_factory, place, value, length) -> None:
     path = tmp_path_factory.mktemp("nifti") / "a.nii"
     whole = bytearray(nifti(path, HEAD, AFFINE).read_bytes())
     whole[place] = value
@@ -327,7 +321,7 @@ def test_no_byte_of_a_nifti_header_leads_beyond_a_named_refusal(
         assert facts.outcome.code == "" or facts.outcome.code in errors.by_code()
 
 
-def test_nothing_that_is_known_of_a_file_shows_its_texts(tmp_path: Path) -> None:
+def test_nothing_that_is_known_of_a_file_shows_its_texts(tmp_path) -> None:
     for path in (nifti(tmp_path / "a.nii", HEAD, AFFINE), multi_frame(tmp_path / "a.dcm", HEAD, AFFINE)):
         assert CANARY.encode() in path.read_bytes()
         facts = SOURCES["tomogram"].inspect(path)
@@ -335,7 +329,7 @@ def test_nothing_that_is_known_of_a_file_shows_its_texts(tmp_path: Path) -> None
         assert CANARY not in repr(read_tomogram([path]))
 
 
-def test_real_tomograms_are_read_where_they_say_how_they_lie(test_data: Path) -> None:
+def test_real_tomograms_are_read_where_they_say_how_they_lie(test_data) -> None:
     folder = test_data / "dicom" / "nm"
     found = read_tomogram([folder / "mediso_recon_tomo_jaszczak.dcm"])
     assert found.data.shape == (128, 128, 45)

@@ -3,8 +3,6 @@
 They share no code with the package: nibabel turns the axes of NIfTI, and DICOM's directions stand in a table.
 """
 
-from __future__ import annotations
-
 import gzip
 import itertools
 from collections.abc import Callable

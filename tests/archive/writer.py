@@ -4,8 +4,6 @@ Point sources at known patient coordinates (LPS, mm) project to Gaussian blobs: 
 u = p . (-cos a, sin a, 0) to the right of the axis and at z above the middle.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +130,6 @@ def named_object(sop_class: str, syntax: str, study: str, number: str) -> Datase
 
 
 def dataset(style: Style, frames: list[tuple[int, int, int, int]], *, study: str = "1.2.3", number: int = 0) -> Dataset:
-    """Give one object with some frames."""
     ds = named_object(NM, SYNTAXES[style.syntax], study, f"7.{number}")
     ds.Modality, ds.SeriesInstanceUID, ds.ImageType = "NM", f"{study}.1", ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
     ds.FrameIncrementPointer = [0x00540010, 0x00540020, 0x00540050, 0x00540090]
@@ -212,7 +209,6 @@ def _pixels(ds: Dataset, style: Style, frames: list[tuple[int, int, int, int]]) 
 
 
 def encoded(style: Style, images: np.ndarray, place: int) -> bytes:
-    """Give one frame in the style's compression."""
     image = images[place]
     if style.syntax == "jpeg":
         return jpeg_lossless(image, bits=style.bits)
@@ -237,7 +233,6 @@ def encoded(style: Style, images: np.ndarray, place: int) -> bytes:
 
 
 def write(folder: Path, style: Style, *, study: str = "1.2.3") -> list[Path]:
-    """Write a style's object or objects and give their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     axis = {"window": 0, "head": 2, "view": 3}.get(style.split)
     frames = frames_of(style)

@@ -1,7 +1,5 @@
 """Pages in a real browser: Chromium from the system, opened from disk, watched for errors and requests."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The explorer, used as a reader uses it."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +69,7 @@ def point(page: Page, study: str) -> tuple[float, float]:
     return x, y
 
 
-def test_it_opens_from_disk_without_network_errors_or_barriers(opened: Visit) -> None:
+def test_it_opens_from_disk_without_network_errors_or_barriers(opened) -> None:
     page = opened.page
     assert "not a medical device" in page.inner_text("header")
     opened.assert_accessible()
@@ -84,7 +82,7 @@ def test_it_opens_from_disk_without_network_errors_or_barriers(opened: Visit) ->
     opened.assert_quiet()
 
 
-def test_every_study_is_listed_and_a_heading_sorts(opened: Visit, cohort: Path) -> None:
+def test_every_study_is_listed_and_a_heading_sorts(opened, cohort) -> None:
     page = opened.page
     assert sorted(column(page, "Study")) == sorted(open_cohort(cohort).study.values.tolist())
     heading = page.get_by_role("columnheader", name="Probability")
@@ -99,7 +97,7 @@ def test_every_study_is_listed_and_a_heading_sorts(opened: Visit, cohort: Path) 
     assert figures(column(page, "Probability")) == rising[::-1]
 
 
-def test_filters_of_columns_and_the_search_narrow_the_table(opened: Visit) -> None:
+def test_filters_of_columns_and_the_search_narrow_the_table(opened) -> None:
     page = opened.page
     ratios = sorted(figures(column(page, "SBR putamen ipsilateral")))
     page.get_by_role("button", name="Filter SBR putamen ipsilateral").click()
@@ -122,7 +120,7 @@ def test_filters_of_columns_and_the_search_narrow_the_table(opened: Visit) -> No
     assert column(page, "Study") == [name]
 
 
-def test_points_selected_in_the_scatter_are_those_of_the_table(opened: Visit) -> None:
+def test_points_selected_in_the_scatter_are_those_of_the_table(opened) -> None:
     page = opened.page
     ratio = dict(zip(column(page, "Study"), column(page, "SBR putamen ipsilateral"), strict=True))
     done = [name for name, text in ratio.items() if text != "–"]
@@ -141,7 +139,7 @@ def test_points_selected_in_the_scatter_are_those_of_the_table(opened: Visit) ->
     expect(page.locator("#chips li")).to_have_count(0)
 
 
-def test_a_click_leads_from_a_point_to_its_volume(opened: Visit) -> None:
+def test_a_click_leads_from_a_point_to_its_volume(opened) -> None:
     page = opened.page
     name = next(
         study for study, text in zip(column(page, "Study"), column(page, "Probability"), strict=True) if text != "–"
@@ -158,7 +156,7 @@ def test_a_click_leads_from_a_point_to_its_volume(opened: Visit) -> None:
     opened.assert_quiet()
 
 
-def test_everything_can_be_done_by_keyboard(opened: Visit) -> None:
+def test_everything_can_be_done_by_keyboard(opened) -> None:
     page = opened.page
     names = column(page, "Study")
     page.locator("#rows").focus()
@@ -190,7 +188,7 @@ def test_everything_can_be_done_by_keyboard(opened: Visit) -> None:
     opened.assert_quiet()
 
 
-def test_a_failed_study_says_why_and_what_to_do(opened: Visit, cohort: Path) -> None:
+def test_a_failed_study_says_why_and_what_to_do(opened, cohort) -> None:
     tree = open_cohort(cohort)
     row = int(np.flatnonzero(tree.status.values == schema.FAILED)[0])
     opened.page.get_by_text(str(tree.study.values[row])).click()
@@ -199,7 +197,7 @@ def test_a_failed_study_says_why_and_what_to_do(opened: Visit, cohort: Path) -> 
     expect(said).to_contain_text("What to do:")
 
 
-def test_a_small_screen_shows_one_thing_after_the_other(visit: Callable[..., Visit], explorer: Path) -> None:
+def test_a_small_screen_shows_one_thing_after_the_other(visit, explorer) -> None:
     seen = visit(explorer, size=SMALL)
     seen.page.wait_for_selector("html[data-ready]", state="attached")
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= SMALL[0]
@@ -212,7 +210,7 @@ def test_a_small_screen_shows_one_thing_after_the_other(visit: Callable[..., Vis
     seen.assert_quiet()
 
 
-def test_the_saved_list_holds_what_the_table_shows(opened: Visit) -> None:
+def test_the_saved_list_holds_what_the_table_shows(opened) -> None:
     page = opened.page
     with page.expect_download() as download:
         page.get_by_role("button", name="Save list").click()
@@ -220,9 +218,7 @@ def test_the_saved_list_holds_what_the_table_shows(opened: Visit) -> None:
     assert [row["study"] for row in rows] == column(page, "Study")
 
 
-def test_what_is_hot_on_the_patients_left_is_drawn_below_the_mark_l(
-    visit: Callable[..., Visit], cohort: Path, tmp_path: Path
-) -> None:
+def test_what_is_hot_on_the_patients_left_is_drawn_below_the_mark_l(visit, cohort, tmp_path) -> None:
     tree = open_cohort(cohort)
     done = np.flatnonzero(tree.status.values == schema.DONE)[:2]
     mirrored = np.zeros(tree.sizes["study"], dtype=bool)
@@ -257,7 +253,7 @@ def test_what_is_hot_on_the_patients_left_is_drawn_below_the_mark_l(
                         assert side == "right", "radiological: the patient's left on the picture's right"
 
 
-def test_words_of_the_data_are_never_read_as_markup(visit: Callable[..., Visit], cohort: Path, tmp_path: Path) -> None:
+def test_words_of_the_data_are_never_read_as_markup(visit, cohort, tmp_path) -> None:
     bad = "</script><img src=x onerror=alert(1)>"
     tree = open_cohort(cohort)
     row = int(np.flatnonzero(tree.status.values == schema.FAILED)[0])

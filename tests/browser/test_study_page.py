@@ -1,7 +1,5 @@
 """The page of one study in a real browser: live, offline, the patient's left where it is marked, one sheet on paper."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator
@@ -66,14 +64,14 @@ def crosshair_column(pixels: np.ndarray) -> int:
     return int(green.sum(axis=0).argmax())
 
 
-def test_the_page_comes_alive_offline_and_without_complaint(opened: Visit) -> None:
+def test_the_page_comes_alive_offline_and_without_complaint(opened) -> None:
     assert state(opened) == "ready"
     assert opened.page.is_visible("#viewer-live")
     assert not opened.page.is_visible("#viewer-missing")
     opened.assert_quiet()
 
 
-def test_the_policy_lets_no_other_script_run(opened: Visit) -> None:
+def test_the_policy_lets_no_other_script_run(opened) -> None:
     opened.page.evaluate(
         "() => { const one = document.createElement('script'); one.textContent = 'window.other = 1';"
         " document.head.append(one); }"
@@ -83,7 +81,7 @@ def test_the_policy_lets_no_other_script_run(opened: Visit) -> None:
     opened.said.clear()
 
 
-def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened: Visit) -> None:
+def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened) -> None:
     page = opened.page
     page.uncheck("#viewer-shown")
     page.click("button:has-text('right putamen')")
@@ -109,7 +107,7 @@ def test_the_hot_place_is_drawn_on_the_side_that_is_marked_left(opened: Visit) -
     page.check("#viewer-shown")
 
 
-def test_relevance_can_be_laid_over_and_taken_away(opened: Visit) -> None:
+def test_relevance_can_be_laid_over_and_taken_away(opened) -> None:
     page = opened.page
     page.check("#viewer-shown")
 
@@ -125,7 +123,7 @@ def test_relevance_can_be_laid_over_and_taken_away(opened: Visit) -> None:
     assert opened.said == []
 
 
-def test_the_place_moves_by_keys(opened: Visit) -> None:
+def test_the_place_moves_by_keys(opened) -> None:
     opened.page.click("button:has-text('left putamen')")
     opened.page.focus("#viewer-canvas")
     opened.page.keyboard.press("ArrowLeft")
@@ -135,7 +133,7 @@ def test_the_place_moves_by_keys(opened: Visit) -> None:
     assert "z 2 mm" in opened.page.inner_text("#viewer-place")
 
 
-def test_the_film_turns(opened: Visit) -> None:
+def test_the_film_turns(opened) -> None:
     page = opened.page
     assert page.inner_text("#film-angle") == "0°"
     assert (page.inner_text("#film-left"), page.inner_text("#film-right")) == ("L", "R")
@@ -153,7 +151,7 @@ def test_the_film_turns(opened: Visit) -> None:
     assert page.inner_text("#film-play") == "Play"
 
 
-def test_without_webgl_the_pictures_remain(browser: Any, tmp_path: Path) -> None:
+def test_without_webgl_the_pictures_remain(browser, tmp_path) -> None:
     path = tmp_path / "study.html"
     path.write_text(study_page(explained_study()), encoding="utf-8")
     nothing = "HTMLCanvasElement.prototype.getContext = () => null;"
@@ -167,7 +165,7 @@ def test_without_webgl_the_pictures_remain(browser: Any, tmp_path: Path) -> None
     opened.page.close()
 
 
-def test_the_page_is_one_sheet_of_paper_whatever_is_said(browser: Any, tmp_path: Path) -> None:
+def test_the_page_is_one_sheet_of_paper_whatever_is_said(browser, tmp_path) -> None:
     crowded = replace(with_ages(comparison(0.1)), warnings=tuple(WARNINGS)[1:7])
     studies = {
         "bare": explained_study(comparison=None, not_compared="there is none"),

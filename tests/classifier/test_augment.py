@@ -1,7 +1,5 @@
 """Augmentation blurs and adds noise of the stated size, from draws that can be repeated."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datbatch.classifier.augment import augment, augmented

@@ -1,7 +1,5 @@
 """Several processes train the bits that one trains; one that dies takes the others along, and nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

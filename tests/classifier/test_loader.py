@@ -1,7 +1,5 @@
 """Studies come in the order of seed and epoch, each once, read one by one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """What training needs is known before it starts, and refused where it is not there."""
 
-from __future__ import annotations
-
 from collections import namedtuple
 from dataclasses import replace
 

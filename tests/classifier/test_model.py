@@ -1,7 +1,5 @@
 """A saved model is the same when it is read, and nothing but an intact one is read."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

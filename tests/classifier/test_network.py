@@ -1,7 +1,5 @@
 """The network is the paper's, on any grid, from any seed."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """The split is the paper's: its subgroup sizes, its balance of age; small cohorts work too."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

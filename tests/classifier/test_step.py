@@ -1,7 +1,5 @@
 """A step in micro-batches has the gradients of ordinary back-propagation."""
 
-from __future__ import annotations
-
 import copy
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Training learns, can be stopped and continued without a trace, and stops itself where it diverges."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,8 +1,7 @@
 """The lock of a store on S3: one holder at a time, whatever clocks say, and a killed one is in nobody's way."""
 
-from __future__ import annotations
-
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,9 +20,7 @@ def as_of_another_machine(place: S3Location) -> None:
     location.write(place, json.dumps(content).encode())
 
 
-def test_another_machines_dead_lock_is_taken_over_by_one_of_many(
-    s3: S3Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_machines_dead_lock_is_taken_over_by_one_of_many(s3, monkeypatch) -> None:
     place = lock_path(s3 / "cohort.zarr")
     as_of_another_machine(place)
     with pytest.raises(StoreInUseError, match="until a minute ago"):
@@ -47,7 +44,7 @@ def test_another_machines_dead_lock_is_taken_over_by_one_of_many(
     assert location.names(s3) == []
 
 
-def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3, monkeypatch) -> None:
     place = lock_path(s3 / "cohort.zarr")
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.2)
     # A server's clock that jumped makes every lock look old.
@@ -60,7 +57,7 @@ def test_a_lock_that_beats_is_alive_whatever_the_clocks_say(s3: S3Location, monk
     first.release()
 
 
-def test_a_writer_whose_lock_was_taken_over_is_stopped(s3: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_whose_lock_was_taken_over_is_stopped(s3, monkeypatch) -> None:
     store = s3 / "cohort.zarr"
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.2)
     place = lock_path(store)
@@ -70,6 +67,8 @@ def test_a_writer_whose_lock_was_taken_over_is_stopped(s3: S3Location, monkeypat
             as_of_another_machine(place)
             time.sleep(60)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(StoreInUseError, match="took over"):
         work()
+    signal.signal(signal.SIGINT, before)
     assert location.names(s3) == ["cohort.lock"], "the other's lock stays"

@@ -1,7 +1,5 @@
 """The ledger: a granule counts once, whole or not at all."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,13 +8,12 @@ from datbatch import location, schema
 from datbatch.cohort.fold import fold_stage, limits_of, pending_outcomes, value_columns
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.errors import DONE, Outcome, TruncatedError
-from datbatch.location import Location
 
 KEY = GranuleKey("quantify", "d1", 0, "m1")
 ROWS = [Row("sa", DONE, {"counts": 3.0}), Row("sb", Outcome.failed(TruncatedError("cut"), "reconstruct"))]
 
 
-def test_a_recorded_granule_reads_back(place: Location) -> None:
+def test_a_recorded_granule_reads_back(place) -> None:
     ledger = Ledger(place)
     assert ledger.read(KEY) is None
     assert ledger.commit(KEY, ROWS)
@@ -27,7 +24,7 @@ def test_a_recorded_granule_reads_back(place: Location) -> None:
     assert told in location.read(place / name)[0], "stores that stand are read"
 
 
-def test_of_many_duplicate_tasks_one_counts(place: Location) -> None:
+def test_of_many_duplicate_tasks_one_counts(place) -> None:
     ledger = Ledger(place)
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(lambda _: ledger.commit(KEY, ROWS), range(64)))
@@ -36,7 +33,7 @@ def test_of_many_duplicate_tasks_one_counts(place: Location) -> None:
     assert len(location.names(place)) == 1, "no temporary file stays"
 
 
-def test_a_damaged_object_counts_as_not_done(place: Location) -> None:
+def test_a_damaged_object_counts_as_not_done(place) -> None:
     ledger = Ledger(place)
     ledger.commit(KEY, ROWS)
     (name,) = location.names(place)
@@ -48,7 +45,7 @@ def test_a_damaged_object_counts_as_not_done(place: Location) -> None:
     assert ledger.read(KEY) == ROWS
 
 
-def test_an_object_of_another_granule_is_none_of_this_one(place: Location) -> None:
+def test_an_object_of_another_granule_is_none_of_this_one(place) -> None:
     ledger, other = Ledger(place), GranuleKey("quantify", "d1", 1, "m1")
     for key in (KEY, other):
         ledger.commit(key, ROWS)
@@ -57,7 +54,7 @@ def test_an_object_of_another_granule_is_none_of_this_one(place: Location) -> No
     assert (ledger.read(KEY), ledger.read(other)) == (None, ROWS)
 
 
-def test_folding_discards_what_is_damaged_so_that_it_is_computed_again(place: Location) -> None:
+def test_folding_discards_what_is_damaged_so_that_it_is_computed_again(place) -> None:
     ledger = Ledger(place)
     ledger.commit(KEY, ROWS)
     (name,) = location.names(place)
@@ -66,7 +63,7 @@ def test_folding_discards_what_is_damaged_so_that_it_is_computed_again(place: Lo
     assert location.names(place) == []
 
 
-def test_retiring_keeps_only_the_named_objects(place: Location) -> None:
+def test_retiring_keeps_only_the_named_objects(place) -> None:
     ledger = Ledger(place)
     other_digest = GranuleKey("quantify", "d0", 0, "m1")
     grown = GranuleKey("quantify", "d1", 0, "m2")

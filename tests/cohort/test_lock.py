@@ -1,7 +1,5 @@
 """Two commands never write to one store at the same time, and a killed one leaves no lock behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -43,7 +41,7 @@ def as_of_another_machine(store: Path, seconds_ago: float) -> None:
     os.utime(path, (then, then))
 
 
-def test_the_second_writer_is_refused_until_the_first_has_ended_and_nothing_is_left(place: Location) -> None:
+def test_the_second_writer_is_refused_until_the_first_has_ended_and_nothing_is_left(place) -> None:
     store = place / "cohort.zarr"
     with held_elsewhere(store) as first:
         with pytest.raises(StoreInUseError), sole_writer(store):
@@ -54,7 +52,7 @@ def test_the_second_writer_is_refused_until_the_first_has_ended_and_nothing_is_l
     assert location.names(place) == []
 
 
-def test_a_killed_writer_of_this_machine_is_not_waited_for(place: Location) -> None:
+def test_a_killed_writer_of_this_machine_is_not_waited_for(place) -> None:
     store = place / "cohort.zarr"
     with held_elsewhere(store) as first:
         os.kill(first.pid, signal.SIGKILL)
@@ -64,9 +62,7 @@ def test_a_killed_writer_of_this_machine_is_not_waited_for(place: Location) -> N
             pass
 
 
-def test_another_machine_counts_where_the_kernels_lock_does_not_reach_and_is_forgotten_after_a_minute(
-    tmp_path: Path,
-) -> None:
+def test_another_machine_counts_where_the_kernels_lock_does_not_reach_and_is_forgotten_after_a_minute(tmp_path) -> None:
     store = tmp_path / "cohort.zarr"
     as_of_another_machine(store, seconds_ago=5.0)
     with pytest.raises(StoreInUseError, match="machine"), sole_writer(store):
@@ -76,7 +72,7 @@ def test_another_machine_counts_where_the_kernels_lock_does_not_reach_and_is_for
         pass
 
 
-def test_a_writer_may_call_another_writer(tmp_path: Path) -> None:
+def test_a_writer_may_call_another_writer(tmp_path) -> None:
     store = tmp_path / "cohort.zarr"
 
     @writes

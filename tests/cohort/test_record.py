@@ -1,7 +1,5 @@
 """What a command leaves in the store about itself, and what others see of it while it runs and after it was killed."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +21,7 @@ def store(tmp_path: Path) -> Path:
     return Store.create(tmp_path / "cohort.zarr", granule_studies=2).path
 
 
-def test_a_command_at_work_is_seen_from_elsewhere_with_rate_workers_and_time_left(
-    store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_at_work_is_seen_from_elsewhere_with_rate_workers_and_time_left(store, monkeypatch) -> None:
     monkeypatch.setattr(record_module, "BEAT_SECONDS", 0.01)
     with recorded_command(store, "run", Config(), workers=2) as record:
         progress = record.watch(Progress("imaging", 10, quiet=True))
@@ -44,7 +40,7 @@ def test_a_command_at_work_is_seen_from_elsewhere_with_rate_workers_and_time_lef
     assert "worker cpu.1: 4 done, 2.00/s" in lines
 
 
-def test_what_a_run_left_is_enough_to_redo_it_and_names_no_machine_and_no_path(store: Path) -> None:
+def test_what_a_run_left_is_enough_to_redo_it_and_names_no_machine_and_no_path(store) -> None:
     with recorded_command(store, "run", Config(), workers=2) as record:
         record.note(manifest_sha256="0" * 64)
     (left,) = Runs(store).read()
@@ -61,7 +57,7 @@ def test_what_a_run_left_is_enough_to_redo_it_and_names_no_machine_and_no_path(s
     ("error", "outcome", "code"),
     [(StoreError("full"), "failed", "store-unusable"), (KeyboardInterrupt(), "interrupted", None)],
 )
-def test_an_error_ends_the_record_too(store: Path, error: BaseException, outcome: str, code: str | None) -> None:
+def test_an_error_ends_the_record_too(store, error, outcome, code) -> None:
     with pytest.raises(type(error)), recorded_command(store, "run", Config()):
         raise error
     (left,) = Runs(store).read()
@@ -75,7 +71,7 @@ def test_a_command_without_sign_of_life_was_killed() -> None:
     assert outcome_of({"outcome": "finished", "last_sign": still.isoformat()}) == "finished"
 
 
-def test_a_damaged_record_hides_no_other(store: Path) -> None:
+def test_a_damaged_record_hides_no_other(store) -> None:
     with recorded_command(store, "run", Config()):
         pass
     (store / "runs" / "20000101T000000Z-000000.json").write_text("{")

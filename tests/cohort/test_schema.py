@@ -1,7 +1,5 @@
 """The registry of the store's arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -38,7 +36,7 @@ def test_no_variable_hides_a_dimension() -> None:
 
 
 @pytest.mark.parametrize("variable", ALL, ids=lambda v: v.name)
-def test_every_text_is_a_coordinate(variable: schema.Variable) -> None:
+def test_every_text_is_a_coordinate(variable) -> None:
     assert variable.coordinate or variable.dtype != "str"
 
 

@@ -1,9 +1,5 @@
 """A shard is written as zarr would write it, whole or not at all."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import zarr
@@ -35,7 +31,7 @@ def volumes() -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [schema.UPTAKE.name, MAP])
-def test_the_bytes_are_those_that_zarr_writes(store: Store, volumes: np.ndarray, name: str) -> None:
+def test_the_bytes_are_those_that_zarr_writes(store, volumes, name) -> None:
     zarr.open_array(zarr_store(store.path), path=name, mode="r+")[:] = volumes
     chunks = [store.path / name / f"c.{granule}.0.0.0" for granule in range(2)]
     by_zarr = [location.read(chunk)[0] for chunk in chunks]
@@ -50,7 +46,7 @@ def test_the_bytes_are_those_that_zarr_writes(store: Store, volumes: np.ndarray,
     assert [location.read(chunk)[0] for chunk in chunks] == by_zarr
 
 
-def test_a_shard_without_volumes_takes_no_file(store: Store, volumes: np.ndarray) -> None:
+def test_a_shard_without_volumes_takes_no_file(store, volumes) -> None:
     chunk = store.path / schema.UPTAKE.name / "c.1.0.0.0"
     store.write_volumes(schema.UPTAKE.name, 1, volumes[3:])
     assert location.read(chunk)[1]
@@ -60,7 +56,7 @@ def test_a_shard_without_volumes_takes_no_file(store: Store, volumes: np.ndarray
     assert np.isnan(store.volumes()[3]).all()
 
 
-def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, volumes: np.ndarray) -> None:
+def test_what_cannot_be_written_leaves_nothing(tmp_path, volumes) -> None:
     store = Store.create(tmp_path / "cohort.zarr", granule_studies=3)
     store.grow(["s0"])
     (tmp_path / "cohort.zarr" / "uptake" / "c.0.0.0.0").mkdir()
@@ -73,7 +69,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, volumes: np.ndarr
 @pytest.mark.parametrize(
     "volume", [np.zeros((2, 3, 4), np.float32), np.zeros(schema.SHAPE, np.float64)], ids=["shape", "type"]
 )
-def test_a_volume_of_another_grid_or_type_is_refused(store: Store, volume: np.ndarray) -> None:
+def test_a_volume_of_another_grid_or_type_is_refused(store, volume) -> None:
     with pytest.raises(GridMismatchError):
         store.shard(schema.UPTAKE.name, 0, 3).add(0, volume)
 
@@ -87,7 +83,7 @@ def test_a_volume_of_another_grid_or_type_is_refused(store: Store, volume: np.nd
         {"chunks": (1, 4, 4, 2), "shards": (3, 4, 4, 4)},
     ],
 )
-def test_an_array_that_is_laid_out_otherwise_is_refused(tmp_path: Path, layout: dict) -> None:
+def test_an_array_that_is_laid_out_otherwise_is_refused(tmp_path, layout) -> None:
     usual = {"shape": (5, 4, 4, 4), "chunks": (1, 4, 4, 4), "dtype": "float32"}
     array = zarr.create_array(tmp_path / "a", **(usual | layout))
     with pytest.raises(StoreError, match="another way"):

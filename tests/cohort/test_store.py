@@ -1,12 +1,9 @@
 """The store: opens with xarray alone, keeps what is written, and says when bytes are not the written ones."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +37,7 @@ def store(place: Location, volumes: np.ndarray) -> Store:
     return made
 
 
-def test_xarray_alone_opens_the_store_with_coordinates_in_millimetres(store: Store, volumes: np.ndarray) -> None:
+def test_xarray_alone_opens_the_store_with_coordinates_in_millimetres(store, volumes) -> None:
     opened = repr(str(store.path))
     if isinstance(store.path, S3Location):
         opened = (
@@ -63,14 +60,14 @@ def test_xarray_alone_opens_the_store_with_coordinates_in_millimetres(store: Sto
     assert int(count) == 2 * np.prod(schema.SHAPE)
 
 
-def test_what_is_written_reads_back_bit_by_bit(store: Store, volumes: np.ndarray) -> None:
+def test_what_is_written_reads_back_bit_by_bit(store, volumes) -> None:
     reader = pickle.loads(pickle.dumps(store.volumes()))
     assert len(reader) == 3
     for index in range(3):
         np.testing.assert_array_equal(reader[index], volumes[index])
 
 
-def test_binding_ratios_are_chosen_by_the_names_of_their_dimensions(store: Store) -> None:
+def test_binding_ratios_are_chosen_by_the_names_of_their_dimensions(store) -> None:
     shape = (len(STUDIES), len(schema.DEFINITIONS), len(schema.BACKGROUNDS), len(schema.STRIATAL))
     values = np.arange(np.prod(shape), dtype=float).reshape(shape)
     store.write_table({"binding_ratio": values})
@@ -86,16 +83,16 @@ def test_binding_ratios_are_chosen_by_the_names_of_their_dimensions(store: Store
     assert "quantification_flags" in cohort.coords
 
 
-def test_the_hash_of_a_study_without_result_is_empty(store: Store, volumes: np.ndarray) -> None:
+def test_the_hash_of_a_study_without_result_is_empty(store, volumes) -> None:
     assert store.write_volumes("uptake", 0, volumes[:2]) == [volume_sha256(volumes[0]), ""]
 
 
-def test_a_granule_must_fill_its_shard(store: Store, volumes: np.ndarray) -> None:
+def test_a_granule_must_fill_its_shard(store, volumes) -> None:
     with pytest.raises(GridMismatchError):
         store.write_volumes("uptake", 0, volumes[:1])
 
 
-def test_a_grown_store_keeps_its_studies_and_pads_with_pending(store: Store, volumes: np.ndarray) -> None:
+def test_a_grown_store_keeps_its_studies_and_pads_with_pending(store, volumes) -> None:
     store.add_model("m", {"created": "now"})
     store.grow([*STUDIES, "sd"])
     assert store.studies == [*STUDIES, "sd"]
@@ -105,7 +102,7 @@ def test_a_grown_store_keeps_its_studies_and_pads_with_pending(store: Store, vol
     assert [str(s) for s in store.read_table("site")] == ["A", "B", "A", ""]
 
 
-def test_the_detectors_angles_are_coordinates(store: Store) -> None:
+def test_the_detectors_angles_are_coordinates(store) -> None:
     counts = np.full((3, len(schema.ANGLES_DEG)), np.nan, dtype=np.float32)
     counts[1, 15] = 7.0
     store.write_table({"counts_by_angle": counts})
@@ -116,12 +113,12 @@ def test_the_detectors_angles_are_coordinates(store: Store) -> None:
     assert schema.ANGLES_DEG[-1] == 357.0
 
 
-def test_the_order_of_studies_is_never_changed(store: Store) -> None:
+def test_the_order_of_studies_is_never_changed(store) -> None:
     with pytest.raises(StoreError, match="order"):
         store.grow(["sb", "sa", "sc"])
 
 
-def test_growing_completes_what_a_kill_left_half_done(store: Store) -> None:
+def test_growing_completes_what_a_kill_left_half_done(store) -> None:
     # The names come last: here only they are missing.
     store._array("site").resize((5,))
     store._array("uptake").resize((5, *schema.SHAPE))
@@ -130,7 +127,7 @@ def test_growing_completes_what_a_kill_left_half_done(store: Store) -> None:
 
 
 @pytest.mark.parametrize("part", [0.1, 0.4, 0.75])
-def test_a_flipped_bit_is_found_on_reading(store: Store, part: float) -> None:
+def test_a_flipped_bit_is_found_on_reading(store, part) -> None:
     shard = store.path / "uptake" / "c.1.0.0.0"
     content = bytearray(location.read(shard)[0])
     content[int(len(content) * part)] ^= 0x10
@@ -139,14 +136,14 @@ def test_a_flipped_bit_is_found_on_reading(store: Store, part: float) -> None:
         store.volumes()[2]
 
 
-def test_a_cut_shard_is_found_on_reading(store: Store) -> None:
+def test_a_cut_shard_is_found_on_reading(store) -> None:
     shard = store.path / "uptake" / "c.1.0.0.0"
     location.write(shard, location.read(shard)[0][:-100])
     with pytest.raises(CorruptStoreError):
         store.volumes()[2]
 
 
-def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store: Store, volumes: np.ndarray) -> None:
+def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store, volumes) -> None:
     store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
     store.write_image(schema.TEMPLATE, volumes[2], {"digest": "a"})
     np.testing.assert_array_equal(store.read_image(schema.TEMPLATE), volumes[0])
@@ -156,7 +153,7 @@ def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store: Store, 
     assert open_cohort(store.path).template.dims == ("x", "y", "z")
 
 
-def test_an_image_that_is_missing_or_damaged_is_named(store: Store, volumes: np.ndarray) -> None:
+def test_an_image_that_is_missing_or_damaged_is_named(store, volumes) -> None:
     with pytest.raises(StoreError, match="no array template"):
         store.read_image(schema.TEMPLATE)
     store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
@@ -169,7 +166,7 @@ def test_an_image_that_is_missing_or_damaged_is_named(store: Store, volumes: np.
         store.read_image(schema.TEMPLATE)
 
 
-def test_a_view_gives_mirrored_studies_back_as_acquired(store: Store, volumes: np.ndarray) -> None:
+def test_a_view_gives_mirrored_studies_back_as_acquired(store, volumes) -> None:
     cohort = open_cohort(store.path)
     seen = as_acquired(cohort.uptake, cohort.mirrored)
     np.testing.assert_array_equal(seen.sel(study="sa").values, volumes[0, ::-1])
@@ -177,7 +174,7 @@ def test_a_view_gives_mirrored_studies_back_as_acquired(store: Store, volumes: n
     xarray.testing.assert_equal(seen.x, cohort.uptake.x)
 
 
-def test_the_relevance_group_inherits_the_grid_and_the_names_of_regions(store: Store) -> None:
+def test_the_relevance_group_inherits_the_grid_and_the_names_of_regions(store) -> None:
     store.add_model("m", {"created": "now"})
     store.consolidate()
     group = open_cohort(store.path)["relevance/m"].to_dataset()
@@ -187,7 +184,7 @@ def test_the_relevance_group_inherits_the_grid_and_the_names_of_regions(store: S
 
 
 @pytest.mark.parametrize("content", ["nothing", "folder", "other zarr"])
-def test_what_is_no_cohort_store_is_refused_by_name(tmp_path: Path, content: str) -> None:
+def test_what_is_no_cohort_store_is_refused_by_name(tmp_path, content) -> None:
     path = tmp_path / "x.zarr"
     if content != "nothing":
         path.mkdir()

@@ -1,7 +1,5 @@
 """What training is given of the cohort's tables."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datbatch.cohort.training_set import positive_share

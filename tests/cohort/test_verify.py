@@ -1,8 +1,5 @@
 """Whatever is changed in a store is found, and so is what belongs to nothing."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +48,7 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def test_a_whole_store_has_no_damage_and_no_orphan(store: Store) -> None:
+def test_a_whole_store_has_no_damage_and_no_orphan(store) -> None:
     found = verify_store(store.path)
     assert (found.volumes, found.damages, found.orphans) == (1, [], [])
     assert recorded_volumes(store.path) == 2
@@ -61,9 +58,7 @@ def test_a_whole_store_has_no_damage_and_no_orphan(store: Store) -> None:
 @pytest.mark.parametrize(
     "place", ["uptake", "reference_value", "mirrored", "status", "error_reason", "site", "age", "study"]
 )
-def test_a_changed_chunk_of_a_volume_or_a_table_is_found(
-    store: Store, place: str, harm: Callable[[Path], None]
-) -> None:
+def test_a_changed_chunk_of_a_volume_or_a_table_is_found(store, place, harm) -> None:
     harm(next((store.path / place).glob("c*")))
     assert {damage.array for damage in verify_store(store.path).damages} == {place}
 
@@ -73,9 +68,7 @@ def changed_figure(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, cut, changed_figure])
-def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
-    store: Store, harm: Callable[[Path], None]
-) -> None:
+def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(store, harm) -> None:
     (file,) = (store.path / "ledger" / "quantify").rglob("0*.json")
     harm(file)
     before = file.read_bytes()
@@ -85,7 +78,7 @@ def test_a_damaged_ledger_object_is_named_alone_and_left_where_it_is(
     assert file.read_bytes() == before
 
 
-def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
+def test_orphans_are_named_and_only_our_own_are_removed(store) -> None:
     files = {
         "uptake/c.0.0.0.0.1f.partial": "unfinished",
         "ledger/quantify/d1/.ledger-1f": "unfinished",
@@ -104,7 +97,7 @@ def test_orphans_are_named_and_only_our_own_are_removed(store: Store) -> None:
     assert {orphan.kind for orphan in verify_store(store.path).orphans} == {"unknown"}
 
 
-def test_on_a_disk_and_on_s3_whatever_was_harmed_is_named_and_put_back(place: Location) -> None:
+def test_on_a_disk_and_on_s3_whatever_was_harmed_is_named_and_put_back(place) -> None:
     path = place / "cohort.zarr"
     small_store(path)
     before = {name: location.read(path / name)[0] for name in location.names(path)}
@@ -124,7 +117,7 @@ def test_on_a_disk_and_on_s3_whatever_was_harmed_is_named_and_put_back(place: Lo
     assert {name: location.read(path / name)[0] for name in location.names(path)} == before
 
 
-def test_a_killed_command_leaves_no_false_alarm_and_the_next_one_shows_what_it_told(store: Store) -> None:
+def test_a_killed_command_leaves_no_false_alarm_and_the_next_one_shows_what_it_told(store) -> None:
     Facts(store.path).begin(["", "site"])
     Facts(store.path).write("site", {"values": ["C", "D"]})
     # Killed here: the column still has the old sites.
@@ -135,7 +128,7 @@ def test_a_killed_command_leaves_no_false_alarm_and_the_next_one_shows_what_it_t
     assert verify_store(store.path).damages == []
 
 
-def test_a_table_behind_the_ledger_is_no_damage_until_it_is_folded(store: Store) -> None:
+def test_a_table_behind_the_ledger_is_no_damage_until_it_is_folded(store) -> None:
     store.begin(["reference_value"])
     Ledger(store.path).remove([KEY])
     Store(store.path).consolidate()

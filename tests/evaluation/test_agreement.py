@@ -1,7 +1,5 @@
 """Errors of two classifiers are compared as published, and as by scipy."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Temperature, reliability and scores agree with scikit-learn and with what was simulated."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -44,7 +42,6 @@ def test_the_temperature_is_the_slope_of_a_logistic_regression_with_platts_targe
 def test_classes_that_are_apart_have_a_finite_temperature():
     found = fit_temperature([0] * 10 + [1] * 10, [-5.0] * 10 + [5.0] * 10)
     # All negative studies say the same: the fit is Platt's target itself.
-    assert found is not None
     assert probability(5.0 / found) == pytest.approx(11 / 12, abs=1e-6)
 
 

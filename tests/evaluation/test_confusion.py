@@ -1,7 +1,5 @@
 """Figures of merit are the published ones, and agree with their definitions."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import subprocess

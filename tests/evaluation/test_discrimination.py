@@ -1,7 +1,5 @@
 """Two areas are compared as by their definition; the learned cut is the best there is."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One study whose every figure is known, with more uptake on the patient's left, and a small cohort."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """`datbatch export` on a real store: complete, exact, and without a trace of anybody's identity."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def exported(cohort: Path, study: str, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-def test_values_are_those_of_the_store_as_acquired(cohort: Path, study: str, exported: Path) -> None:
+def test_values_are_those_of_the_store_as_acquired(cohort, study, exported) -> None:
     tree = open_cohort(cohort)
     one = tree.dataset.sel(study=study)
     expected = as_acquired(one.uptake, one.mirrored).values
@@ -46,7 +44,7 @@ def test_values_are_those_of_the_store_as_acquired(cohort: Path, study: str, exp
     np.testing.assert_array_equal(values.transpose(2, 1, 0)[::-1, ::-1, ::-1], expected)
 
 
-def test_no_export_holds_identity(archive: Path, study: str, exported: Path) -> None:
+def test_no_export_holds_identity(archive, study, exported) -> None:
     canaries = {canary.lower() for canary in identity_canaries(archive) if len(canary) >= 4}
     files = [path for path in exported.rglob("*") if path.is_file()]
     assert len(files) > 20
@@ -71,7 +69,7 @@ def test_no_export_holds_identity(archive: Path, study: str, exported: Path) -> 
 
 
 def test_with_the_originals_the_objects_name_the_patient_and_the_operator_is_told(
-    cohort: Path, archive: Path, study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cohort, archive, study, tmp_path, capsys
 ) -> None:
     arguments = ["export", "dicom", str(cohort), "--output", str(tmp_path), "--study", study, "--own-space"]
     assert main([*arguments, "--dicom-source", str(archive), "--quiet", "--json"]) == 0
@@ -81,9 +79,7 @@ def test_with_the_originals_the_objects_name_the_patient_and_the_operator_is_tol
         assert str(pydicom.dcmread(path, stop_before_pixels=True).PatientID) in names
 
 
-def test_wrong_wishes_are_answered_in_words(
-    cohort: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_wishes_are_answered_in_words(cohort, archive, tmp_path, capsys) -> None:
     start = ["export", "nifti", str(cohort), "--output", str(tmp_path)]
     assert main([*start, "--study", "nobody", "--json"]) == 1
     assert "store-unusable" in capsys.readouterr().out

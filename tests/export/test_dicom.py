@@ -1,7 +1,5 @@
 """DICOM objects: exact values, the patient's own sides, nobody's identity, and no complaint of a validator."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from dataclasses import replace
@@ -26,7 +24,6 @@ FRAMES = ("as-acquired", "own-space")
 
 
 def page(_) -> np.ndarray:
-    """A small picture in place of the summary."""
     return np.full((40, 60, 3), 77, np.uint8)
 
 

@@ -1,7 +1,5 @@
 """Exported images lie where the patient's own sides are, with the store's values."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

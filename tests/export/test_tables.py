@@ -1,7 +1,5 @@
 """Tables say what the store says: each variable once, each value exact, each side the patient's own."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from pathlib import Path

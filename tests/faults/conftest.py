@@ -1,7 +1,5 @@
 """Faults that are no matter of the arithmetic are injected into runs whose imaging is a cheap stand-in."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

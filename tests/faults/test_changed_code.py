@@ -1,9 +1,6 @@
 """A stage whose code changed between two runs runs again, and what depends on it; nothing else does."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +20,7 @@ from datbatch.study import imaging as stages
     ],
 )
 def test_a_new_version_of_a_stage_runs_it_and_what_depends_on_it(
-    archive: Path, cheap_whole: Path, monkeypatch: pytest.MonkeyPatch, changed: str, again: list[str]
+    archive, cheap_whole, monkeypatch, changed, again
 ) -> None:
     config = Config(store=StoreConfig(1))
     manifest = prepare(archive, cheap_whole, config, participants=None, quiet=True)

@@ -7,8 +7,6 @@ Not by libfaketime: up to 0.9.10 it refuses every wait by the monotonic clock as
 (clock_nanosleep, so `time.sleep` too, fails with EINVAL, even at an offset of zero).
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time
@@ -49,9 +47,7 @@ def set_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
     return jump
 
 
-def test_a_clock_that_jumps_changes_nothing(
-    tmp_path: Path, archive: Path, cheap_whole: Path, config: Path, set_clock: Callable[[int], None]
-) -> None:
+def test_a_clock_that_jumps_changes_nothing(tmp_path, archive, cheap_whole, config, set_clock) -> None:
     set_clock(-86_400)
     told = subprocess.run(["date", "+%s"], capture_output=True, text=True, check=True).stdout
     assert abs(time.time() - 86_400 - int(told)) < 5, "the clock was not set: nothing was tried"
@@ -80,8 +76,6 @@ def test_a_clock_that_jumps_changes_nothing(
 
 
 @pytest.mark.parametrize("jump_seconds", [0.0, 3600.0, -3600.0])
-def test_a_killed_command_counts_as_lost_whatever_became_of_the_clock(
-    monkeypatch: pytest.MonkeyPatch, jump_seconds: float
-) -> None:
+def test_a_killed_command_counts_as_lost_whatever_became_of_the_clock(monkeypatch, jump_seconds) -> None:
     last = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 5 + jump_seconds)
     assert outcome_of({"outcome": "running", "last_sign": last.isoformat()}) == "lost"

@@ -2,8 +2,6 @@
 ever.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -63,9 +61,7 @@ def limited(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_quota_is_named_and_loses_nothing(
-    limited: tuple[Path, Callable[[str], None]], archive: Path, cheap_whole: Path, config: Path
-) -> None:
+def test_a_quota_is_named_and_loses_nothing(limited, archive, cheap_whole, config) -> None:
     place, set_quota = limited
     own = with_key_of(cheap_whole, place / "cohort.zarr")
     set_quota("1300k")
@@ -85,9 +81,7 @@ def test_a_quota_is_named_and_loses_nothing(
 
 
 @pytest.mark.parametrize("short", ["size=1200k", "nr_inodes=200"])
-def test_a_full_disk_and_a_quota_lose_nothing(
-    disk: Path, archive: Path, cheap_whole: Path, config: Path, short: str
-) -> None:
+def test_a_full_disk_and_a_quota_lose_nothing(disk, archive, cheap_whole, config, short) -> None:
     assert mount(disk, f"remount,{short}")
     own = with_key_of(cheap_whole, disk / "cohort.zarr")
     refused = run_command("run", archive, own, "--config", config, "--workers", 1, expect=1)
@@ -98,9 +92,7 @@ def test_a_full_disk_and_a_quota_lose_nothing(
     assert_same_content(imaging_content(own), imaging_content(cheap_whole))
 
 
-def test_a_store_that_turned_read_only_stays_as_it_is(
-    disk: Path, archive: Path, cheap_whole: Path, config: Path
-) -> None:
+def test_a_store_that_turned_read_only_stays_as_it_is(disk, archive, cheap_whole, config) -> None:
     own = disk / "cohort.zarr"
     shutil.copytree(cheap_whole.parent, disk, dirs_exist_ok=True)
     config.write_text(config.read_text() + "[quantify]\nreference_percentile = 60.0\n")

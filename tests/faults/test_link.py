@@ -1,7 +1,5 @@
 """A network link that is cut for a while changes nothing: driver and worker in network namespaces of their own."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -10,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -40,9 +37,7 @@ def far_side() -> Iterator[str]:
         yield "dbfar"
 
 
-def test_a_link_that_is_cut_and_mended_loses_nothing(
-    tmp_path: Path, archive: Path, cheap_whole: Path, config: Path, far_side: str
-) -> None:
+def test_a_link_that_is_cut_and_mended_loses_nothing(tmp_path, archive, cheap_whole, config, far_side) -> None:
     own = with_key_of(cheap_whole, tmp_path / "store" / "cohort.zarr")
     cluster = tmp_path / "cluster.toml"
     cluster.write_text(f'kind = "running"\naddress = "tcp://{HOST}:18786"\ninsecure = true\n')

@@ -1,7 +1,5 @@
 """A study that crashes, eats all memory or hangs is named; the others of its granule are done, to the same bits."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -20,9 +18,7 @@ STAND_IN = Path(__file__).parent / "stand_in"
 CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "hang": TimeExceededError.code}
 
 
-def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(
-    tmp_path: Path, archive: Path, cohort: Path
-) -> None:
+def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(tmp_path, archive, cohort) -> None:
     own, config = with_key_of(cohort, tmp_path / "cohort.zarr"), tmp_path / "config.toml"
     # One granule for all; a limit that a busy machine does not reach with a sound study.
     config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 8.0, "study_gb": 1.0}))

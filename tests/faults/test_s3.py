@@ -1,14 +1,8 @@
 """Killed in the middle of a run whose store lies on a real S3 server, and two drivers on it."""
 
-from __future__ import annotations
-
 import signal
-from pathlib import Path
-
-import pytest
 
 from datbatch.cohort.store import key_path
-from datbatch.location import S3Location
 from tests.faults.conftest import with_key_of
 from tests.pipeline import (
     assert_same_content,
@@ -23,9 +17,7 @@ from tests.pipeline import (
 from tests.s3_server import environment, failing_proxy
 
 
-def test_kills_leave_no_trace_and_a_second_driver_is_refused(
-    s3: S3Location, cheap_whole: Path, archive: Path, config: Path
-) -> None:
+def test_kills_leave_no_trace_and_a_second_driver_is_refused(s3, cheap_whole, archive, config) -> None:
     store = s3 / "cohort.zarr"
     with_key_of(cheap_whole, key_path(store))
     command = ("run", archive, store, "--config", config, "--workers", 2)
@@ -51,7 +43,7 @@ def test_kills_leave_no_trace_and_a_second_driver_is_refused(
 
 
 def test_a_run_through_failing_and_slow_answers_ends_with_the_same_bits(
-    s3: S3Location, s3_endpoint: str, cheap_whole: Path, archive: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+    s3, s3_endpoint, cheap_whole, archive, config, monkeypatch
 ) -> None:
     store, failed = s3 / "cohort.zarr", []
     with_key_of(cheap_whole, key_path(store))

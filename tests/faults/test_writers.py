@@ -1,16 +1,13 @@
 """Two drivers on one store, and a driver at the end of its walltime: with real processes."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
-from pathlib import Path
 
 from datbatch.cohort.lock import lock_path
 from tests.pipeline import PROGRAM, STUDIES, call_command, config_text, granules_done, wait_until
 
 
-def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_path: Path, archive: Path) -> None:
+def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_path, archive) -> None:
     own, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
     config.write_text(config_text(store={"granule_studies": 1}))
     process = subprocess.Popen(

@@ -1,7 +1,5 @@
 """Volumes that several tests of imaging use."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter

@@ -1,7 +1,5 @@
 """PyTorch's back-projection is the processor's, checked on PyTorch's own processor backend and on a GPU if any."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

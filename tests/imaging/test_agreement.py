@@ -1,7 +1,5 @@
 """A study is flagged where its binding ratios should be looked at, and not otherwise."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -56,7 +54,7 @@ def test_a_striatum_beside_its_region_is_flagged() -> None:
 
 
 @pytest.mark.parametrize(("axis", "beyond_mm"), [(2, 50.0), (1, 45.0)])
-def test_a_region_outside_the_field_of_view_is_flagged(asymmetric_head, axis: int, beyond_mm: float) -> None:
+def test_a_region_outside_the_field_of_view_is_flagged(asymmetric_head, axis, beyond_mm) -> None:
     cut = asymmetric_head.copy()
     np.moveaxis(cut, axis, 0)[schema.coordinates_mm(axis) > beyond_mm] = 0
     share = (cut == 0)[mask_of("reference")].mean()

@@ -1,7 +1,5 @@
 """The analytic regions lie where the anatomical atlases have them."""
 
-from __future__ import annotations
-
 import json
 
 import nibabel

@@ -1,7 +1,5 @@
 """A user's own atlas gives its regions in whatever form it comes, and is refused by name where it is of no use."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from nibabel.orientations import inv_ornt_aff
 
 from datbatch import schema
-from datbatch.errors import AtlasError, DatbatchError, GridMismatchError
+from datbatch.errors import AtlasError, GridMismatchError
 from datbatch.imaging import analytic_atlas, atlas_from_labels, read_atlas, write_labels
 from datbatch.imaging.atlas_file import NAMES
 
@@ -43,7 +41,6 @@ def write(
     affine: npt.NDArray[np.float64] | None = None,
     names: Mapping[str, object] = PLAIN,
 ) -> Path:
-    """Write an atlas as a user has it."""
     image = nibabel.Nifti1Image(data, schema.grid_affine() if affine is None else affine)
     image.to_filename(path)
     if names:
@@ -65,7 +62,7 @@ def assert_analytic(path: Path, given: Mapping[str, list[int]] | None = None) ->
     assert atlas.digest == wanted.digest
 
 
-def test_what_is_written_reads_back_as_the_same_regions(own: Path) -> None:
+def test_what_is_written_reads_back_as_the_same_regions(own) -> None:
     table = write_labels(own)
     assert table.read_text().splitlines()[:2] == ["index\tname", "1\tputamen_left"]
     assert_analytic(own)
@@ -75,14 +72,14 @@ def test_what_is_written_reads_back_as_the_same_regions(own: Path) -> None:
 
 
 @pytest.mark.parametrize("axes", [((0, -1), (1, 1), (2, 1)), ((2, 1), (0, 1), (1, -1)), ((1, -1), (2, -1), (0, -1))])
-def test_the_order_and_direction_of_the_axes_do_not_matter(own: Path, axes: tuple[tuple[int, int], ...]) -> None:
+def test_the_order_and_direction_of_the_axes_do_not_matter(own, axes) -> None:
     turn = np.array(axes, dtype=float)
     turned = nibabel.orientations.apply_orientation(labels(), turn)
     affine = schema.grid_affine() @ inv_ornt_aff(turn, schema.SHAPE)
     assert_analytic(write(own, turned, affine))
 
 
-def test_the_full_mni_grid_is_cut_to_that_of_the_store(own: Path) -> None:
+def test_the_full_mni_grid_is_cut_to_that_of_the_store(own) -> None:
     # As FSL and SPM write it: x grows to the left, and there are slices below and above the store's.
     full = np.full((91, 109, 91), 9, np.int16)
     full[:, :, 14:77] = labels()
@@ -90,12 +87,12 @@ def test_the_full_mni_grid_is_cut_to_that_of_the_store(own: Path) -> None:
     assert_analytic(write(own, full[::-1], affine))
 
 
-def test_names_can_stand_in_the_parameters(own: Path) -> None:
+def test_names_can_stand_in_the_parameters(own) -> None:
     given = {name: value if isinstance(value, list) else [value] for name, value in PLAIN.items()}
     assert_analytic(write(own, labels(), names={}), given)
 
 
-def test_each_side_becomes_the_union_of_both_and_the_first_structure_has_a_contested_voxel(own: Path) -> None:
+def test_each_side_becomes_the_union_of_both_and_the_first_structure_has_a_contested_voxel(own) -> None:
     mine = labels()
     left, right = (mine == 1), (mine == 2)
     only_right = np.argwhere(right)[0]
@@ -112,7 +109,7 @@ def test_each_side_becomes_the_union_of_both_and_the_first_structure_has_a_conte
     np.testing.assert_array_equal(thalamus, thalamus[::-1])
 
 
-def test_pallidum_and_accumbens_need_not_be_drawn(own: Path) -> None:
+def test_pallidum_and_accumbens_need_not_be_drawn(own) -> None:
     mine = labels()
     mine[mine > 10] = 9
     names = {name: value for name, value in PLAIN.items() if name not in ("pallidum", "accumbens")}
@@ -137,7 +134,7 @@ def changed(**values: object) -> dict[str, object]:
         ([1, 2], "cannot be read"),
     ],
 )
-def test_names_that_are_wrong_are_refused(own: Path, names: object, reason: str) -> None:
+def test_names_that_are_wrong_are_refused(own, names, reason) -> None:
     write(own, labels(), names={})
     own.with_name("own.json").write_text(json.dumps(names))
     with pytest.raises(AtlasError, match=reason) as caught:
@@ -145,13 +142,13 @@ def test_names_that_are_wrong_are_refused(own: Path, names: object, reason: str)
     assert "DOE" not in str(caught.value)
 
 
-def test_an_atlas_without_table_is_refused(own: Path) -> None:
+def test_an_atlas_without_table_is_refused(own) -> None:
     with pytest.raises(AtlasError, match="no table"):
         read_atlas(write(own, labels(), names={}))
 
 
 @pytest.mark.parametrize(("value", "region"), [(1, "putamen_left"), (7, "ventricles"), (8, "occipital")])
-def test_a_missing_structure_is_named(own: Path, value: int, region: str) -> None:
+def test_a_missing_structure_is_named(own, value, region) -> None:
     mine = labels()
     mine[mine == value] = 9
     with pytest.raises(AtlasError, match=region):
@@ -171,14 +168,12 @@ def test_a_missing_structure_is_named(own: Path, value: int, region: str) -> Non
     ],
     ids=["cut", "1 mm", "shifted", "fractions", "nan", "empty", "4-D"],
 )
-def test_an_image_that_is_no_atlas_of_this_grid_is_refused(
-    own: Path, data: npt.NDArray[np.generic], affine: npt.NDArray[np.float64] | None, kind: type[DatbatchError]
-) -> None:
+def test_an_image_that_is_no_atlas_of_this_grid_is_refused(own, data, affine, kind) -> None:
     with pytest.raises(kind):
         read_atlas(write(own, data, affine))
 
 
-def test_a_file_that_is_no_image_is_refused(own: Path) -> None:
+def test_a_file_that_is_no_image_is_refused(own) -> None:
     with pytest.raises(AtlasError, match="cannot be read"):
         read_atlas(own)
     own.write_bytes(b"\x1f\x8b broken")

@@ -1,7 +1,5 @@
 """Attenuation correction: path lengths are the geometry's, the outline is the head's, a uniform cylinder turns flat."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

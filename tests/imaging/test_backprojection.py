@@ -1,7 +1,5 @@
 """A study's filtered back-projection is the sum that defines it, and the analytic image where there is one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Each definition of binding finds known binding, and what depends on resolution is only what is said to."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np
@@ -125,7 +123,7 @@ def test_the_large_volume_does_not_depend_on_resolution(sharp_head) -> None:
 
 @settings(max_examples=5)
 @given(st.integers(0, 10_000))
-def test_a_mirrored_image_gives_exactly_swapped_values(seed: int) -> None:
+def test_a_mirrored_image_gives_exactly_swapped_values(seed) -> None:
     noise = np.random.default_rng(seed).normal(1.0, 0.3, schema.SHAPE).astype(np.float32)
     noise[:, :, : seed % 20] = 0
     one, other = measure_binding(noise, CONFIG), measure_binding(mirror(noise), CONFIG)
@@ -142,7 +140,7 @@ def test_asymmetry_is_positive_where_the_contralateral_side_binds_more(asymmetri
 
 
 @given(st.lists(st.floats(-1.0, 20.0).map(lambda v: round(v, 9)), min_size=6, max_size=6), st.floats(0.01, 100.0))
-def test_asymmetry_and_putamen_to_caudate_are_ratios(values: list[float], factor: float) -> None:
+def test_asymmetry_and_putamen_to_caudate_are_ratios(values, factor) -> None:
     ratios = np.array(values)
     found = asymmetry_indices(ratios)
     for index, structure in enumerate(schema.STRUCTURES):

@@ -1,7 +1,5 @@
 """`iradon` gives MATLAB's numbers: its published errors, and its definition step by step."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

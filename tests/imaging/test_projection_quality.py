@@ -1,7 +1,5 @@
 """Movement, centre of rotation, counts, sampling and field of view are told from the projections alone."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -24,7 +22,6 @@ AXIAL, LEFT, BACK = (0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
 
 def step(turn: Turn, moment: int, displacement_mm: tuple[float, ...] | np.ndarray) -> np.ndarray:
-    """Give the path of a head that moves once."""
     return (turn.moment >= moment)[:, None] * np.asarray(displacement_mm, dtype=float)
 
 
@@ -44,7 +41,7 @@ def still() -> Acquisition:
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 @pytest.mark.parametrize("total", [0.5e6, 3.5e6])
-def test_a_head_that_lies_still_does_not_move(turn: Turn, total: float) -> None:
+def test_a_head_that_lies_still_does_not_move(turn, total) -> None:
     config = QualityConfig(minimum_counts=0.0)
     for seed in range(5):
         quality = assess_projections(acquired(turn, total=total, seed=seed), config)
@@ -57,7 +54,7 @@ def test_a_head_that_lies_still_does_not_move(turn: Turn, total: float) -> None:
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 @pytest.mark.parametrize("distance", [3.0, 6.0, 10.0])
 @pytest.mark.parametrize("part", [0.15, 0.4, 0.72])
-def test_a_step_is_measured(turn: Turn, distance: float, part: float) -> None:
+def test_a_step_is_measured(turn, distance, part) -> None:
     moment = round(part * turn.moment.max())
     axial = assess_projections(acquired(turn, step(turn, moment, distance * np.array(AXIAL))))
     assert axial.motion_axial_mm == pytest.approx(distance, abs=0.5)
@@ -83,13 +80,13 @@ def test_a_head_that_comes_back_has_moved() -> None:
 
 
 @pytest.mark.parametrize(("direction", "part"), [(AXIAL, "motion_axial_mm"), (LEFT, "motion_transaxial_mm")])
-def test_a_slow_drift_is_measured(direction: tuple[float, ...], part: str) -> None:
+def test_a_slow_drift_is_measured(direction, part) -> None:
     turn = two_heads()
     drift = turn.moment[:, None] / turn.moment.max() * 6.0 * np.array(direction)
     assert getattr(assess_projections(acquired(turn, drift)), part) == pytest.approx(6.0, abs=1.0)
 
 
-def test_motion_is_not_known_without_the_order_in_time(still: Acquisition) -> None:
+def test_motion_is_not_known_without_the_order_in_time(still) -> None:
     quality = assess_projections(dataclasses.replace(still, head=None, moment=None))
     assert np.isnan([quality.motion_mm, quality.motion_axial_mm, quality.motion_transaxial_mm]).all()
     assert abs(quality.centre_of_rotation_mm) < 0.2
@@ -114,7 +111,7 @@ def test_real_physics_shift_the_projections_as_far_as_the_head_moved() -> None:
 
 @pytest.mark.parametrize("offset", [-2.0, 0.7, 1.5])
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
-def test_the_centre_of_rotation_is_found(turn: Turn, offset: float) -> None:
+def test_the_centre_of_rotation_is_found(turn, offset) -> None:
     quality = assess_projections(acquired(turn, offset_mm=offset))
     assert quality.centre_of_rotation_mm == pytest.approx(offset, abs=0.2)
     assert ("centre-of-rotation" in quality.flags) == (abs(offset) > 1.0)
@@ -141,7 +138,7 @@ def test_detectors_at_different_heights_are_no_motion() -> None:
 
 @settings(max_examples=6)
 @given(st.integers(0, 2**31 - 1))
-def test_the_order_in_which_views_are_given_does_not_matter(seed: int) -> None:
+def test_the_order_in_which_views_are_given_does_not_matter(seed) -> None:
     turn = two_heads()
     one = acquired(turn, step(turn, 25, (2.0, 0.0, 5.0)))
     order = np.random.default_rng(seed).permutation(turn.angles_deg.size)
@@ -153,7 +150,7 @@ def test_the_order_in_which_views_are_given_does_not_matter(seed: int) -> None:
 
 @settings(max_examples=6)
 @given(st.floats(0.05, 20.0))
-def test_a_factor_on_the_counts_moves_nothing(factor: float) -> None:
+def test_a_factor_on_the_counts_moves_nothing(factor) -> None:
     turn = two_heads()
     one = acquired(turn, step(turn, 25, (0.0, 0.0, 5.0)), offset_mm=1.0)
     before = assess_projections(one)
@@ -179,7 +176,7 @@ def test_the_axial_profile_is_measured_to_a_hundredth_of_a_row_without_noise() -
     np.testing.assert_allclose(found - found[2], 3.0 * true, atol=0.03)
 
 
-def test_a_jump_of_the_counts_is_measured(still: Acquisition) -> None:
+def test_a_jump_of_the_counts_is_measured(still) -> None:
     assert assess_projections(still).count_jump == 0.0
     weaker = still.projections.astype(np.float64)
     weaker[(still.head == 1) & (still.moment >= 30)] *= 0.8
@@ -189,26 +186,23 @@ def test_a_jump_of_the_counts_is_measured(still: Acquisition) -> None:
     assert "count-jump" in quality.flags
 
 
-def test_what_differs_between_detectors_alone_is_no_jump() -> None:
+@pytest.mark.parametrize(("of_the_first", "of_the_second", "scale"), [(3e4, 2.4e4, 1.0), (2e4, 2e4, 50.0)])
+def test_what_differs_between_detectors_alone_and_the_noise_of_scaled_counts_are_no_jump(
+    of_the_first, of_the_second, scale
+) -> None:
     turn = two_heads()
-    counts = np.random.default_rng(0).poisson(np.where(turn.head == 0, 30_000.0, 24_000.0)).astype(float)
+    counts = scale * np.random.default_rng(0).poisson(np.where(turn.head == 0, of_the_first, of_the_second))
     assert count_jump(counts, turn.head, turn.moment) == 0.0
 
 
-def test_scaled_counts_are_judged_by_their_own_noise() -> None:
-    turn = two_heads()
-    counts = 50.0 * np.random.default_rng(0).poisson(np.full(turn.head.size, 20_000.0))
-    assert count_jump(counts, turn.head, turn.moment) == 0.0
-
-
-def test_missing_views_are_counted(still: Acquisition) -> None:
+def test_missing_views_are_counted(still) -> None:
     kept = np.setdiff1d(np.arange(120), [10, 11, 12, 77])
     quality = assess_projections(dataclasses.replace(some(still, kept), head=None, moment=None))
     assert (quality.missing_views, quality.repeated_views) == (4, 0)
     assert "views-missing" in quality.flags
 
 
-def test_empty_views_are_missing_and_harm_nothing(still: Acquisition) -> None:
+def test_empty_views_are_missing_and_harm_nothing(still) -> None:
     blank = still.projections.copy()
     blank[[5, 40]] = 0
     quality = assess_projections(changed(still, blank))
@@ -217,7 +211,7 @@ def test_empty_views_are_missing_and_harm_nothing(still: Acquisition) -> None:
     assert abs(quality.centre_of_rotation_mm) < 0.2
 
 
-def test_repeated_views_are_counted(still: Acquisition) -> None:
+def test_repeated_views_are_counted(still) -> None:
     twice = still.projections.copy()
     twice[[31, 32]] = twice[30]
     quality = assess_projections(changed(still, twice))
@@ -235,7 +229,7 @@ def test_directions_taken_too_often_or_too_seldom_are_counted() -> None:
 
 
 @pytest.mark.parametrize("arc", [180.0, 204.0, 270.0])
-def test_the_open_side_of_an_arc_is_no_gap(arc: float) -> None:
+def test_the_open_side_of_an_arc_is_no_gap(arc) -> None:
     angles = np.mod(300.0 + np.arange(0.0, arc, 3.0), 360.0)
     projections = np.random.default_rng(0).poisson(50.0, (angles.size, 4, 4))
     assert sampling_faults(projections, angles, np.ones(angles.size)) == (0, 0)
@@ -253,7 +247,7 @@ def test_counts_by_angle_are_means_of_views() -> None:
     ("shift_mm", "flag"),
     [((0.0, 0.0, 110.0), "cut-top"), ((0.0, 0.0, -130.0), "cut-base"), ((120.0, 0.0, 0.0), "cut-side")],
 )
-def test_a_cut_field_of_view_is_flagged(shift_mm: tuple[float, ...], flag: str) -> None:
+def test_a_cut_field_of_view_is_flagged(shift_mm, flag) -> None:
     turn = two_heads()
     found = assess_projections(acquired(turn, step(turn, 0, shift_mm))).flags
     assert [code for code in found if code.startswith("cut-")] == [flag]
@@ -267,7 +261,7 @@ def test_facts_of_the_header_are_kept_and_flagged() -> None:
     assert quality.flags == ("low-counts", "delay-unusual", "activity-unusual")
 
 
-def test_what_the_header_does_not_say_is_not_known_and_not_flagged(still: Acquisition) -> None:
+def test_what_the_header_does_not_say_is_not_known_and_not_flagged(still) -> None:
     quality = assess_projections(dataclasses.replace(still, radius_mm=np.full(120, np.nan)))
     unknown = (quality.radius_mm, quality.injected_activity_mbq, quality.injection_delay_min, quality.seconds_per_view)
     assert np.isnan(unknown).all()
@@ -275,20 +269,20 @@ def test_what_the_header_does_not_say_is_not_known_and_not_flagged(still: Acquis
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_impossible_counts_are_refused(still: Acquisition, bad: float) -> None:
+def test_impossible_counts_are_refused(still, bad) -> None:
     projections = still.projections.astype(np.float32)
     projections[7, 20, 20] = bad
     with pytest.raises(InvalidProjectionsError):
         assess_projections(changed(still, projections))
 
 
-def test_empty_projections_are_refused(still: Acquisition) -> None:
+def test_empty_projections_are_refused(still) -> None:
     with pytest.raises(InvalidProjectionsError):
         assess_projections(changed(still, np.zeros_like(still.projections)))
 
 
 @pytest.mark.parametrize("views", [3, 20])
-def test_few_views_of_noise_give_no_error(views: int) -> None:
+def test_few_views_of_noise_give_no_error(views) -> None:
     turn = one_head(views)
     noise = np.random.default_rng(0).poisson(1.0, (views, 8, 8)).astype(np.uint16)
     radius = np.full(views, np.nan)

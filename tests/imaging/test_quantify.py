@@ -1,7 +1,5 @@
 """Binding ratios depend on nothing but the image, and the lower side always ends on the left."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """A source at known patient coordinates is reconstructed there: left on the left, head at the top."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A head is found wherever it lies, whole or cut, and a result that is wrong says so."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A registration that went wrong is told from a good one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Values stay at their millimetres when the grid changes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

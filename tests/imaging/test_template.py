@@ -1,7 +1,5 @@
 """The template lies in MNI space and stays there when it is built anew."""
 
-from __future__ import annotations
-
 import nibabel
 import numpy as np
 import pytest

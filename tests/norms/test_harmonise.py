@@ -1,7 +1,5 @@
 """Harmonisation: ComBat's numbers, known site effects removed, disease kept, and no label where it is applied."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A kept normal range says of a study what the fit said, bit by bit, and is refused where it is not whole."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -25,7 +23,7 @@ def kept(**options: Any) -> KeptRange:
 
 
 @pytest.mark.parametrize("options", [{}, {"use_site": False}, {"use_age": False, "use_sex": False}])
-def test_what_is_read_predicts_the_same_bits(options: dict[str, bool]) -> None:
+def test_what_is_read_predicts_the_same_bits(options) -> None:
     before = kept(**options)
     after = KeptRange.from_json(before.to_json())
     values = np.linspace(0.5, 3.0, len(MEASURES))
@@ -66,7 +64,7 @@ def test_missing_age_and_sex_are_said() -> None:
         lambda given: given["fitted"]["covariates"].update(mean=[1.0]),
     ],
 )
-def test_a_damaged_file_is_refused(damage: Any) -> None:
+def test_a_damaged_file_is_refused(damage) -> None:
     given = json.loads(kept().to_json())
     damage(given)
     with pytest.raises(NormalRangeError, match="kept normal range"):
@@ -74,6 +72,6 @@ def test_a_damaged_file_is_refused(damage: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"layout": 1}'])
-def test_no_normal_range_at_all_is_refused(text: str) -> None:
+def test_no_normal_range_at_all_is_refused(text) -> None:
     with pytest.raises(NormalRangeError):
         KeptRange.from_json(text)

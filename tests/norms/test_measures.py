@@ -1,7 +1,5 @@
 """The measures' names stand where their values do, and codes where they apply."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datbatch.norms import FAMILIES, WARNINGS, join_warnings, measures, reconstruction_class

@@ -1,7 +1,5 @@
 """The random-intercept model against its matrices written out, and against closed forms."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,7 @@ def drawn(seed: int, counts: tuple[int, ...] = (12, 7, 3, 1)) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_estimates_are_those_of_the_model_written_out(seed: int) -> None:
+def test_estimates_are_those_of_the_model_written_out(seed) -> None:
     y, x, site = drawn(seed)
     b, covariance, effect, residual, between = mixed_model.fit(y, x, site, 4)
     model = fit_mixed_model(y, x, site, 4)

@@ -1,7 +1,5 @@
 """The normal range: coverage, agreement with closed forms, and a flag for whatever limits a comparison."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +25,7 @@ class Normals:
     sex: np.ndarray
     site: np.ndarray
 
-    def __getitem__(self, which: np.ndarray) -> Normals:
+    def __getitem__(self, which: np.ndarray) -> "Normals":
         return Normals(self.values[which], self.age[which], self.sex[which], self.site[which])
 
     @property
@@ -61,9 +59,9 @@ def flagged(found: Prediction) -> dict[str, list[int]]:
     return {code: list(np.flatnonzero(mask)) for code, mask in found.warnings.items() if mask.any()}
 
 
-@pytest.mark.parametrize("studies", [24, 60])
-def test_the_interval_holds_95_percent_of_new_normals_of_known_sites(studies: int) -> None:
-    normals = drawn(studies + 80, 120, seed=studies)
+@pytest.mark.parametrize(("studies", "site_sd"), [(24, 0.3), (60, 0.3), (60, 0.0)])
+def test_the_interval_holds_95_percent_of_new_normals_of_known_sites(studies, site_sd) -> None:
+    normals = drawn(studies + 80, 120, seed=studies, site_sd=site_sd)
     assert coverage(normals, np.arange(studies + 80) < studies) == pytest.approx(0.95, abs=0.012)
 
 
@@ -71,11 +69,6 @@ def test_the_interval_holds_95_percent_of_normals_of_new_sites() -> None:
     normals = drawn(180, 120, sites=6)
     fitted = ~np.isin(normals.site, ["S5"])
     assert coverage(normals, fitted) == pytest.approx(0.95, abs=0.03)
-
-
-def test_without_between_site_differences_the_interval_still_holds() -> None:
-    normals = drawn(140, 120, site_sd=0.0)
-    assert coverage(normals, np.arange(140) < 60) == pytest.approx(0.95, abs=0.012)
 
 
 def test_without_site_it_is_the_textbook_prediction_interval() -> None:
@@ -202,7 +195,7 @@ def test_a_measure_without_values_has_no_range_and_the_others_have() -> None:
 
 
 @given(st.floats(0.1, 10), st.floats(-5, 5))
-def test_z_scores_do_not_depend_on_the_unit(factor: float, shift: float) -> None:
+def test_z_scores_do_not_depend_on_the_unit(factor, shift) -> None:
     normals = drawn(30, 1, seed=11)
     plain = fit_normal_range(*normals.columns).predict(*normals.columns)
     other = Normals(factor * normals.values + shift, normals.age, normals.sex, normals.site)

@@ -1,7 +1,5 @@
 """Mislabelled normals are found; true ones stay."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from datbatch.norms.outliers import is_outlier

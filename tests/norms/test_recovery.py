@@ -1,7 +1,5 @@
 """Recovery factors: read with every fault named, applied to ratios alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return tmp_path / "Mr Smith.csv"
 
 
-def test_ratios_are_divided_and_the_factors_sd_goes_along(tmp_path: Path) -> None:
+def test_ratios_are_divided_and_the_factors_sd_goes_along(tmp_path) -> None:
     table = read_recovery(written(tmp_path, GOOD))
     values = np.full((2, len(MEASURES)), 2.0)
     found = recover(values, np.array(["Duo 2", "Gemina"]), table)
@@ -35,7 +33,7 @@ def test_ratios_are_divided_and_the_factors_sd_goes_along(tmp_path: Path) -> Non
     assert list(found.missing) == [True, True]
 
 
-def test_a_complete_camera_is_not_flagged(tmp_path: Path) -> None:
+def test_a_complete_camera_is_not_flagged(tmp_path) -> None:
     rows = "".join(f"A,{definition},1\n" for definition in DEFINITIONS)
     table = read_recovery(written(tmp_path, "site,definition,recovery\n" + rows))
     values = np.random.default_rng(0).normal(size=(3, len(MEASURES)))
@@ -71,13 +69,13 @@ def test_without_a_table_nothing_is_known_and_nothing_is_missing() -> None:
         (GOOD + "Duo 2,fixed_regions,0.4\n", "line 4"),
     ],
 )
-def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, text: str, named: str) -> None:
+def test_a_wrong_table_is_refused_by_its_line(tmp_path, text, named) -> None:
     with pytest.raises(RecoveryTableError, match=named) as caught:
         read_recovery(written(tmp_path, text))
     assert "Smith" not in str(caught.value)
 
 
-def test_a_missing_binary_or_huge_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_binary_or_huge_file_is_refused(tmp_path) -> None:
     with pytest.raises(RecoveryTableError):
         read_recovery(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
@@ -87,7 +85,7 @@ def test_a_missing_binary_or_huge_file_is_refused(tmp_path: Path) -> None:
         read_recovery(written(tmp_path, GOOD + "\n" * 1_000_001))
 
 
-def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_content_alone(tmp_path) -> None:
     first = read_recovery(written(tmp_path, GOOD)).digest
     (tmp_path / "other.csv").write_text(GOOD)
     assert read_recovery(tmp_path / "other.csv").digest == first

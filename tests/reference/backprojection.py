@@ -1,7 +1,5 @@
 """MATLAB's `radon`, `phantom` and `iradon`, and back-projection, written slowly after their definitions."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """ComBat step by step, as Johnson et al. (Biostatistics 2007) print it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """A uniform cylinder that absorbs: its projections by the integral along each chord."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

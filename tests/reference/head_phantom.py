@@ -1,7 +1,5 @@
 """A head painted directly into an image volume, at any pose: cheap, and independent of the camera simulation."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation

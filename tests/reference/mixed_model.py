@@ -1,7 +1,5 @@
 """The random-intercept model with its matrices written out, slowly."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 

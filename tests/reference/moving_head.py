@@ -1,7 +1,5 @@
 """Counts of a head of Gaussian blobs that moves: each blob's projection in closed form, weakened with its depth."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

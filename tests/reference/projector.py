@@ -1,7 +1,5 @@
 """What a parallel-hole camera sees of points in an absorbing medium, summed point by point from the definition."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rules of relevance as their definitions read: dense matrices of z_ij in float64, one layer, one study at a time."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Relevance by zennit, the reference implementation, which works by hooks of autograd (Anders et al. 2021)."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 import types
@@ -17,7 +15,6 @@ TORCHVISION = {"resnet": ("Bottleneck", "BasicBlock", "ResNet"), "vgg": ("VGG",)
 
 
 def available() -> bool:
-    """Tell whether zennit is installed."""
     return importlib.util.find_spec("zennit") is not None
 
 

@@ -1,7 +1,5 @@
 """Relevance is accounted for at every layer: passed on, absorbed by biases, absorbed by stabilisers."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np
@@ -49,7 +47,7 @@ def test_the_bias_of_a_linear_network_absorbs_exactly_itself():
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-3), (torch.float32, 1e-2)])
-def test_without_biases_every_layer_keeps_its_relevance(dtype: torch.dtype, limit: float) -> None:
+def test_without_biases_every_layer_keeps_its_relevance(dtype, limit) -> None:
     found = relevance_balance(network(bias=None, dtype=dtype), images(dtype=dtype))
     assert [layer.layer for layer in found.layers] == [
         "fully connected 3", "fully connected 2", "fully connected 1",
@@ -62,7 +60,7 @@ def test_without_biases_every_layer_keeps_its_relevance(dtype: torch.dtype, limi
 
 
 @pytest.mark.parametrize("bias", [20.0, -0.2])
-def test_what_biases_absorb_is_what_is_missing(bias: float) -> None:
+def test_what_biases_absorb_is_what_is_missing(bias) -> None:
     found = relevance_balance(network(bias=bias), images())
     for layer in found.layers:
         np.testing.assert_allclose(
@@ -73,7 +71,7 @@ def test_what_biases_absorb_is_what_is_missing(bias: float) -> None:
 
 
 @pytest.mark.parametrize("rule", [rules.zero, rules.z_plus, rules.w_square, partial(rules.alpha_beta, alpha=1.5)])
-def test_other_rules_have_their_closed_form_too(rule: rules.Rule) -> None:
+def test_other_rules_have_their_closed_form_too(rule) -> None:
     layer = nn.Conv3d(1, 3, 3).double()
     nn.init.constant_(layer.bias, 3.0)
     tail = nn.Linear(3 * 8 * 9 * 7, 2).double()

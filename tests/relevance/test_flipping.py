@@ -1,7 +1,5 @@
 """Flipping a linear network's regions takes away exactly their relevance."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np
@@ -59,7 +57,7 @@ def test_all_flipped_is_the_replacement_and_what_lies_outside_stays() -> None:
 
 
 @given(st.integers(1, 5), st.integers(0, 10))
-def test_blocks_divide_the_mask(edge: int, seed: int) -> None:
+def test_blocks_divide_the_mask(edge, seed) -> None:
     mask = np.random.default_rng(seed).random((7, 6, 5)) < 0.6
     regions = block_regions(mask, edge)
     assert ((regions >= 0) == mask).all()

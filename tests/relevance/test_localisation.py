@@ -1,7 +1,5 @@
 """Mass and rank on maps whose answer is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The sign of relevance is learned so that positive studies have the higher putamen relevance."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Relevance of a whole network equals its definition, is conserved, and starts where it is asked to."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

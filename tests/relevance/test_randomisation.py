@@ -1,7 +1,5 @@
 """Layers are replaced from the outputs down, nothing else is touched, and forgetting shows in the map."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Regional statistics say where relevance lies and how much, and turn with the sign of the map."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

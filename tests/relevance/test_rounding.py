@@ -1,7 +1,5 @@
 """Rounded mantissas are the nearest values that fewer bits can hold, ties to even."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Each rule equals its definition, written out with dense matrices in float64."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Noise has the size that was asked for, no noise changes nothing, and agreement is counted right."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +20,7 @@ def test_no_noise_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("level", [1.0, 4.0])
-def test_noise_grows_with_the_root_of_uptake_and_is_blurred(level: float) -> None:
+def test_noise_grows_with_the_root_of_uptake_and_is_blurred(level) -> None:
     volume = np.full((64, 64, 48), level, dtype=np.float32)
     noise = add_noise(volume, 0.1, np.random.default_rng(2), **BLUR) - volume
     assert noise.std() == pytest.approx(0.1 * np.sqrt(level), rel=0.1)
@@ -39,7 +37,7 @@ def test_what_is_below_zero_gets_no_noise() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=30))
-def test_rank_correlation_is_scipys(pairs: list[tuple[int, int]]) -> None:
+def test_rank_correlation_is_scipys(pairs) -> None:
     first, second = (np.array(values, dtype=float) for values in zip(*pairs, strict=True))
     found = rank_correlation(first, second)
     if np.ptp(first) == 0 or np.ptp(second) == 0:

@@ -1,7 +1,5 @@
 """A user writes the rules of the layers as text; what cannot be right is refused by name."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

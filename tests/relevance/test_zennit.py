@@ -1,7 +1,5 @@
 """Whole networks and single rules give what zennit gives, the reference implementation."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """One report of the synthetic cohort, written once for all tests of this folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -19,5 +17,4 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def page(report_file: Path) -> Page:
-    """The same, parsed."""
     return Page(report_file.read_text(encoding="utf-8"))

@@ -1,7 +1,5 @@
 """One explained study made up of nothing, for tests of what is written of it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A page as a test reads it."""
 
-from __future__ import annotations
-
 from html.parser import HTMLParser
 
 

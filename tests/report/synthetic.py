@@ -1,7 +1,5 @@
 """A small cohort whose every number is known: sixteen studies with two blobs each, without zarr or dask."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,14 +106,12 @@ def relevance_height(study: Synthetic) -> float:
 
 
 def uptake_of(study: Synthetic) -> np.ndarray:
-    """Give a brain with putamina and caudate nuclei."""
     low = putamen_height(study)
     volume = _BRAIN + low * _PUTAMEN[-1] + (low + 0.5) * _PUTAMEN[1] + 2.0 * (_CAUDATE[-1] + _CAUDATE[1])
     return volume.astype(np.float32)
 
 
 def relevance_of(study: Synthetic) -> np.ndarray:
-    """Give a map with its peak in the ipsilateral putamen."""
     height = relevance_height(study)
     return (height * _PUTAMEN[-1] + 0.5 * height * _PUTAMEN[1]).astype(np.float32)
 
@@ -153,7 +149,6 @@ def _texts(values: Sequence[str]) -> tuple[str, np.ndarray]:
 
 
 def root_dataset(studies: Sequence[Synthetic], attributes: dict[str, Any] | None = None) -> xr.Dataset:
-    """Give the root of a store."""
     n, done = len(studies), np.array([study.status == schema.DONE for study in studies], dtype=bool)
     nothing = np.full(n, np.nan)
     ratios = np.full((n, len(schema.REGIONS)), np.nan)
@@ -200,7 +195,6 @@ def root_dataset(studies: Sequence[Synthetic], attributes: dict[str, Any] | None
 def model_dataset(
     studies: Sequence[Synthetic], *, card: dict[str, Any] = CARD, created: str = "2026-01-01"
 ) -> xr.Dataset:
-    """Give one model's group."""
     n = len(studies)
     explained = np.array([bool(study.predicted) for study in studies], dtype=bool)
     regional = np.full((n, len(schema.REGIONS), len(schema.STATISTICS)), np.nan)

@@ -1,7 +1,5 @@
 """Means, slices and distances of the test set, read one study at a time."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import xarray as xr

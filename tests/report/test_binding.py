@@ -1,9 +1,6 @@
 """Binding by every definition is described as one counts by hand, and the normal range lies where it was fitted."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,9 +58,7 @@ def cohort_with_range(*, stale: bool = False) -> xr.DataTree:
 
 
 def table_of(cohort: xr.DataTree) -> BindingTable:
-    found = read_binding(cohort, read_studies(cohort))
-    assert found is not None
-    return found
+    return read_binding(cohort, read_studies(cohort))
 
 
 def test_only_normals_that_the_range_was_not_fitted_to_tell_how_often_it_errs() -> None:
@@ -78,13 +73,11 @@ def test_only_normals_that_the_range_was_not_fitted_to_tell_how_often_it_errs() 
     assert row.positive[:2] == (3, pytest.approx(0.6))
     assert (row.below_negative.successes, row.below_negative.trials) == (1, 3)
     assert (row.below_positive.successes, row.below_positive.trials) == (3, 3)
-    assert row.area is not None
     assert row.area.value == 1.0
 
 
 def test_the_normal_range_over_age_is_that_of_the_fit() -> None:
     band = table_of(cohort_with_range()).band("hottest_voxels putamen_ipsilateral")
-    assert band is not None
     np.testing.assert_allclose(band.expected(np.array([60.0, 80.0])), [2.0, 1.8])
     assert band.sd == pytest.approx(0.5)
     assert table_of(cohort_with_range()).band("fixed_regions putamen_ipsilateral") is None
@@ -100,7 +93,7 @@ def test_a_normal_range_of_earlier_tables_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("stale", "words"), [(False, "from 12 normal studies"), (True, "There is no normal range of these tables")]
 )
-def test_the_section_says_what_there_is(stale: bool, words: str) -> None:
+def test_the_section_says_what_there_is(stale, words) -> None:
     contents = gather(cohort_with_range(stale=stale), None, "radiological")
     page = Page(element("section", normal_range_section(contents, Exhibits())))
     assert words in page.text
@@ -108,7 +101,7 @@ def test_the_section_says_what_there_is(stale: bool, words: str) -> None:
         assert page.table_with("Meaning")["age-missing"][-1].startswith("1")
 
 
-def test_no_age_over_the_cap_is_drawn_or_written(tmp_path: Path) -> None:
+def test_no_age_over_the_cap_is_drawn_or_written(tmp_path) -> None:
     cohort = cohort_with_range()
     fit = json.loads(json.dumps(FIT)) | {"age_range": [50.0, 97.0]}
     group = cohort[schema.NORMAL_RANGE]
@@ -119,7 +112,6 @@ def test_no_age_over_the_cap_is_drawn_or_written(tmp_path: Path) -> None:
     (written,) = tmp_path.rglob("figure_*normal_range.csv")
     assert set(pd.read_csv(written)["age_years"]) == {schema.AGE_CAP_YEARS}
     band = table_of(cohort).band("hottest_voxels putamen_ipsilateral")
-    assert band is not None
     assert band.age_range == (50.0, schema.AGE_CAP_YEARS)
 
 

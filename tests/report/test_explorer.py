@@ -1,7 +1,5 @@
 """The explorer's folder: what it holds is what the store says, whole, and of nobody."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil
@@ -54,7 +52,7 @@ def words(folder: Path, name: str) -> list[str]:
     return [packed["categories"][code] for code in codes]
 
 
-def test_figures_are_those_of_the_store(folder: Path, cohort: Path) -> None:
+def test_figures_are_those_of_the_store(folder, cohort) -> None:
     tree = open_cohort(cohort)
     (name,) = tree["relevance"].children
     model = read_model(tree, name)
@@ -73,7 +71,7 @@ def test_figures_are_those_of_the_store(folder: Path, cohort: Path) -> None:
     np.testing.assert_array_equal(numbers(folder, "views"), views.astype(np.float32))
 
 
-def test_every_column_that_the_page_is_told_of_is_there(folder: Path) -> None:
+def test_every_column_that_the_page_is_told_of_is_there(folder) -> None:
     head = delivered(folder, "cohort")
     for column in head["columns"]:
         packed = delivered(folder, f"columns/{column['name']}")
@@ -83,7 +81,7 @@ def test_every_column_that_the_page_is_told_of_is_there(folder: Path) -> None:
     assert {path.stem for path in (folder / "data" / "columns").iterdir()} == names
 
 
-def test_a_volume_on_the_half_grid_keeps_its_place_and_its_side(folder: Path, cohort: Path) -> None:
+def test_a_volume_on_the_half_grid_keeps_its_place_and_its_side(folder, cohort) -> None:
     tree = open_cohort(cohort)
     row = int(np.flatnonzero(tree.status.values == schema.DONE)[0])
     packed = delivered(folder, f"volumes/{tree.study.values[row]}")["uptake"]
@@ -99,7 +97,7 @@ def test_a_volume_on_the_half_grid_keeps_its_place_and_its_side(folder: Path, co
     assert halve(np.ones(schema.SHAPE)).min() == 1.0
 
 
-def test_no_file_names_a_person(folder: Path, archive: Path) -> None:
+def test_no_file_names_a_person(folder, archive) -> None:
     canaries = {canary.lower().encode() for canary in identity_canaries(archive) if len(canary) >= 4}
     assert canaries
     for path in folder.rglob("*.js"):
@@ -108,14 +106,14 @@ def test_no_file_names_a_person(folder: Path, archive: Path) -> None:
         assert path.parent.name == "volumes" or not {one for one in canaries if one in content}
 
 
-def test_ages_that_point_to_a_person_are_capped(cohort: Path) -> None:
+def test_ages_that_point_to_a_person_are_capped(cohort) -> None:
     tree = open_cohort(cohort)
     tree.dataset = tree.to_dataset().assign_coords(age=("study", np.full(tree.sizes["study"], 97.0)))
     columns = {column.name: column for column in cohort_columns(tree, None)}
     assert set(columns["age"].values) == {schema.AGE_CAP_YEARS}
 
 
-def test_a_cohort_without_a_model_has_its_binding_and_no_prediction(cohort: Path) -> None:
+def test_a_cohort_without_a_model_has_its_binding_and_no_prediction(cohort) -> None:
     names = {column.name for column in cohort_columns(open_cohort(cohort), None)}
     assert "sbr_putamen_ipsilateral" in names
     assert not names & {"predicted", "probability", "outcome", "relevance_peak_putamen_ipsilateral"}
@@ -140,9 +138,7 @@ def test_misclassified_inconsistent_and_flagged_studies_are_worth_a_look_first()
     assert order == ["both", "wrong", "flagged", "poor", "plain"]
 
 
-def test_a_damaged_study_is_named_and_all_others_are_there(
-    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_study_is_named_and_all_others_are_there(cohort, tmp_path, capsys) -> None:
     copy = tmp_path / "cohort.zarr"
     shutil.copytree(cohort, copy)
     shard = max((path for path in (copy / "uptake").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
@@ -166,7 +162,7 @@ def small(*studies: str) -> list[Column]:
     ]
 
 
-def test_only_as_many_volumes_as_asked_for_and_pages_beside_them_stay(cohort: Path, tmp_path: Path) -> None:
+def test_only_as_many_volumes_as_asked_for_and_pages_beside_them_stay(cohort, tmp_path) -> None:
     tree = open_cohort(cohort)
     done = [str(name) for name in tree.study.values[tree.status.values == schema.DONE]]
     page = tmp_path / "out" / "studies" / f"{done[0]}.html"
@@ -181,7 +177,7 @@ def test_only_as_many_volumes_as_asked_for_and_pages_beside_them_stay(cohort: Pa
     assert {study for study, there in pages.items() if there == "yes"} == {done[0]}
 
 
-def test_an_interrupted_write_leaves_the_earlier_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_the_earlier_explorer(tmp_path, monkeypatch) -> None:
     write_columns(small("a", "b"), tmp_path / "out")
 
     def interrupted(self: object) -> str:
@@ -195,14 +191,14 @@ def test_an_interrupted_write_leaves_the_earlier_explorer(tmp_path: Path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(ConfigurationError, match="holds other files"):
         write_columns(small("a"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_store_with_nothing_done_yet_can_be_explored(tmp_path: Path) -> None:
+def test_a_store_with_nothing_done_yet_can_be_explored(tmp_path) -> None:
     tree = xr.DataTree(root_dataset(LEFT_OUT))
     written = write_explorer(tree, tmp_path / "out", quiet=True)
     assert (written.studies, written.volumes) == (len(LEFT_OUT), 0)

@@ -1,7 +1,5 @@
 """Left is left, from the array to the pixels of the picture."""
 
-from __future__ import annotations
-
 import io
 import itertools
 

@@ -1,7 +1,5 @@
 """The methods text says what was done."""
 
-from __future__ import annotations
-
 import pytest
 
 from datbatch.config import Config, ExplainConfig, ReconstructConfig, SplitConfig, TrainConfig

@@ -1,7 +1,5 @@
 """Pictures written without a drawing library equal what others read and draw."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

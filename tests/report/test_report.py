@@ -1,7 +1,5 @@
 """The page says what the store holds, loads nothing, and survives whatever the store lacks."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -42,21 +40,21 @@ def written(monkeypatch):
     return write
 
 
-def test_the_headline_counts_the_studies(page: Page) -> None:
+def test_the_headline_counts_the_studies(page) -> None:
     assert "Studies found 17 1 excluded" in page.text
     assert "Processed 13" in page.text
     assert "Failed 3 for 2 reasons" in page.text
     assert "Positive, of those with a label 46.2 % 6/13" in page.text
 
 
-def test_the_headline_tells_the_test_sets_figures_with_their_intervals(page: Page) -> None:
+def test_the_headline_tells_the_test_sets_figures_with_their_intervals(page) -> None:
     assert "Accuracy, test set 71.4 % 5/7; 95 % CI 35.9 to 91.8" in page.text
     assert "Sensitivity 66.7 % 2/3" in page.text
     assert "Specificity 75.0 % 3/4" in page.text
     assert "in or next to the striatum 100.0 % within 10 mm; 7/7" in page.text
 
 
-def test_the_diagram_shows_every_number_of_the_flow(page: Page) -> None:
+def test_the_diagram_shows_every_number_of_the_flow(page) -> None:
     start = page.source.index("<svg")
     words = re.findall(r">([^<>]+)</text>", page.source[start : page.source.index("</svg>")])
     for line in (
@@ -68,14 +66,14 @@ def test_the_diagram_shows_every_number_of_the_flow(page: Page) -> None:
         assert line in words, line
 
 
-def test_table_1_stands_as_in_the_paper(page: Page) -> None:
+def test_table_1_stands_as_in_the_paper(page) -> None:
     rows = page.table_with("Negative, females")
     assert rows["Whole sample (n = 13)"][0] == "60.8 ± 2.5 (n = 4)"
     assert rows["Training set (n = 4)"][1] == "– (n = 0)"
     assert rows["Test set (n = 7)"][1] == "59.0 (n = 2, age of 1 unknown)"
 
 
-def test_failures_are_listed_by_pseudonym_with_code_and_reason(page: Page) -> None:
+def test_failures_are_listed_by_pseudonym_with_code_and_reason(page) -> None:
     rows = page.table_with("Reason")
     assert set(rows) == {study.study for study in LEFT_OUT}
     assert rows["sc02"] == ["south", "failed", "truncated", "reconstruct", "60 of 120 frames"]
@@ -87,7 +85,7 @@ def test_failures_are_listed_by_pseudonym_with_code_and_reason(page: Page) -> No
     ]
 
 
-def test_classifiers_stand_beside_the_papers_figures(page: Page) -> None:
+def test_classifiers_stand_beside_the_papers_figures(page) -> None:
     rows = page.table_with("Classifier")
     assert rows["Network"][:4] == ["3", "2", "1", "1"]
     assert rows["Network"][4] == "71.4 35.9 to 91.8 5/7"
@@ -97,7 +95,7 @@ def test_classifiers_stand_beside_the_papers_figures(page: Page) -> None:
     assert rows["Conventional: putamen SBR below 1.50"][:4] == ["4", "3", "0", "0"]
 
 
-def test_every_misclassified_study_has_its_picture(page: Page) -> None:
+def test_every_misclassified_study_has_its_picture(page) -> None:
     drawn = [
         attributes["alt"] for tag, attributes in page.tags if tag == "img" and "misclassified" in attributes["alt"]
     ]
@@ -109,7 +107,7 @@ def test_every_misclassified_study_has_its_picture(page: Page) -> None:
     assert rows["sb07"][-1].startswith("consistent"), "what follows the last table is counted in by the parser"
 
 
-def test_the_methods_have_the_runs_own_parameters(written, page: Page) -> None:
+def test_the_methods_have_the_runs_own_parameters(written, page) -> None:
     assert "cutoff of 1.25 cycles/cm" in page.text
     assert "trained for 3 epochs" in page.text
     config = json.loads(build_cohort().attrs["config"])
@@ -130,7 +128,7 @@ def test_the_models_own_parameters_win_over_the_runs(written) -> None:
     assert "learning rate 0.003" in written(TEST_SET, card=card).text
 
 
-def test_the_notice_stands_at_top_and_bottom(written, page: Page) -> None:
+def test_the_notice_stands_at_top_and_bottom(written, page) -> None:
     assert page.text.count("Research software, not a medical device. Simulated studies.") == 2
     assert page.source.index("not a medical device") < page.source.index("<main")
     assert page.source.rindex("not a medical device") > page.source.index("</main")
@@ -140,7 +138,7 @@ def test_the_notice_stands_at_top_and_bottom(written, page: Page) -> None:
     assert "Simulated studies." in written(TEST_SET, (), attributes={"archive_kind": "simulated"}).text
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page: Page, report_file: Path) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(page, report_file) -> None:
     policies = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
     assert policies == [POLICY]
     assert policies[0].startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
@@ -149,14 +147,13 @@ def test_the_page_loads_nothing_and_runs_nothing(page: Page, report_file: Path) 
         for name, value in attributes.items():
             assert not name.startswith("on"), f"{tag} has a handler"
             if name in ("src", "href", "srcset", "action", "data"):
-                assert value is not None
                 beside = tag == "a" and (report_file.parent / value).exists() and value.startswith("report/")
                 assert beside or value.startswith(("data:", "#")), f"{tag} points to {value[:40]}"
     assert "url(" not in page.source
     assert "@import" not in page.source
 
 
-def test_every_picture_says_in_words_what_it_shows(page: Page) -> None:
+def test_every_picture_says_in_words_what_it_shows(page) -> None:
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) > 10
     for attributes in pictures:
@@ -180,7 +177,7 @@ def test_hostile_words_of_the_store_are_shown_not_obeyed(written) -> None:
     assert {tag for tag, _ in found.tags}.isdisjoint({"script"})
 
 
-def test_the_report_is_small_and_the_same_every_time(report_file: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_report_is_small_and_the_same_every_time(report_file, tmp_path, monkeypatch) -> None:
     assert report_file.stat().st_size < 8_000_000
     # All slices take long to draw; one sheet stands for them.
     monkeypatch.setattr(plates, "all_slices", lambda *args: Figure(figsize=(1, 1)))
@@ -193,7 +190,7 @@ def test_the_report_is_small_and_the_same_every_time(report_file: Path, tmp_path
     assert files(tmp_path) == files(report_file.parent)
 
 
-def test_every_figure_has_its_picture_for_print_and_its_data(report_file: Path, page: Page) -> None:
+def test_every_figure_has_its_picture_for_print_and_its_data(report_file, page) -> None:
     folder = report_file.with_suffix("")
     names = sorted(path.stem for path in (folder / "figures").glob("*.svg"))
     assert len(names) == page.source.count("<figure")
@@ -215,7 +212,7 @@ def test_every_figure_has_its_picture_for_print_and_its_data(report_file: Path, 
     assert f'href="report/{tables[0].relative_to(folder)}"' in page.source
 
 
-def test_volumes_behind_figures_lie_in_space_with_the_ipsilateral_side_left(report_file: Path) -> None:
+def test_volumes_behind_figures_lie_in_space_with_the_ipsilateral_side_left(report_file) -> None:
     volumes = report_file.with_suffix("") / "volumes"
     image = nibabel.load(volumes / "heat_map.nii.gz")
     peak = np.unravel_index(np.argmax(image.get_fdata()), image.shape)
@@ -228,7 +225,7 @@ def test_volumes_behind_figures_lie_in_space_with_the_ipsilateral_side_left(repo
     assert drawn.loc[drawn["heat_map"].idxmax(), "x_mm"] == pytest.approx(-26, abs=1.01)
 
 
-def test_methods_go_into_a_manuscript_with_their_works(report_file: Path) -> None:
+def test_methods_go_into_a_manuscript_with_their_works(report_file) -> None:
     folder = report_file.with_suffix("")
     text, works = (folder / "methods.md").read_text(), (folder / "references.bib").read_text()
     named = set(re.findall(r"@([a-z]+[0-9]{4})", text))
@@ -241,7 +238,7 @@ def test_methods_go_into_a_manuscript_with_their_works(report_file: Path) -> Non
     assert record["parameters"]["reconstruct"]["cutoff_per_cm"] == 1.25
 
 
-def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+def test_a_report_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     target = tmp_path / "deep" / "report.html"
     assert write_report(build_cohort(TEST_SET[:1], ()), target) == target
     before = target.read_bytes()
@@ -262,7 +259,7 @@ def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch) -
     assert sorted(path.name for path in target.parent.iterdir()) == ["report", "report.html"]
 
 
-def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_not_replaced(tmp_path) -> None:
     kept = tmp_path / "mine" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("years of work")
@@ -279,7 +276,7 @@ def test_a_store_without_models_is_reported_without_classification(written) -> N
     assert "Accuracy" not in found.text
 
 
-def test_an_unknown_model_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_model_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(ModelError, match="'nobody'"):
         write_report(build_cohort(TEST_SET[:1]), tmp_path / "report.html", model="nobody")
     assert not list(tmp_path.iterdir())
@@ -299,7 +296,7 @@ def test_an_unknown_model_is_refused_by_name(tmp_path: Path) -> None:
         ((Synthetic("sp01", status="pending"), TEST_SET[0]), "Not processed yet: 1"),
     ],
 )
-def test_what_is_missing_is_said(written, studies, words: str) -> None:
+def test_what_is_missing_is_said(written, studies, words) -> None:
     found = written(studies)
     assert words in found.text or any(words in (a.get("alt") or "") for tag, a in found.tags if tag == "img")
     assert found.source.endswith("</html>\n")
@@ -334,5 +331,5 @@ def test_the_report_needs_neither_zarr_nor_dask_nor_torch_nor_a_display() -> Non
     ("value", "text"),
     [(0.0, "0"), (-0.0, "0"), (-0.05, "-0.05"), (12.345, "+12.3"), (-8.4298e-05, "-8.43 × 10⁻⁵"), (float("nan"), "–")],
 )
-def test_relevance_of_any_size_is_written_shortly(value: float, text: str) -> None:
+def test_relevance_of_any_size_is_written_shortly(value, text) -> None:
     assert scientific(value) == text

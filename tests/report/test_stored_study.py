@@ -1,10 +1,7 @@
 """A study read from the store is the study that would be explained from its files."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +17,7 @@ from datbatch.errors import ConfigurationError, ModelError
 from datbatch.report.study.stored import StoredStudies
 
 
-def test_a_stored_study_says_what_its_files_say(cohort: Path, archive: Path, some_study: list[Path]) -> None:
+def test_a_stored_study_says_what_its_files_say(cohort, archive, some_study) -> None:
     tree = open_cohort(cohort)
     index = positions(tree)[0]
     results = ResultsReader(tree)[index]
@@ -39,14 +36,12 @@ def test_a_stored_study_says_what_its_files_say(cohort: Path, archive: Path, som
     assert {name: stage.get("digest") for name, stage in stored.stages.items() if name != "explain"} == {
         name: stage.get("digest") for name, stage in fresh.stages.items() if name != "explain"
     }
-    assert stored.projections is not None
     np.testing.assert_array_equal(stored.projections.projections, fresh.projections.projections)
     assert stored.simulated
     assert fresh.simulated
 
 
 def assert_close(found: object, expected: object, where: str = "") -> None:
-    """Compare nested JSON values."""
     if isinstance(expected, dict):
         assert isinstance(found, dict)
         assert found.keys() == expected.keys(), where
@@ -58,14 +53,14 @@ def assert_close(found: object, expected: object, where: str = "") -> None:
         assert found == expected, where
 
 
-def test_without_its_archive_a_study_has_no_projections(cohort: Path, tmp_path: Path) -> None:
+def test_without_its_archive_a_study_has_no_projections(cohort, tmp_path) -> None:
     tree = open_cohort(cohort)
     results = ResultsReader(tree)[positions(tree)[0]]
     for archive in (None, tmp_path):
         assert StoredStudies(tree, cohort, archive=archive).explained(results).projections is None
 
 
-def test_a_study_that_no_model_explained_has_no_page(cohort: Path) -> None:
+def test_a_study_that_no_model_explained_has_no_page(cohort) -> None:
     tree = open_cohort(cohort)
     results = ResultsReader(tree)[positions(tree)[0]]
     with pytest.raises(ModelError):
@@ -75,7 +70,7 @@ def test_a_study_that_no_model_explained_has_no_page(cohort: Path) -> None:
     assert json.dumps(StoredStudies(tree, cohort).explained(results).summary(), allow_nan=False)
 
 
-def test_a_start_of_relevance_whose_sign_nobody_learned_is_refused(cohort: Path, some_study: list[Path]) -> None:
+def test_a_start_of_relevance_whose_sign_nobody_learned_is_refused(cohort, some_study) -> None:
     model = models_path(cohort) / str(choose_model(open_cohort(cohort), None))
     trained = Config.from_dict(ModelFolder(model).card().config, recorded=True)
     other = replace(trained, explain=replace(trained.explain, target="log_odds"))

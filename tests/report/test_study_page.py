@@ -1,7 +1,5 @@
 """The page and the files of one study: sides, what stands there, nothing from outside, all or nothing."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib
@@ -34,7 +32,6 @@ from tests.report.parsed import Page
 
 
 def blocks(text: str) -> dict[str, str]:
-    """Give the page's data blocks by their names."""
     return dict(re.findall(r'<script type="application/[a-z]+" id="([^"]+)">([^<]*)</script>', text))
 
 
@@ -61,7 +58,7 @@ def test_only_the_two_scripts_that_the_policy_names_can_run() -> None:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_live_volumes_are_the_patients_own_up_to_the_stated_rounding(mirrored: bool) -> None:
+def test_the_live_volumes_are_the_patients_own_up_to_the_stated_rounding(mirrored) -> None:
     study = explained_study(mirrored=mirrored)
     found = blocks(study_page(study))
     for name, given, step in (("uptake", study.uptake, 0.01), ("relevance", -study.relevance, 1e-6)):
@@ -118,7 +115,7 @@ def test_what_shines_left_lies_where_the_view_from_the_front_says_left() -> None
 
 
 @pytest.mark.parametrize(("z", "kind"), [(-3.0, "outside"), (0.1, "inside")])
-def test_binding_stands_at_the_persons_age_over_the_normal_range(z: float, kind: str) -> None:
+def test_binding_stands_at_the_persons_age_over_the_normal_range(z, kind) -> None:
     found = age_panels(explained_study(comparison=with_ages(comparison(z))), "hottest_voxels")
     assert found.count("<polygon") == 4
     assert found.count(f'class="{kind}"') == 4
@@ -140,7 +137,7 @@ def test_an_age_that_points_to_a_person_is_not_given() -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, -1])
-def test_relevance_bars_are_turned_so_that_right_speaks_for_reduced_uptake(orientation: int) -> None:
+def test_relevance_bars_are_turned_so_that_right_speaks_for_reduced_uptake(orientation) -> None:
     regional = np.zeros((len(schema.REGIONS), len(schema.STATISTICS)))
     positive, negative = schema.STATISTICS.index("positive_mass"), schema.STATISTICS.index("negative_mass")
     masses = (positive, negative) if orientation > 0 else (negative, positive)
@@ -161,7 +158,7 @@ def test_relevance_bars_are_turned_so_that_right_speaks_for_reduced_uptake(orien
 
 @pytest.mark.parametrize("convention", ["radiological", "neurological"])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_patients_own_left_is_shown_where_it_is_marked(mirrored: bool, convention) -> None:
+def test_the_patients_own_left_is_shown_where_it_is_marked(mirrored, convention) -> None:
     study = explained_study(mirrored=mirrored)
     cut = study_pictures.slices(study, convention)[1]
     column = int(np.unravel_index(cut.uptake.image.argmax(), cut.uptake.image.shape)[1])
@@ -236,7 +233,7 @@ def test_hostile_text_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_volumes_are_the_patients_own_and_say_so(tmp_path: Path, mirrored: bool) -> None:
+def test_the_volumes_are_the_patients_own_and_say_so(tmp_path, mirrored) -> None:
     study = explained_study(mirrored=mirrored)
     page = write_study(study, tmp_path / "out")
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(FILES)
@@ -253,7 +250,7 @@ def test_the_volumes_are_the_patients_own_and_say_so(tmp_path: Path, mirrored: b
         assert gzip.decompress((page.parent / name).read_bytes())[344:348] == b"n+1\0"
 
 
-def test_the_summary_is_strict_json(tmp_path: Path) -> None:
+def test_the_summary_is_strict_json(tmp_path) -> None:
     write_study(explained_study(), tmp_path / "out")
 
     def refuse(name: str) -> None:
@@ -266,7 +263,7 @@ def test_the_summary_is_strict_json(tmp_path: Path) -> None:
     assert "medical device" in summary["notice"]
 
 
-def test_an_earlier_output_is_replaced_and_other_files_are_never_lost(tmp_path: Path) -> None:
+def test_an_earlier_output_is_replaced_and_other_files_are_never_lost(tmp_path) -> None:
     out = tmp_path / "out"
     write_study(explained_study(), out)
     write_study(explained_study(model="another"), out)
@@ -278,7 +275,7 @@ def test_an_earlier_output_is_replaced_and_other_files_are_never_lost(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_nothing_is_left_when_the_page_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_when_the_page_cannot_be_written(tmp_path, monkeypatch) -> None:
     written = study_folder.write_whole
 
     def full(path: Path, content: bytes) -> Path:

@@ -1,7 +1,5 @@
 """What the report counts equals what one counts by hand in the synthetic cohort."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -125,7 +123,6 @@ def test_readers_agree_by_their_consensus(studies) -> None:
     reads = studies.copy()
     reads.loc[0, ["reader1_first", "reader1_second", "reader1_third"]] = ["negative", "positive", "positive"]
     agreement = reader_agreement(reads)
-    assert agreement is not None
     assert (agreement.agreeing.successes, agreement.agreeing.trials) == (13, 14)
     assert reader_agreement(studies.assign(reader2_first="", reader2_second="")) is None
 

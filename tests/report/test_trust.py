@@ -1,7 +1,5 @@
 """The section on trust shows the stored figures, and says when they are missing or of other maps."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +45,6 @@ def test_maps_that_changed_since_they_were_tried_are_told_apart() -> None:
     assert words in section(trust=tried(), digest="abc", stale=True).text
 
 
-def test_a_report_says_that_maps_were_not_tried(page: Page) -> None:
+def test_a_report_says_that_maps_were_not_tried(page) -> None:
     assert "Trust in the maps" in page.text
     assert "were not tested: call datbatch trust" in page.text

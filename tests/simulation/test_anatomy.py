@@ -1,7 +1,5 @@
 """The simulated head resembles the atlases, and its voxels hold what the truth says."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Archives are reproducible study by study, resumable, and broken only where the schedule says."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 
@@ -32,7 +30,6 @@ def _participants(archive):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Three studies."""
     archive = tmp_path_factory.mktemp("small") / "archive"
     simulate_archive(archive, 3, seed=7)
     return archive

@@ -1,7 +1,5 @@
 """Simulated studies are valid DICOM that states the geometry it was made with, in each site's way."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import subprocess
@@ -28,7 +26,6 @@ BY_NAME = {site.name: site for site in SITES}
 
 @pytest.fixture(scope="module", params=sorted(BY_NAME))
 def written(request, tmp_path_factory):
-    """A study of each site and its file."""
     study = acquire(dataclasses.replace(draw_subject(1), site=request.param, atypical="none", cut="none"))
     return study, write_study(tmp_path_factory.mktemp(request.param), study)
 

@@ -1,7 +1,5 @@
 """The simulated camera obeys geometry, attenuation, blur and counting statistics."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

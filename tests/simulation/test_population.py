@@ -1,7 +1,5 @@
 """The simulated people, their disease and their readers resemble the paper's cohort."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,9 +1,5 @@
 """What `plan` says a run would cost, on this machine and on the cluster that a file describes."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from datbatch.archive import Entry, Manifest
@@ -34,11 +30,11 @@ resources = ["accelerator"]
     ("seconds", "workers", "end"),
     [([4.0, 4.0, 4.0, 4.0], 2, 8.0), ([4.0, 4.0, 4.0], 2, 8.0), ([1.0, 5.0, 1.0], 2, 5.0), ([3.0], 64, 3.0)],
 )
-def test_the_last_granule_ends_the_run(seconds: list[float], workers: int, end: float) -> None:
+def test_the_last_granule_ends_the_run(seconds, workers, end) -> None:
     assert makespan(seconds, workers) == end
 
 
-def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path: Path, archive: Path) -> None:
+def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path, archive) -> None:
     config = tmp_path / "config.toml"
     config.write_text(config_text())
     before = set(archive.rglob("*"))
@@ -60,7 +56,7 @@ def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path: Path,
     [("64GB", "24:00:00", []), ("1GB", "24:00:00", ["gives a worker 500 MB"]), ("64GB", "00:01:00", ["walltime"])],
 )
 def test_a_cluster_file_gives_node_hours_and_what_does_not_suit_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str, walltime: str, words: list[str]
+    tmp_path, monkeypatch, memory, walltime, words
 ) -> None:
     monkeypatch.setattr(estimate, "_measure", lambda *_: Measured(30.0, 1.5, 700.0, 2.2))
     monkeypatch.setattr(estimate, "_since_start_s", lambda: 2.0)

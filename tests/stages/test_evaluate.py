@@ -1,7 +1,5 @@
 """`datbatch evaluate` on a store of known tables: what is stored, what is used again, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -107,7 +105,7 @@ def cohort(tmp_path: Path) -> Path:
     return path
 
 
-def test_everything_is_stored_as_strict_json_and_the_report_knows_what_it_is_of(cohort: Path) -> None:
+def test_everything_is_stored_as_strict_json_and_the_report_knows_what_it_is_of(cohort) -> None:
     config = Config(evaluate=EvaluateConfig(uncertain_share=0.1))
     found = evaluate_cohort(cohort, config, quiet=True).values
     assert found["model"] == "compact-2"
@@ -131,7 +129,7 @@ def test_everything_is_stored_as_strict_json_and_the_report_knows_what_it_is_of(
     assert _is_stale(open_cohort(cohort), model, evaluation)
 
 
-def test_repeats_are_found_by_their_cards_and_call_certain_together(cohort: Path) -> None:
+def test_repeats_are_found_by_their_cards_and_call_certain_together(cohort) -> None:
     found = evaluate_cohort(cohort, Config(evaluate=EvaluateConfig(uncertain_share=0.1)), quiet=True).values
     assert [row["model"] for row in found["repeats"]["models"]] == ["compact-2", "compact-1"]
     accuracy = [row["metrics"]["accuracy"]["value"] for row in found["repeats"]["models"]]
@@ -145,7 +143,7 @@ def test_repeats_are_found_by_their_cards_and_call_certain_together(cohort: Path
     assert read_certainty(models_path(cohort) / "compact-0", "0")[0] is None
 
 
-def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(cohort: Path, capsys) -> None:
+def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(cohort, capsys) -> None:
     store = Store(cohort)
     label = store.read_table("label")
     label[120:180] = ""
@@ -166,7 +164,7 @@ def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(coho
         evaluate_cohort(cohort, Config(), quiet=True)
 
 
-def test_a_person_in_two_sets_is_refused(cohort: Path) -> None:
+def test_a_person_in_two_sets_is_refused(cohort) -> None:
     store = Store(cohort)
     person = np.full(STUDIES, "", dtype=object)
     person[[0, 239]] = "p1"
@@ -175,7 +173,7 @@ def test_a_person_in_two_sets_is_refused(cohort: Path) -> None:
         evaluate_cohort(cohort, Config(), quiet=True)
 
 
-def test_an_unknown_model_and_one_of_replaced_uptake_are_refused(cohort: Path) -> None:
+def test_an_unknown_model_and_one_of_replaced_uptake_are_refused(cohort) -> None:
     with pytest.raises(ModelError, match="no model"):
         evaluate_cohort(cohort, Config(), model="paper-x", quiet=True)
     Store(cohort).set_attributes({"quantify": "earlier"}, "relevance/compact-2")
@@ -183,7 +181,7 @@ def test_an_unknown_model_and_one_of_replaced_uptake_are_refused(cohort: Path) -
         evaluate_cohort(cohort, Config(), quiet=True)
 
 
-def test_a_model_that_leaves_a_site_out_is_never_the_newest(cohort: Path) -> None:
+def test_a_model_that_leaves_a_site_out_is_never_the_newest(cohort) -> None:
     store = Store(cohort)
     store.set_attributes({"part_of": "compact-1"}, "relevance/compact-2")
     store.consolidate()
@@ -191,9 +189,7 @@ def test_a_model_that_leaves_a_site_out_is_never_the_newest(cohort: Path) -> Non
     assert choose_model(open_cohort(cohort), None) == "compact-1"
 
 
-def test_inference_is_the_networks_own_and_made_once(
-    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inference_is_the_networks_own_and_made_once(cohort, tmp_path, monkeypatch) -> None:
     store, folder = Store(cohort), tmp_path / "model"
     volumes = np.random.default_rng(1).random((16, *schema.SHAPE), dtype=np.float32)
     granule = np.full((32, *schema.SHAPE), np.nan, dtype=np.float32)
@@ -235,7 +231,7 @@ def test_extra_blur_keeps_the_mean_and_widens_a_point() -> None:
     assert blurred(point, 0.0) is point
 
 
-def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(cohort: Path) -> None:
+def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(cohort) -> None:
     found = evaluate_cohort(cohort, Config(evaluate=EvaluateConfig(uncertain_share=0.1)), quiet=True).values
     row = {"metrics": found["network"], "area": found["area"]}
     sites = {"rows": [{"site": "A", **row}], "together": found["network"], "missing": [{"site": "B", "reason": "few"}]}
@@ -247,9 +243,7 @@ def test_the_report_shows_the_evaluation_and_says_when_it_is_of_earlier_tables(c
     assert "was not evaluated" in nothing
 
 
-def test_each_site_is_judged_by_a_model_that_left_it_out_and_the_split_stays(
-    cohort: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_site_is_judged_by_a_model_that_left_it_out_and_the_split_stays(cohort, monkeypatch) -> None:
     store = Store(cohort)
     split = store.read_table("split")
 

@@ -1,7 +1,5 @@
 """Patient identity of a test archive is found nowhere in what the program leaves or says."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -23,11 +21,11 @@ def canaries(archive: Path) -> set[str]:
     return {canary.lower() for canary in identity_canaries(archive) if len(canary) >= 4}
 
 
-def test_the_archive_is_full_of_identity(canaries: set[str]) -> None:
+def test_the_archive_is_full_of_identity(canaries) -> None:
     assert len(canaries) > 40
 
 
-def test_no_file_or_file_name_holds_identity(cohort: Path, canaries: set[str]) -> None:
+def test_no_file_or_file_name_holds_identity(cohort, canaries) -> None:
     private = {
         key_path(cohort),
         linkage_path(cohort),
@@ -46,7 +44,7 @@ def test_no_file_or_file_name_holds_identity(cohort: Path, canaries: set[str]) -
         assert not leaked, f"{name} holds {leaked}"
 
 
-def test_no_stored_value_holds_identity(cohort: Path, canaries: set[str]) -> None:
+def test_no_stored_value_holds_identity(cohort, canaries) -> None:
     root = zarr.open_group(cohort, mode="r")
     texts = []
     for _, array in root.members(max_depth=None):
@@ -57,7 +55,7 @@ def test_no_stored_value_holds_identity(cohort: Path, canaries: set[str]) -> Non
     assert not {c for c in canaries if c in together}
 
 
-def test_the_linkage_table_alone_leads_back_to_the_files(cohort: Path, archive: Path) -> None:
+def test_the_linkage_table_alone_leads_back_to_the_files(cohort, archive) -> None:
     linkage = read_linkage(linkage_path(cohort))
     assert len(linkage) >= STUDIES - 1
     assert all((archive / name).is_file() for files in linkage.values() for name in files)
@@ -102,7 +100,7 @@ def marked(source: Path, target: Path, mark: str) -> set[str]:
 
 
 def test_words_in_every_text_field_private_tag_and_path_are_found_nowhere_after_any_command(
-    tmp_path: Path, cohort: Path, some_study: list[Path], archive: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path, cohort, some_study, archive, capfd
 ) -> None:
     place, own, out = tmp_path / "CANARYROOT", tmp_path / "out" / "cohort.zarr", tmp_path / "out"
     words = {"CANARYROOT", "CANARYWARD", "CANARYFILE"}

@@ -1,13 +1,10 @@
 """What a worker and the process of its studies hold and hand to each other."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
 import numpy as np
 import psutil
-import pytest
 
 from datbatch.archive import Acquisition
 from datbatch.config import Config, LimitsConfig
@@ -21,9 +18,7 @@ def peak_bytes(process: int) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def test_projections_are_not_handed_back_to_a_worker_that_has_no_use_for_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_projections_are_not_handed_back_to_a_worker_that_has_no_use_for_them(monkeypatch, tmp_path) -> None:
     acquisition = Acquisition(np.ones((4, 3, 2), np.uint16), np.arange(4) * 90.0, 4.0, 4.0, np.full(4, 140.0))
     imaged = ImagedStudy({}, seconds={"read": 1.0}, facts=acquisition.study, acquisition=acquisition)
     monkeypatch.setattr(imaging_task, "store_space", lambda store, config: None)
@@ -33,9 +28,7 @@ def test_projections_are_not_handed_back_to_a_worker_that_has_no_use_for_them(
     assert (found.seconds, found.facts) == (imaged.seconds, imaged.facts)
 
 
-def test_the_memory_of_a_sample_counts_the_process_of_its_studies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_memory_of_a_sample_counts_the_process_of_its_studies(monkeypatch, tmp_path) -> None:
     limits = LimitsConfig(study_seconds=60.0)
     monkeypatch.setattr(estimate, "image_granule", lambda task: call_losable(abs, -1, limits))
     task = imaging_task.ImagingTask(tmp_path, tmp_path, 0, (), {}, Config())

@@ -1,7 +1,5 @@
 """Studies that were reconstructed elsewhere: results as from projections, left on the left, each study once."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import gzip
@@ -78,32 +76,27 @@ PATHS: dict[str, Callable[[Path, np.ndarray, np.ndarray], list[Path]]] = {
 
 
 @pytest.mark.parametrize("way", PATHS)
-def test_the_side_of_lower_binding_is_the_patients_left_through_every_path(
-    left_is_lower: Volume, truth: ImagedStudy, tmp_path: Path, way: str
-) -> None:
+def test_the_side_of_lower_binding_is_the_patients_left_through_every_path(left_is_lower, truth, tmp_path, way) -> None:
     found = imaged(*PATHS[way](tmp_path, as_counts(left_is_lower), left_is_lower.affine))
     assert values(found)["mirrored"] is False
     ipsilateral, contralateral = values(found)[SBR][:2]
     assert ipsilateral < 0.75 * contralateral
     np.testing.assert_allclose(values(found)[SBR], values(truth)[SBR], rtol=1e-4)
-    assert found.uptake is not None
     np.testing.assert_allclose(found.uptake, truth.uptake, atol=2e-3)
 
 
-def test_a_head_in_the_mirror_is_the_other_way_round(left_is_lower: Volume, tmp_path: Path) -> None:
+def test_a_head_in_the_mirror_is_the_other_way_round(left_is_lower, tmp_path) -> None:
     found = imaged(nifti(tmp_path / "a.nii", as_counts(left_is_lower)[::-1], left_is_lower.affine))
     assert values(found)["mirrored"] is True
 
 
-def test_slices_stacked_the_wrong_way_are_refused_by_normalisation(left_is_lower: Volume, tmp_path: Path) -> None:
+def test_slices_stacked_the_wrong_way_are_refused_by_normalisation(left_is_lower, tmp_path) -> None:
     upside_down = as_counts(left_is_lower)[:, :, ::-1]
     row = imaged(multi_frame(tmp_path / "a.dcm", upside_down, left_is_lower.affine)).rows["quantify"]
     assert (row.outcome.status, row.outcome.code) == (schema.FAILED, "normalisation-failed")
 
 
-def test_the_reconstruction_of_a_study_gives_the_results_of_its_projections(
-    cohort: Path, some_study: list[Path], tmp_path: Path
-) -> None:
+def test_the_reconstruction_of_a_study_gives_the_results_of_its_projections(cohort, some_study, tmp_path) -> None:
     results = ResultsReader(open_cohort(cohort))[positions(open_cohort(cohort))[0]]
     volume = reconstruct(read_study(some_study))
     own = imaged(nifti(tmp_path / "own.nii", volume.data, volume.affine, axes="LAS"))
@@ -117,11 +110,10 @@ def test_the_reconstruction_of_a_study_gives_the_results_of_its_projections(
     np.testing.assert_allclose(again[SBR][:4], results.specific_binding_ratio[:4], atol=0.15)
 
 
-def test_of_projections_and_reconstruction_nothing_is_said(left_is_lower: Volume, tmp_path: Path) -> None:
+def test_of_projections_and_reconstruction_nothing_is_said(left_is_lower, tmp_path) -> None:
     found = imaged(multi_frame(tmp_path / "a.dcm", as_counts(left_is_lower), left_is_lower.affine))
     assert found.rows["reconstruct"].values == {"scanner": "SIEMENS NM Symbia T2", "flags": ""}
     assert found.acquisition is None
-    assert found.facts is not None
     assert found.facts.age_years == 70.0
 
 
@@ -149,7 +141,7 @@ def imported(left_is_lower: Volume, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-def test_each_study_is_imported_once_and_each_bad_one_named(imported: Path) -> None:
+def test_each_study_is_imported_once_and_each_bad_one_named(imported) -> None:
     tree = open_cohort(imported / "cohort.zarr")
     linkage = read_linkage(linkage_path(imported / "cohort.zarr"))
     rows = {linkage[str(name)][:1]: place for place, name in enumerate(tree["study"].values)}
@@ -171,7 +163,7 @@ def test_each_study_is_imported_once_and_each_bad_one_named(imported: Path) -> N
     assert tree.attrs["simulated"] is False
 
 
-def test_importing_again_computes_nothing_and_changes_nothing(imported: Path) -> None:
+def test_importing_again_computes_nothing_and_changes_nothing(imported) -> None:
     store = imported / "cohort.zarr"
     before = imaging_content(store)
     (tomograms,) = imported.glob(f"{CANARY}*")
@@ -182,7 +174,7 @@ def test_importing_again_computes_nothing_and_changes_nothing(imported: Path) ->
     assert [one["command"] for one in state.commands] == ["import", "import"]
 
 
-def test_no_name_of_file_or_header_leaves_the_private_files(imported: Path) -> None:
+def test_no_name_of_file_or_header_leaves_the_private_files(imported) -> None:
     store = imported / "cohort.zarr"
     private = {key_path(store), linkage_path(store), origin_path(store), manifest_path(store)}
     private |= {scan_cache_path(store, "tomogram")}
@@ -196,7 +188,7 @@ def test_no_name_of_file_or_header_leaves_the_private_files(imported: Path) -> N
             assert b"19400229" not in content, path
 
 
-def test_what_runs_again_runs_from_where_each_source_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_again_runs_from_where_each_source_came(tmp_path, monkeypatch) -> None:
     called = []
 
     def record(folder: Path, cohort: Path, config: Config, **rest: Any) -> imaging_run.RunSummary:
@@ -240,9 +232,7 @@ def scanned(folder: Path, store: Path, source: str) -> Manifest:
 
 
 @pytest.mark.parametrize("order", [("projections", "tomogram"), ("tomogram", "projections")])
-def test_a_study_with_projections_and_tomogram_is_one_study_of_its_projections(
-    mixed: tuple[Path, Path, Path], order: tuple[str, str]
-) -> None:
+def test_a_study_with_projections_and_tomogram_is_one_study_of_its_projections(mixed, order) -> None:
     archive, tomograms, store = mixed
     folder = {"projections": archive, "tomogram": tomograms}
     for source in (*order, *order):
@@ -256,7 +246,7 @@ def test_a_study_with_projections_and_tomogram_is_one_study_of_its_projections(
     assert (origin.archive, origin.tomograms) == (archive, tomograms)
 
 
-def test_results_of_studies_that_cannot_be_read_any_more_are_not_put_at_risk(mixed: tuple[Path, Path, Path]) -> None:
+def test_results_of_studies_that_cannot_be_read_any_more_are_not_put_at_risk(mixed) -> None:
     archive, tomograms, store = mixed
     before = scanned(archive, store, schema.PROJECTIONS)
     archive.rename(archive.with_name("lost"))
@@ -285,9 +275,7 @@ UNUSABLE = Outcome.failed(NotProjectionsError(""))
     ],
     ids=lambda one: f"{one.source}-{one.outcome.status}",
 )
-def test_the_better_of_two_ways_to_read_a_study_stays_whichever_comes_last(
-    better: Entry, worse: Entry, tmp_path: Path
-) -> None:
+def test_the_better_of_two_ways_to_read_a_study_stays_whichever_comes_last(better, worse, tmp_path) -> None:
     store = tmp_path / "cohort.zarr"
     for before, found in ((better, worse), (worse, better)):
         folders = {before.source: Given(tmp_path, None)}

@@ -1,7 +1,5 @@
 """A store of an earlier layout is read, refused to writers, and migrated, whenever the migration is killed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -111,7 +109,7 @@ def assert_migrated(path: Location) -> None:
     assert {orphan.kind for orphan in found.orphans} <= {"unfinished"}
 
 
-def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place: Location) -> None:
+def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place) -> None:
     path = earlier_store(place)
     flags = location.read(path / "flags" / "c.0")[0]
     assert migrate_cohort(path).before == 2
@@ -125,12 +123,12 @@ def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place: Location) -> None:
     assert {name: location.read(path / name)[0] for name in location.names(path)} == before
 
 
-def test_a_normal_range_of_before_the_migration_serves_a_model_that_was_handed_on(tmp_path: Path) -> None:
+def test_a_normal_range_of_before_the_migration_serves_a_model_that_was_handed_on(tmp_path) -> None:
     path = models_path(earlier_store(tmp_path)) / NORMAL_RANGE_FILE
     assert read_normal_range(path, Config()).imaging == BEFORE["quantify"].digest
 
 
-def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path) -> None:
     path = earlier_store(tmp_path)
     before = files_of(tmp_path)
     assert open_cohort(path).flags.values[1] == "windows-summed"
@@ -143,7 +141,7 @@ def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path: P
     assert files_of(tmp_path) == before
 
 
-def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path) -> None:
     path = earlier_store(tmp_path)
     store = Store(path)
     store.set_attributes({LAYOUT: schema.LAYOUT_VERSION + 1})
@@ -156,7 +154,7 @@ def test_a_store_of_a_later_layout_is_refused_by_name(tmp_path: Path) -> None:
     assert files_of(tmp_path) == before
 
 
-def test_a_damaged_layout_is_no_later_layout(tmp_path: Path) -> None:
+def test_a_damaged_layout_is_no_later_layout(tmp_path) -> None:
     path = earlier_store(tmp_path)
     migrate_cohort(path)
     root = path / "zarr.json"
@@ -197,7 +195,7 @@ def writes() -> Iterator[Writes]:
     found.folder = ""
 
 
-def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path: Path, writes: Writes) -> None:
+def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path, writes) -> None:
     given = earlier_store(tmp_path / "given").parent
     shutil.copytree(given, tmp_path / "whole")
     migrate_cohort(tmp_path / "whole" / "cohort.zarr")

@@ -1,9 +1,6 @@
 """`datbatch norms` on a store of known tables: what is written, when it is fitted again, and what is refused."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +74,7 @@ def group(cohort: Path) -> xarray.Dataset:
     return xarray.open_datatree(cohort, engine="zarr")["normal_range"].to_dataset()
 
 
-def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort: Path) -> None:
+def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort) -> None:
     summary = fit_norms(cohort, Config())
     tree = xarray.open_datatree(cohort, engine="zarr")
     found = tree["normal_range"].to_dataset()
@@ -97,7 +94,7 @@ def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort: Path) 
     json.loads(tree["normal_range"].attrs["fit"])
 
 
-def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(cohort: Path) -> None:
+def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(cohort) -> None:
     summary = fit_norms(cohort, Config())
     found = group(cohort)
     warnings = [set(str(codes).split()) for codes in found.warnings.values]
@@ -117,7 +114,7 @@ def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(c
     assert "recovery-missing" not in summary.warnings
 
 
-def test_the_training_split_is_that_of_the_classifier(cohort: Path) -> None:
+def test_the_training_split_is_that_of_the_classifier(cohort) -> None:
     fit_norms(cohort, Config())
     store = Store(cohort)
     labels = store.read_table("label")
@@ -126,7 +123,7 @@ def test_the_training_split_is_that_of_the_classifier(cohort: Path) -> None:
     np.testing.assert_array_equal(group(cohort).split.values, split)
 
 
-def test_no_value_outside_the_training_split_changes_the_fit(cohort: Path) -> None:
+def test_no_value_outside_the_training_split_changes_the_fit(cohort) -> None:
     fit_norms(cohort, Config())
     before, store = group(cohort).load(), Store(cohort)
     outside = before.split.values != "train"
@@ -141,7 +138,7 @@ def test_no_value_outside_the_training_split_changes_the_fit(cohort: Path) -> No
     np.testing.assert_array_equal(after.harmonised[~outside], before.harmonised[~outside])
 
 
-def test_harmonised_sites_agree(cohort: Path) -> None:
+def test_harmonised_sites_agree(cohort) -> None:
     fit_norms(cohort, Config())
     tree = xarray.open_datatree(cohort, engine="zarr")
     normal = ((tree.label == "negative") & (tree.status == "done") & (tree.site != "two")).values
@@ -151,7 +148,7 @@ def test_harmonised_sites_agree(cohort: Path) -> None:
     assert float(harmonised.groupby(tree.site[normal]).mean().std()) < 0.06
 
 
-def test_a_second_call_computes_nothing_until_something_changes(cohort: Path, tmp_path: Path) -> None:
+def test_a_second_call_computes_nothing_until_something_changes(cohort, tmp_path) -> None:
     first = fit_norms(cohort, Config())
     again = fit_norms(cohort, Config())
     assert (first.fitted, again.fitted) == (True, False)
@@ -168,7 +165,7 @@ def test_a_second_call_computes_nothing_until_something_changes(cohort: Path, tm
     assert fit_norms(cohort, changed).fitted
 
 
-def test_recovery_is_applied_and_its_path_enters_nothing(cohort: Path, tmp_path: Path) -> None:
+def test_recovery_is_applied_and_its_path_enters_nothing(cohort, tmp_path) -> None:
     table = tmp_path / "Mr Smith.csv"
     table.write_text("site,definition,recovery\nA,hottest_voxels,0.5\n")
     fit_norms(cohort, Config(norms=NormsConfig(recovery=str(table))))
@@ -182,7 +179,7 @@ def test_recovery_is_applied_and_its_path_enters_nothing(cohort: Path, tmp_path:
     assert read_recovery(table).digest in json.dumps(found.attrs)
 
 
-def test_changed_tables_make_the_normal_range_stale_until_it_is_fitted_again(cohort: Path) -> None:
+def test_changed_tables_make_the_normal_range_stale_until_it_is_fitted_again(cohort) -> None:
     fit_norms(cohort, Config())
     store = Store(cohort)
     mark_norms(store)
@@ -195,7 +192,7 @@ def test_changed_tables_make_the_normal_range_stale_until_it_is_fitted_again(coh
     assert store.group_attributes("normal_range")["stale"] is False
 
 
-def test_the_group_grows_with_the_store(cohort: Path) -> None:
+def test_the_group_grows_with_the_store(cohort) -> None:
     fit_norms(cohort, Config())
     store = Store(cohort)
     store.grow([*store.studies, "new"])
@@ -204,7 +201,7 @@ def test_the_group_grows_with_the_store(cohort: Path) -> None:
     assert np.isnan(group(cohort).z_score.values[-1]).all()
 
 
-def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_cannot_be_mended(cohort: Path) -> None:
+def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_cannot_be_mended(cohort) -> None:
     fit_norms(cohort, Config())
     chunks = sorted((cohort / schema.NORMAL_RANGE).glob("*/c.*"))
     before = {chunk: chunk.read_bytes() for chunk in chunks}
@@ -219,9 +216,7 @@ def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_
     assert "origin" in next(iter(unmended.values()))
 
 
-def test_a_normal_range_with_recovery_factors_names_the_command_that_fits_it_again(
-    cohort: Path, tmp_path: Path
-) -> None:
+def test_a_normal_range_with_recovery_factors_names_the_command_that_fits_it_again(cohort, tmp_path) -> None:
     table = tmp_path / "recovery.csv"
     table.write_text("scanner,definition,recovery\nMaker A,large_volume,0.8\n")
     fit_norms(cohort, Config(norms=NormsConfig(recovery=str(table))))
@@ -231,7 +226,7 @@ def test_a_normal_range_with_recovery_factors_names_the_command_that_fits_it_aga
     assert "normal_range/recovered" in {damage.array for damage in verify_cohort(cohort, quiet=True).damages}
 
 
-def test_a_half_made_group_is_made_again(cohort: Path) -> None:
+def test_a_half_made_group_is_made_again(cohort) -> None:
     store = Store(cohort)
     store._root.create_group("normal_range")
     assert not store.has_normal_range
@@ -248,16 +243,14 @@ def test_a_half_made_group_is_made_again(cohort: Path) -> None:
         (lambda store: store.set_attributes({"stages": {}}), StoreError),
     ],
 )
-def test_what_cannot_be_fitted_is_refused_by_name(
-    cohort: Path, change: Callable[[Store], None], error: type[Exception]
-) -> None:
+def test_what_cannot_be_fitted_is_refused_by_name(cohort, change, error) -> None:
     change(Store(cohort))
     with pytest.raises(error):
         fit_norms(cohort, Config())
     assert not Store(cohort).has_normal_range
 
 
-def test_the_command_says_what_was_fitted(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_was_fitted(cohort, capsys) -> None:
     assert main(["norms", str(cohort)]) == 0
     said = capsys.readouterr().out
     for words in ("age_per_decade", "male_less_female", "site B", "negative", "age-missing", "Next: "):
@@ -268,7 +261,7 @@ def test_the_command_says_what_was_fitted(cohort: Path, capsys: pytest.CaptureFi
     assert "normal range" in capsys.readouterr().out
 
 
-def test_the_command_names_what_is_missing(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_names_what_is_missing(cohort, tmp_path, capsys) -> None:
     Store(cohort).write_table({"age": np.full(STUDIES, np.nan)})
     assert main(["norms", str(cohort), "--json"]) == 1
     shown = json.loads(capsys.readouterr().out)
@@ -278,14 +271,14 @@ def test_the_command_names_what_is_missing(cohort: Path, tmp_path: Path, capsys:
     assert main(["norms", str(cohort), "--config", str(tmp_path / "c.toml"), "--json"]) == 0
 
 
-def test_the_command_shows_how_far_it_is_unless_told_to_be_quiet(cohort: Path, capsys) -> None:
+def test_the_command_shows_how_far_it_is_unless_told_to_be_quiet(cohort, capsys) -> None:
     assert main(["norms", str(cohort)]) == 0
     assert "norms       3/3 parts" in capsys.readouterr().err
     assert main(["norms", str(cohort), "--quiet"]) == 0
     assert not capsys.readouterr().err
 
 
-def test_the_kept_fit_says_what_the_store_says(cohort: Path) -> None:
+def test_the_kept_fit_says_what_the_store_says(cohort) -> None:
     fit_norms(cohort, Config())
     path = models_path(cohort) / NORMAL_RANGE_FILE
     kept = KeptRange.from_json(path.read_text())
@@ -310,7 +303,7 @@ def test_the_kept_fit_says_what_the_store_says(cohort: Path) -> None:
     assert path.exists()
 
 
-def test_the_range_is_of_one_source_and_warns_of_the_other(cohort: Path) -> None:
+def test_the_range_is_of_one_source_and_warns_of_the_other(cohort) -> None:
     store = Store(cohort)
     labels = store.read_table("label").astype(str)
     imported = (np.arange(STUDIES) % 10 == 0) & (store.read_table("status").astype(str) == schema.DONE)
@@ -330,7 +323,7 @@ def test_the_range_is_of_one_source_and_warns_of_the_other(cohort: Path) -> None
     )
 
 
-def test_a_store_of_tomograms_alone_has_a_range_of_its_own(cohort: Path) -> None:
+def test_a_store_of_tomograms_alone_has_a_range_of_its_own(cohort) -> None:
     store = Store(cohort)
     store.write_table({"source": np.full(STUDIES, schema.TOMOGRAM, dtype=object)})
     assert fit_norms(cohort, Config()).normals > 10

@@ -1,12 +1,9 @@
 """The whole method on a small archive: what is in the store, what a second run does, what a change re-runs."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +19,7 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
 from datbatch.stages.repair import repair_cohort, verify_cohort
-from tests.pipeline import (
-    STUDIES,
-    assert_same_content,
-    call_command,
-    config_text,
-    copy_studies,
-    imaging_content,
-)
+from tests.pipeline import STUDIES, assert_same_content, call_command, config_text, copy_studies, imaging_content
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def ledger_times(cohort: Path) -> dict[str, int]:
     return {str(p.relative_to(cohort)): p.stat().st_mtime_ns for p in (cohort / "ledger").rglob("0*.json")}
 
 
-def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort: Path) -> None:
+def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort) -> None:
     tree = open_cohort(cohort)
     assert set(tree.status.values) <= {schema.DONE, schema.FAILED, schema.EXCLUDED}
     assert tree.sizes["study"] >= STUDIES - 1
@@ -55,7 +45,7 @@ def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort: Path) 
         assert bool(tree.error_code.values[index]) != done[index]
 
 
-def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort: Path) -> None:
+def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort) -> None:
     tree = open_cohort(cohort)
     done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
     binding = done.specific_binding_ratio
@@ -70,7 +60,7 @@ def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort: Path) -> None:
     assert lower[negative].mean() > lower[~negative].mean() + 0.3
 
 
-def test_every_definition_of_binding_tells_the_classes_apart(cohort: Path) -> None:
+def test_every_definition_of_binding_tells_the_classes_apart(cohort) -> None:
     tree = open_cohort(cohort)
     done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
     negative = (done.label == "negative").values
@@ -85,7 +75,7 @@ def test_every_definition_of_binding_tells_the_classes_apart(cohort: Path) -> No
         assert set(flags.split()) <= set(schema.QUANTIFICATION_FLAGS)
 
 
-def test_the_quality_of_the_projections_stands_beside_each_study(cohort: Path) -> None:
+def test_the_quality_of_the_projections_stands_beside_each_study(cohort) -> None:
     tree = open_cohort(cohort)
     done = tree.dataset.isel(study=(tree.status == schema.DONE).values)
     by_angle = done.counts_by_angle.values
@@ -102,7 +92,7 @@ def test_the_quality_of_the_projections_stands_beside_each_study(cohort: Path) -
     assert {"motion", "views-missing", "centre-of-rotation", "count-jump"}.isdisjoint(flagged)
 
 
-def test_relevance_stands_beside_uptake_on_the_same_grid(cohort: Path) -> None:
+def test_relevance_stands_beside_uptake_on_the_same_grid(cohort) -> None:
     tree = xarray.open_datatree(cohort, engine="zarr")
     (model,) = tree["relevance"].children
     group = tree[f"relevance/{model}"].to_dataset()
@@ -122,14 +112,14 @@ def test_relevance_stands_beside_uptake_on_the_same_grid(cohort: Path) -> None:
     assert float(volume.sel(there)) == pytest.approx(float(whole.sel(statistic="maximum")), rel=2**-12)
 
 
-def test_the_split_is_stored_and_covers_the_labelled_studies(cohort: Path) -> None:
+def test_the_split_is_stored_and_covers_the_labelled_studies(cohort) -> None:
     tree = open_cohort(cohort)
     usable = ((tree.status == schema.DONE) & (tree.label != "")).values
     assert set(tree.split.values[usable]) == {"train", "validation", "test"}
     assert set(tree.split.values[~usable]) <= {""}
 
 
-def test_a_second_run_computes_nothing(own_cohort: Path, archive: Path) -> None:
+def test_a_second_run_computes_nothing(own_cohort, archive) -> None:
     config = ("--config", own_cohort.parent / "config.toml")
     before, content = ledger_times(own_cohort), imaging_content(own_cohort)
     assert call_command("run", archive, own_cohort, *config, expect=3)["processed"] == 0
@@ -150,7 +140,7 @@ def test_a_second_run_computes_nothing(own_cohort: Path, archive: Path) -> None:
     ],
 )
 def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
-    own_cohort: Path, archive: Path, tmp_path: Path, section: str, key: str, value: Any, again: set[str]
+    own_cohort, archive, tmp_path, section, key, value, again
 ) -> None:
     config = own_cohort.parent / "changed.toml"
     config.write_text(config_text(**{section: {key: value}}))
@@ -182,7 +172,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     assert_same_content(imaging_content(own_cohort), imaging_content(fresh))
 
 
-def test_another_limit_changes_flags_and_nothing_else(own_cohort: Path, archive: Path, tmp_path: Path) -> None:
+def test_another_limit_changes_flags_and_nothing_else(own_cohort, archive, tmp_path) -> None:
     before, times = imaging_content(own_cohort), ledger_times(own_cohort)
     config = tmp_path / "limits.toml"
     config.write_text(config_text(quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12}))
@@ -206,7 +196,7 @@ def test_another_limit_changes_flags_and_nothing_else(own_cohort: Path, archive:
     assert_same_content(imaging_content(own_cohort), before)
 
 
-def test_another_start_of_relevance_explains_again_without_training(own_cohort: Path) -> None:
+def test_another_start_of_relevance_explains_again_without_training(own_cohort) -> None:
     config = own_cohort.parent / "changed.toml"
     config.write_text(config_text(explain={"target": "log_odds"}))
     before = xarray.open_datatree(own_cohort, engine="zarr").load()
@@ -234,7 +224,7 @@ def test_another_start_of_relevance_explains_again_without_training(own_cohort: 
     assert verify_cohort(own_cohort, quiet=True).damages == []
 
 
-def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort: Path, archive: Path) -> None:
+def test_a_replaced_file_runs_only_its_granule_again(tmp_path, own_cohort, archive) -> None:
     changed = tmp_path / "archive"
     shutil.copytree(archive, changed)
     files = read_linkage(linkage_path(own_cohort))
@@ -249,9 +239,7 @@ def test_a_replaced_file_runs_only_its_granule_again(tmp_path: Path, own_cohort:
         assert 1 <= stage["studies"] <= store.granule_studies
 
 
-def test_new_studies_append_and_the_others_keep_their_place(
-    tmp_path: Path, archive: Path, cohort: Path, studies_that_went_well: list[list[Path]]
-) -> None:
+def test_new_studies_append_and_the_others_keep_their_place(tmp_path, archive, cohort, studies_that_went_well) -> None:
     small = tmp_path / "archive"
     folders = copy_studies(archive, sorted(studies_that_went_well)[:5], small)
     later = [folders[0], folders[-1]]
@@ -274,7 +262,7 @@ def test_new_studies_append_and_the_others_keep_their_place(
         np.testing.assert_array_equal(grown.volumes()[index], Store(cohort).volumes()[whole[study]])
 
 
-def test_studies_whose_files_are_gone_keep_their_results(tmp_path: Path, own_cohort: Path, archive: Path) -> None:
+def test_studies_whose_files_are_gone_keep_their_results(tmp_path, own_cohort, archive) -> None:
     shrunk = tmp_path / "archive"
     shutil.copytree(archive, shrunk)
     files = sorted(read_linkage(linkage_path(own_cohort)).items())[0][1]
@@ -285,9 +273,7 @@ def test_studies_whose_files_are_gone_keep_their_results(tmp_path: Path, own_coh
     assert_same_content(imaging_content(own_cohort), content)
 
 
-def test_an_archive_without_labels_is_imaged_and_cannot_train(
-    tmp_path: Path, archive: Path, studies_that_went_well: list[list[Path]]
-) -> None:
+def test_an_archive_without_labels_is_imaged_and_cannot_train(tmp_path, archive, studies_that_went_well) -> None:
     bare, own = tmp_path / "archive", tmp_path / "cohort.zarr"
     copy_studies(archive, studies_that_went_well[:3], bare)
     (bare / "participants.csv").unlink()
@@ -300,7 +286,7 @@ def test_an_archive_without_labels_is_imaged_and_cannot_train(
     assert explained["error"] == "model-unusable"
 
 
-def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort: Path) -> None:
+def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort) -> None:
     failures = call_command("failures", own_cohort)
     failures.pop("stderr")
     store = Store(own_cohort)
@@ -315,18 +301,18 @@ def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort: Path) -> 
     assert_same_content(imaging_content(own_cohort), content)
 
 
-def test_a_cohort_of_few_normals_has_no_normal_range_and_says_why(cohort: Path) -> None:
+def test_a_cohort_of_few_normals_has_no_normal_range_and_says_why(cohort) -> None:
     assert call_command("norms", cohort, expect=1)["error"] == "normals-insufficient"
     assert call_command("status", cohort)["normal_range"] is False
 
 
-def test_status_counts_what_the_ledger_holds(cohort: Path) -> None:
+def test_status_counts_what_the_ledger_holds(cohort) -> None:
     state = call_command("status", cohort)
     assert sum(state["studies"].values()) == len(Store(cohort).studies)
     assert set(state["stages"].values()) == {len(Store(cohort).studies)}
 
 
-def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list[Path]) -> None:
+def test_one_study_gives_the_numbers_of_the_store(cohort, some_study) -> None:
     (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     tree = open_cohort(cohort)
     name = str(tree.study[(tree.status == schema.DONE).values].values[0])
@@ -346,7 +332,7 @@ def test_one_study_gives_the_numbers_of_the_store(cohort: Path, some_study: list
     assert answer["quantification_flags"] == str(large.quantification_flags.values).split()
 
 
-def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort: Path) -> None:
+def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort) -> None:
     for path in (
         key_path(cohort),
         linkage_path(cohort),
@@ -359,14 +345,14 @@ def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort: Path) ->
         assert next(csv.reader(stream)) == ["study", "files"]
 
 
-def test_the_report_stands_alone(cohort: Path) -> None:
+def test_the_report_stands_alone(cohort) -> None:
     page = cohort.with_name("cohort.report.html").read_text(encoding="utf-8")
     assert "not a medical device" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page.replace("https://doi.org", "")
 
 
-def test_the_model_card_says_what_it_was_trained_on(cohort: Path) -> None:
+def test_the_model_card_says_what_it_was_trained_on(cohort) -> None:
     (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     card = json.loads((model / "card.json").read_text())
     assert card["preset"] == "compact"

@@ -1,11 +1,8 @@
 """Whatever happens to whichever file of a store, `verify` finds and names it, and `--repair` undoes it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +102,7 @@ def named(found: Verified, store: Path) -> set[str]:
 
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "facts", "runs", "listing"])
-def test_every_file_that_was_harmed_is_named_and_none_that_was_not(
-    whole: Path, kind: str, harm: Callable[[bytes, bytes], bytes | None]
-) -> None:
+def test_every_file_that_was_harmed_is_named_and_none_that_was_not(whole, kind, harm) -> None:
     before = files_of(whole)
     victims = [file for file in before if kind_of(file) == kind]
     assert victims, "the store has no such file: nothing was tried"
@@ -126,7 +121,7 @@ def test_every_file_that_was_harmed_is_named_and_none_that_was_not(
     assert found == wanted
 
 
-def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
+def test_a_chunk_that_nobody_wrote_is_found(whole) -> None:
     for array in ("missing_views", "uptake"):
         chunks = sorted((whole / array).glob("c*"))
         volume = array == "uptake"
@@ -141,12 +136,12 @@ def test_a_chunk_that_nobody_wrote_is_found(whole: Path) -> None:
         assert volume or [damage.kind for damage in found] == ["unrecorded"]
 
 
-def test_a_whole_store_is_found_whole(whole: Path) -> None:
+def test_a_whole_store_is_found_whole(whole) -> None:
     found = verify_cohort(whole, quiet=True)
     assert (found.damages, found.orphans) == ([], [])
 
 
-def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohort: Path) -> None:
+def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path, cohort) -> None:
     shutil.copytree(cohort.parent, tmp_path / "own")
     own = tmp_path / "own" / cohort.name
     (model,) = Store(own).models
@@ -195,7 +190,7 @@ def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path: Path, cohor
     assert verify_cohort(own, quiet=True).damages == []
 
 
-def test_what_one_command_writes_hides_no_harm_that_it_left_alone(tmp_path: Path, whole: Path) -> None:
+def test_what_one_command_writes_hides_no_harm_that_it_left_alone(tmp_path, whole) -> None:
     own = tmp_path / "cohort.zarr"
     shutil.copytree(whole, own)
     chunk = own / "age" / "c.0"
@@ -208,7 +203,7 @@ def test_what_one_command_writes_hides_no_harm_that_it_left_alone(tmp_path: Path
     assert [damage.array for damage in verify_cohort(own, quiet=True).damages] == ["age"]
 
 
-def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path: Path, whole: Path) -> None:
+def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path, whole) -> None:
     own = tmp_path / "cohort.zarr"
     shutil.copytree(whole, own)
     store = Store(own)
@@ -223,7 +218,7 @@ OF_MODEL = ["model.safetensors", "card.json", "split.json"]
 
 
 @pytest.mark.parametrize("file", [*BESIDE, *OF_MODEL])
-def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole: Path, file: str) -> None:
+def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole, file) -> None:
     (model,) = Store(whole).models
     name = file if file in BESIDE else f"cohort.models/{model}/{file}"
     path, before = whole.parent / name, (whole.parent / name).read_bytes()
@@ -238,7 +233,7 @@ def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole: Path, file: 
     assert found == [name] or (file == "cohort.manifest.json" and found == [name, "cohort.linkage.csv"])
 
 
-def test_what_stands_beside_a_store_is_mended_from_it(tmp_path: Path, whole: Path) -> None:
+def test_what_stands_beside_a_store_is_mended_from_it(tmp_path, whole) -> None:
     shutil.copytree(whole.parent, tmp_path / "own")
     own = tmp_path / "own" / whole.name
     (model,) = Store(own).models
@@ -250,9 +245,7 @@ def test_what_stands_beside_a_store_is_mended_from_it(tmp_path: Path, whole: Pat
     assert verify_cohort(own, quiet=True).damages == []
 
 
-def test_another_key_is_refused_before_every_study_gets_a_second_name(
-    tmp_path: Path, whole: Path, archive: Path
-) -> None:
+def test_another_key_is_refused_before_every_study_gets_a_second_name(tmp_path, whole, archive) -> None:
     shutil.copytree(whole.parent, tmp_path / "own")
     own = tmp_path / "own" / whole.name
     key_path(own).unlink()

@@ -1,19 +1,14 @@
 """A run on a real S3 server, from archive to repaired store, as a user calls it."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import xarray as xr
 
 from datbatch import location
 from datbatch.cohort.views.query import open_cohort
-from datbatch.location import S3Location
 from tests.pipeline import call_command, config_text, copy_studies
 
 
 def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
-    s3: S3Location, archive: Path, cohort: Path, studies_that_went_well: list[list[Path]], tmp_path: Path
+    s3, archive, cohort, studies_that_went_well, tmp_path
 ) -> None:
     part = tmp_path / "part"
     copy_studies(archive, studies_that_went_well[:5], part)

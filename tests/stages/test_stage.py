@@ -1,7 +1,5 @@
 """A stage is one class: the runner does what the ledger lacks, and folds whatever happens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +82,7 @@ def call(stage: Spell) -> list[int]:
     return complete(stage, Config(), Where(quiet=True))
 
 
-def test_what_the_ledger_holds_is_not_done_again(cohort: Cohort) -> None:
+def test_what_the_ledger_holds_is_not_done_again(cohort) -> None:
     assert call(Spell(cohort, ["caudate", "putamen"])) == [7, 7]
     assert call(Spell(cohort, ["caudate", "putamen", "pons"])) == [4]
     assert cohort.store.attributes["letters"] == 18
@@ -92,14 +90,14 @@ def test_what_the_ledger_holds_is_not_done_again(cohort: Cohort) -> None:
     assert (first["command"], first["outcome"], first["stages"]) == ("spell", "finished", {"spell": "1"})
 
 
-def test_what_is_no_longer_true_is_forgotten_before_anything_is_done(cohort: Cohort) -> None:
+def test_what_is_no_longer_true_is_forgotten_before_anything_is_done(cohort) -> None:
     call(Spell(cohort, ["caudate", "putamen"]))
     assert call(Spell(cohort, ["pons"], digest="2")) == [4]
     assert cohort.ledger.stages() == [("spell", "2")]
     assert cohort.store.attributes["letters"] == 4
 
 
-def test_an_interrupted_stage_is_folded_as_far_as_it_came_and_resumed(cohort: Cohort) -> None:
+def test_an_interrupted_stage_is_folded_as_far_as_it_came_and_resumed(cohort) -> None:
     stopped = Spell(cohort, ["caudate", "", "pons"])
     with pytest.raises(KeyboardInterrupt):
         call(stopped)

@@ -1,7 +1,5 @@
 """A template from the cohort's own normal studies: chosen, built, interrupted, built on, and used."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil
@@ -57,7 +55,7 @@ def own_cohort(tmp_path: Path, cohort: Path) -> Path:
 
 
 def test_a_template_is_built_from_the_normal_studies_and_the_cohort_normalised_with_it(
-    own_cohort: Path, inline: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_cohort, inline, monkeypatch, capsys
 ) -> None:
     def call() -> dict[str, Any]:
         assert cli.main(["template", str(own_cohort), "--rounds", "2", "--json", "--quiet"]) == 3
@@ -130,7 +128,7 @@ def small_store(tmp_path: Path) -> Store:
     return store
 
 
-def test_normal_studies_are_taken_from_each_site_in_turn(tmp_path: Path) -> None:
+def test_normal_studies_are_taken_from_each_site_in_turn(tmp_path) -> None:
     store = small_store(tmp_path)
     everyone = store.studies
     assert choose_normals(store, everyone, 4) == ["s0", "s4", "s1", "s5"]
@@ -138,7 +136,7 @@ def test_normal_studies_are_taken_from_each_site_in_turn(tmp_path: Path) -> None
     assert choose_normals(store, ["s2", "s5"], 99) == ["s2", "s5"]
 
 
-def test_failed_cut_and_badly_normalised_studies_take_no_part(tmp_path: Path) -> None:
+def test_failed_cut_and_badly_normalised_studies_take_no_part(tmp_path) -> None:
     store = small_store(tmp_path)
     store.write_table({"status": np.array([schema.FAILED] + [schema.DONE] * 5, dtype=object)})
     for study, name in enumerate(group.GOOD_QUALITY, 1):
@@ -148,14 +146,14 @@ def test_failed_cut_and_badly_normalised_studies_take_no_part(tmp_path: Path) ->
     assert choose_normals(store, store.studies, 99) == ["s4", "s5"]
 
 
-def test_too_few_normal_studies_are_refused_by_name(cohort: Path, tmp_path: Path) -> None:
+def test_too_few_normal_studies_are_refused_by_name(cohort, tmp_path) -> None:
     # The split of the small cohort leaves fewer than three for training.
     with pytest.raises(TrainingDataError, match="good enough"):
         build_cohort_template(cohort, output=tmp_path / "own.nii.gz", rounds=1, most=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_that_loses_its_worker_alone_is_left_out(tmp_path: Path, cohort: Path) -> None:
+def test_a_study_that_loses_its_worker_alone_is_left_out(tmp_path, cohort) -> None:
     entries = dict(enumerate(read_manifest(cohort).entries[:3]))
     task = TemplateTask(tmp_path, tmp_path, 0, entries, read_origin(cohort).config)
     singles = single_studies(task)
@@ -163,7 +161,7 @@ def test_a_study_that_loses_its_worker_alone_is_left_out(tmp_path: Path, cohort:
     assert single_studies(singles[0]) == []
 
 
-def test_a_study_whose_files_are_gone_is_left_out(tmp_path: Path, cohort: Path) -> None:
+def test_a_study_whose_files_are_gone_is_left_out(tmp_path, cohort) -> None:
     np.save(tmp_path / "round-0.npy", load_template().data)
     entries = dict(enumerate(read_manifest(cohort).entries[:1]))
     record = register_shard(TemplateTask(tmp_path / "gone", tmp_path, 0, entries, read_origin(cohort).config))
@@ -171,9 +169,7 @@ def test_a_study_whose_files_are_gone_is_left_out(tmp_path: Path, cohort: Path) 
 
 
 @pytest.mark.parametrize(("seconds", "failed"), [(0.0, 0), (0.001, 1)])
-def test_a_study_that_takes_too_long_is_left_out(
-    seconds: float, failed: int, tmp_path: Path, archive: Path, some_study: list[Path], cohort: Path
-) -> None:
+def test_a_study_that_takes_too_long_is_left_out(seconds, failed, tmp_path, archive, some_study, cohort) -> None:
     np.save(tmp_path / "round-0.npy", load_template().data)
     names = tuple(path.relative_to(archive).as_posix() for path in some_study)
     entry = replace(read_manifest(cohort).entries[0], files=names)
@@ -182,13 +178,13 @@ def test_a_study_that_takes_too_long_is_left_out(
     assert (len(record.poses), record.failed) == (1 - failed, failed)
 
 
-def test_the_command_wants_a_cohort_or_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_wants_a_cohort_or_a_file(capsys) -> None:
     assert cli.main(["template"]) == cli.EXIT_USAGE
     assert cli.main(["template", "cohort.zarr", "--simulated", "own.nii.gz"]) == cli.EXIT_USAGE
     assert "--simulated" in capsys.readouterr().err
 
 
-def test_the_atlas_is_written_with_its_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_atlas_is_written_with_its_names(tmp_path, capsys) -> None:
     assert cli.main(["atlas", str(tmp_path / "atlas.nii.gz"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert Path(said["names"]).read_text().count("\n") == len(said["labels"]) + 1

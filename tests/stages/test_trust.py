@@ -1,7 +1,5 @@
 """Studies are chosen fairly, figures joined right, and `datbatch trust` keeps what it found with the maps."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace
@@ -96,7 +94,7 @@ def test_what_is_not_defined_is_said_and_not_guessed() -> None:
     [{"studies": 0}, {"flipping_steps": 0}, {"random_orders": 0}, {"noise_draws": 0}, {"block_mm": 1.0}],
     ids=str,
 )
-def test_parameters_that_leave_nothing_to_try_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_parameters_that_leave_nothing_to_try_are_refused(tmp_path, changed) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(changed))):
         try_maps(tmp_path, Config(trust=TrustConfig(**changed)))
 
@@ -112,7 +110,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Path:
     return store
 
 
-def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path, monkeypatch) -> None:
+def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried, monkeypatch) -> None:
     (name,) = Store(tried).models
     kept = json.loads(Store(tried).model_attributes(name)["trust"])
     assert kept["explain_digest"] == Store(tried).model_attributes(name)["digest"]
@@ -125,7 +123,7 @@ def test_what_was_found_is_kept_with_the_maps_and_not_computed_again(tried: Path
     assert "relevance maps of" in as_text(again.model, again.summary)
 
 
-def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried, tmp_path, monkeypatch) -> None:
     shutil.copytree(tried.parent, tmp_path / "own")
 
     def connect(place: str | None, *, workers: int | None, resource: str = IMAGER) -> Any:
@@ -138,7 +136,7 @@ def test_the_network_runs_on_the_pool_that_offers_the_accelerator(tried: Path, t
         client()
 
 
-def test_figures_of_a_real_study_hang_together(tried: Path) -> None:
+def test_figures_of_a_real_study_hang_together(tried) -> None:
     (name,) = Store(tried).models
     ledger = Ledger(tried)
     (folder,) = (tried / "ledger" / "trust" / name).iterdir()
@@ -157,7 +155,7 @@ def test_figures_of_a_real_study_hang_together(tried: Path) -> None:
     assert row["noise"]["correlation"] > 0.5
 
 
-def test_a_damaged_object_of_a_study_is_named_and_made_again_to_the_same_bytes(tmp_path: Path, tried: Path) -> None:
+def test_a_damaged_object_of_a_study_is_named_and_made_again_to_the_same_bytes(tmp_path, tried) -> None:
     shutil.copytree(tried.parent, tmp_path / "own")
     own = tmp_path / "own" / tried.name
     (name,) = Store(own).models
@@ -172,7 +170,7 @@ def test_a_damaged_object_of_a_study_is_named_and_made_again_to_the_same_bytes(t
     assert verify_cohort(own, quiet=True).damages == []
 
 
-def test_another_network_of_the_same_training_is_compared(tried: Path) -> None:
+def test_another_network_of_the_same_training_is_compared(tried) -> None:
     store = Store(tried)
     (name,) = store.models
     maps = trust_run._read_maps(store, name)
@@ -186,7 +184,7 @@ def test_another_network_of_the_same_training_is_compared(tried: Path) -> None:
     assert "reason" in compare_repeats(store, [maps], labels, chosen, brain)
 
 
-def test_repeats_differ_in_their_seed_alone(tried: Path, monkeypatch) -> None:
+def test_repeats_differ_in_their_seed_alone(tried, monkeypatch) -> None:
     (name,) = Store(tried).models
     maps = trust_run._read_maps(Store(tried), name)
     config = maps.card.config
@@ -226,7 +224,7 @@ def test_a_lost_worker_ends_the_run_with_what_to_do() -> None:
     ],
     ids=["stale", "grid"],
 )
-def test_maps_that_cannot_be_tried_are_refused(tried: Path, attributes, error, words) -> None:
+def test_maps_that_cannot_be_tried_are_refused(tried, attributes, error, words) -> None:
     store = Store(tried)
     (name,) = store.models
     before = store.model_attributes(name)
@@ -242,7 +240,7 @@ def test_maps_that_cannot_be_tried_are_refused(tried: Path, attributes, error, w
         try_maps(tried, Config(), model="other")
 
 
-def test_without_explained_test_studies_the_next_step_is_named(tried: Path) -> None:
+def test_without_explained_test_studies_the_next_step_is_named(tried) -> None:
     store = Store(tried)
     (name,) = store.models
     column = store.read_table("split", f"relevance/{name}")

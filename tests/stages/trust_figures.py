@@ -1,7 +1,5 @@
 """Figures of one study, made up, for the tests of their summary and of the report."""
 
-from __future__ import annotations
-
 from typing import Any
 
 CHANCE = {"striatum": 0.01, "wider": 0.03}

@@ -1,7 +1,5 @@
 """One study: what it is compared with, what stands in its folder, what it does not load, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
@@ -20,12 +18,7 @@ from datbatch.errors import ModelError, NormalRangeError
 from datbatch.imaging import Binding
 from datbatch.norms import KeptRange
 from datbatch.study.certainty import read_certainty
-from datbatch.study.comparison import (
-    Person,
-    compare_study,
-    find_normal_range,
-    read_normal_range,
-)
+from datbatch.study.comparison import Person, compare_study, find_normal_range, read_normal_range
 from datbatch.study.imaging import imaging_identities
 from tests.norms.test_kept import kept
 from tests.pipeline import call_command
@@ -49,7 +42,7 @@ def test_a_single_study_loads_no_store_and_nothing_to_draw_with() -> None:
     assert shown.stdout.strip() == "['torch']"
 
 
-def test_a_normal_range_is_found_in_the_models_folder_before_beside_it(tmp_path: Path) -> None:
+def test_a_normal_range_is_found_in_the_models_folder_before_beside_it(tmp_path) -> None:
     model = tmp_path / "models" / "one"
     model.mkdir(parents=True)
     assert find_normal_range(model) is None
@@ -59,7 +52,7 @@ def test_a_normal_range_is_found_in_the_models_folder_before_beside_it(tmp_path:
     assert find_normal_range(model) == model / NORMAL_RANGE_FILE
 
 
-def test_a_normal_range_holds_only_for_uptake_that_was_made_alike(tmp_path: Path) -> None:
+def test_a_normal_range_holds_only_for_uptake_that_was_made_alike(tmp_path) -> None:
     path, config = tmp_path / NORMAL_RANGE_FILE, Config()
     path.write_text(as_imaged_by(config).to_json())
     assert read_normal_range(path, config).classes == {"Maker 3.3"}
@@ -92,10 +85,9 @@ def evaluation(**changes: object) -> str:
     return json.dumps({"digest": "d", "weights_sha256": "ab", "certainty": [ensemble, alone], "too_few": ""})
 
 
-def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
+def test_a_call_is_certain_beyond_the_margin(tmp_path) -> None:
     (tmp_path / "evaluation.json").write_text(evaluation())
     found, why_not = read_certainty(tmp_path, "ab")
-    assert found is not None
     assert not why_not
     assert found.call([3.0]).probability[0] == pytest.approx(1 / (1 + math.exp(-1.5)), rel=1e-12)
     assert found.call([-1e9]).probability[0] == 0.0
@@ -103,7 +95,7 @@ def test_a_call_is_certain_beyond_the_margin(tmp_path: Path) -> None:
     assert found.call([[edge + 1e-6, edge - 1e-6, -edge - 1e-6]]).certain.tolist() == [True, False, True]
 
 
-def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> None:
+def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path) -> None:
     assert read_certainty(tmp_path, "ab") == (None, "the model was not evaluated. Call `datbatch evaluate COHORT`.")
     (tmp_path / "evaluation.json").write_text(evaluation())
     assert "other weights" in read_certainty(tmp_path, "trained since")[1]
@@ -119,7 +111,7 @@ def test_why_a_call_cannot_be_judged_is_said_with_what_helps(tmp_path: Path) -> 
     "text",
     ["{", "[]", evaluation(margin=None), evaluation(margin=0.7), evaluation(temperature=0.0), evaluation(members=3)],
 )
-def test_a_damaged_evaluation_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_damaged_evaluation_is_refused(tmp_path, text) -> None:
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(ModelError, match="evaluation"):
         read_certainty(tmp_path, "ab")
@@ -140,7 +132,7 @@ def model(cohort: Path, tmp_path: Path) -> Path:
     return own
 
 
-def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: list[Path], tmp_path: Path) -> None:
+def test_everything_for_one_study_stands_in_one_folder(model, some_study, tmp_path) -> None:
     out = tmp_path / "out"
     answer = call_command("study", *some_study, "--model", model, "--output", out, "--age", 70, "--sex", "F")
     assert answer["certain"] in (True, False)
@@ -159,7 +151,7 @@ def test_everything_for_one_study_stands_in_one_folder(model: Path, some_study: 
         assert not [secret for secret in secrets if secret.encode() in content], file.name
 
 
-def test_what_is_refused_writes_nothing(model: Path, some_study: list[Path], tmp_path: Path) -> None:
+def test_what_is_refused_writes_nothing(model, some_study, tmp_path) -> None:
     out = tmp_path / "out"
     (tmp_path / "broken.dcm").write_bytes(b"no image")
     refused = call_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
@@ -177,7 +169,7 @@ def test_what_is_refused_writes_nothing(model: Path, some_study: list[Path], tmp
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
-def test_the_files_of_two_studies_are_refused(model: Path, studies_that_went_well: list[list[Path]]) -> None:
+def test_the_files_of_two_studies_are_refused(model, studies_that_went_well) -> None:
     one, other, *_ = studies_that_went_well
     refused = call_command("study", *one, *other, "--model", model, expect=1)
     assert refused["reason"] == "the files belong to several studies"

@@ -1,7 +1,5 @@
 """A stage's digest follows what its results depend on, no more and no less."""
 
-from __future__ import annotations
-
 import pytest
 
 from datbatch.config import Config, QualityConfig, ReconstructConfig

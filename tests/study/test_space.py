@@ -1,7 +1,5 @@
 """Template and atlas of one's own: known by content, kept in the store and beside the model, never by path."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -70,20 +68,20 @@ def test_the_shipped_template_and_atlas_are_the_default() -> None:
     assert recorded(Config()) == Config()
 
 
-def test_a_copy_of_the_analytic_atlas_changes_nothing(tmp_path: Path) -> None:
+def test_a_copy_of_the_analytic_atlas_changes_nothing(tmp_path) -> None:
     write_labels(tmp_path / "copy.nii.gz")
     copied = Config(quantify=QuantifyConfig(atlas=str(tmp_path / "copy.nii.gz")))
     assert imaging_identities(copied) == imaging_identities(Config())
 
 
-def test_another_template_or_atlas_changes_its_stage_and_what_depends_on_it(own: Config) -> None:
+def test_another_template_or_atlas_changes_its_stage_and_what_depends_on_it(own) -> None:
     before, after = imaging_identities(Config()), imaging_identities(own)
     assert [name for name in before if before[name].digest != after[name].digest] == ["register", "quantify"]
     atlas_alone = imaging_identities(replace(own, register=RegisterConfig()))
     assert [name for name in before if before[name].digest != atlas_alone[name].digest] == ["quantify"]
 
 
-def test_what_is_recorded_names_content_and_no_path_and_means_the_same(own: Config, tmp_path: Path) -> None:
+def test_what_is_recorded_names_content_and_no_path_and_means_the_same(own, tmp_path) -> None:
     kept = recorded(own)
     assert SURNAME not in canonical_json(kept.to_dict())
     assert str(tmp_path) not in canonical_json([vars(i) for i in imaging_identities(own).values()])
@@ -93,14 +91,14 @@ def test_what_is_recorded_names_content_and_no_path_and_means_the_same(own: Conf
     assert Config.from_dict(json.loads(canonical_json(kept.to_dict()))) == kept
 
 
-def test_a_file_that_is_replaced_is_read_again(own: Config) -> None:
+def test_a_file_that_is_replaced_is_read_again(own) -> None:
     before = template_digest(own.register.template)
     shipped = load_template()
     write_template(Volume(shipped.data[::-1], shipped.affine), Path(own.register.template))
     assert template_digest(own.register.template) != before
 
 
-def test_the_store_gives_back_what_it_was_made_with(own: Config, tmp_path: Path) -> None:
+def test_the_store_gives_back_what_it_was_made_with(own, tmp_path) -> None:
     store = Store.create(tmp_path / "cohort.zarr", granule_studies=1)
     kept, space = recorded(own), configured_space(own)
     with pytest.raises(StoreError):
@@ -126,7 +124,7 @@ def test_the_store_gives_back_what_it_was_made_with(own: Config, tmp_path: Path)
         store_space(store.path, recorded(replace(own, quantify=QuantifyConfig(atlas=KNOWN_BY + "0" * 16))))
 
 
-def test_a_model_carries_what_its_studies_were_normalised_with(own: Config, tmp_path: Path) -> None:
+def test_a_model_carries_what_its_studies_were_normalised_with(own, tmp_path) -> None:
     store = Store.create(tmp_path / "cohort.zarr", granule_studies=1)
     write_space(store, configured_space(own))
     store.set_attributes({"config": canonical_json(recorded(own).to_dict())})
@@ -145,7 +143,7 @@ def test_a_model_carries_what_its_studies_were_normalised_with(own: Config, tmp_
         model_space(ModelFolder(folder), trained)
 
 
-def test_a_bad_file_is_refused_before_anything_is_made(tmp_path: Path, archive: Path) -> None:
+def test_a_bad_file_is_refused_before_anything_is_made(tmp_path, archive) -> None:
     cohort, missing = tmp_path / "cohort.zarr", str(tmp_path / SURNAME / "none.nii.gz")
     for config, kind in (
         (Config(register=RegisterConfig(template=missing)), TemplateError),
@@ -157,7 +155,7 @@ def test_a_bad_file_is_refused_before_anything_is_made(tmp_path: Path, archive: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_relevance_is_summed_in_the_regions_of_the_given_atlas(cohort: Path) -> None:
+def test_relevance_is_summed_in_the_regions_of_the_given_atlas(cohort) -> None:
     (folder,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     tree = xarray.open_datatree(cohort, engine="zarr")
     volume = tree.uptake[int(np.flatnonzero(tree.status == schema.DONE)[0])].values

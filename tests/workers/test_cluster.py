@@ -1,7 +1,5 @@
 """On somebody else's scheduler: as cluster/README.md says, with separate scheduler and worker processes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,9 +34,7 @@ def worker(scheduler_file: Path, *more: str) -> subprocess.Popen[bytes]:
     return start("worker", *place, "--nthreads", "1", "--local-directory", str(scheduler_file.parent), *more)
 
 
-def test_a_running_cluster_gives_the_bits_of_a_local_one(
-    tmp_path: Path, scheduler_file: Path, archive: Path, cohort: Path
-) -> None:
+def test_a_running_cluster_gives_the_bits_of_a_local_one(tmp_path, scheduler_file, archive, cohort) -> None:
     own = with_key_of(cohort, tmp_path / "cohort.zarr")
     config = tmp_path / "config.toml"
     config.write_text(config_text())
@@ -54,7 +50,7 @@ def test_a_running_cluster_gives_the_bits_of_a_local_one(
         plain.wait()
 
 
-def test_an_address_without_a_scheduler_is_a_clear_error(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler_is_a_clear_error(cohort, monkeypatch) -> None:
     monkeypatch.setattr(pools, "ANSWER_SECONDS", 1.0)
     nobody = ("--cluster", "tcp://127.0.0.1:9")
     assert call_command("explain", cohort, "--model", "none", *nobody, expect=1)["error"] == "model-unusable"

@@ -1,8 +1,9 @@
 """What a cluster file may say, and what is refused before anything is started."""
 
-from __future__ import annotations
-
 import re
+import signal
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.parent.name)
-def test_every_configuration_that_is_shipped_can_be_read_and_serves_all_commands(path: Path, tmp_path: Path) -> None:
+def test_every_configuration_that_is_shipped_can_be_read_and_serves_all_commands(path, tmp_path) -> None:
     # The keys that they name are the user's, and not here.
     key = tmp_path / "key.pem"
     key.touch(mode=0o600)
@@ -66,7 +67,7 @@ def test_every_configuration_that_is_shipped_can_be_read_and_serves_all_commands
         ("kind = ", "cannot be read"),
     ],
 )
-def test_a_mistake_is_named(text: str, named: str, tmp_path: Path) -> None:
+def test_a_mistake_is_named(text, named, tmp_path) -> None:
     with pytest.raises(ConfigurationError, match=named):
         read_cluster_file(write(tmp_path, text))
 
@@ -78,7 +79,7 @@ def test_a_pool_that_serves_the_command_must_be_there() -> None:
 
 
 @pytest.mark.parametrize("walltime", ["00:00:40", "00:10:00", "01:00:00", "12:00:00", "3-00:00:00"])
-def test_the_last_worker_leaves_before_the_walltime_and_not_needlessly_early(walltime: str) -> None:
+def test_the_last_worker_leaves_before_the_walltime_and_not_needlessly_early(walltime) -> None:
     days, _, clock = walltime.rpartition("-")
     hours, minutes, seconds = map(int, clock.split(":"))
     limit = ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
@@ -88,7 +89,7 @@ def test_the_last_worker_leaves_before_the_walltime_and_not_needlessly_early(wal
     assert limit - lifetime_s <= 600.0
 
 
-def test_a_tls_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_a_tls_key_that_others_can_read_is_refused(tmp_path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("key")
     key.chmod(0o640)
@@ -98,7 +99,7 @@ def test_a_tls_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "10.0.0.1:8786", "tcp://node17:8786", "ws://10.0.0.1:1"])
-def test_a_scheduler_on_a_network_without_tls_is_refused(address: str, tmp_path: Path) -> None:
+def test_a_scheduler_on_a_network_without_tls_is_refused(address, tmp_path) -> None:
     scheduler_file = tmp_path / "dask.json"
     scheduler_file.write_text(f'{{"address": "{address}"}}')
     for place in (address, str(scheduler_file)):
@@ -107,8 +108,12 @@ def test_a_scheduler_on_a_network_without_tls_is_refused(address: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["slurm", "pbs"])
-def test_a_job_asks_for_what_its_pool_says(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("dask_jobqueue")
+def test_a_job_asks_for_what_its_pool_says(kind, tmp_path, monkeypatch) -> None:
+    if find_spec("dask_jobqueue") is None:
+        pytest.skip("dask-jobqueue is not installed")
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        monkeypatch.delitem(sys.modules, name)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/there")
     pool = Pool("gpu", (ACCELERATOR,), workers=2, cores=8, memory="64GB", walltime="01:00:00", queue="long",
                 account="lab", directives=("--gres=gpu:1",), prologue=("module load cuda",))  # fmt: skip
@@ -120,3 +125,5 @@ def test_a_job_asks_for_what_its_pool_says(kind: str, tmp_path: Path, monkeypatc
     for wanted in (*asked, *worker):
         assert wanted in script
     assert script.index("module load") < script.index("dask_worker")
+    kept = signal.signal(signal.SIGINT, interrupt)
+    assert kept is signal.default_int_handler, "Ctrl-C ends the command without a word"

@@ -1,7 +1,5 @@
 """The window of tasks on a cluster: records come back, poison is found, nothing waits for ever."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator
@@ -42,17 +40,17 @@ def client() -> Iterator[Client]:
         yield connected
 
 
-def test_every_task_gives_one_record(client: Client) -> None:
+def test_every_task_gives_one_record(client) -> None:
     records: list[int] = []
     driver.run_tasks(client, double, range(12), on_record=records.append, on_lost=lambda task: [])
     assert sorted(records) == [2 * n for n in range(12)]
 
 
-def test_no_task_is_a_run_too(client: Client) -> None:
+def test_no_task_is_a_run_too(client) -> None:
     driver.run_tasks(client, double, [], on_record=pytest.fail, on_lost=lambda task: [])
 
 
-def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_saved(client: Client) -> None:
+def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_saved(client) -> None:
     records: list[int] = []
     lost: list[int] = []
 
@@ -67,7 +65,7 @@ def test_a_task_that_takes_its_workers_along_is_handed_back_and_the_others_are_s
     assert driver.survives(client, double, 1)
 
 
-def test_what_a_worker_could_not_write_is_named_without_its_path(client: Client) -> None:
+def test_what_a_worker_could_not_write_is_named_without_its_path(client) -> None:
     with pytest.raises(StoreError, match="No space left") as caught:
         driver.run_tasks(client, out_of_space, [1], on_record=pytest.fail, on_lost=lambda task: [])
     assert "DOE" not in str(caught.value)
@@ -79,7 +77,7 @@ def listening() -> set[str]:
     return {c.laddr.ip for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
 
 
-def test_two_local_clusters_stand_side_by_side_and_listen_on_the_loopback_interface_alone(client: Client) -> None:
+def test_two_local_clusters_stand_side_by_side_and_listen_on_the_loopback_interface_alone(client) -> None:
     with driver.connect(workers=1) as other:
         assert other.scheduler.address != client.scheduler.address
         assert listening() == {"127.0.0.1"}
@@ -93,25 +91,20 @@ def granule(tmp_path: Path, studies: int) -> ImagingTask:
     return ImagingTask(store.path, tmp_path, 0, entries, granule_keys(imaging_identities(config), 0, entries), config)
 
 
-def test_the_study_that_ends_its_worker_is_named_and_the_rest_of_its_granule_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_study_that_ends_its_worker_is_named_and_the_rest_of_its_granule_goes_on(tmp_path, monkeypatch) -> None:
     task = granule(tmp_path, 3)
     monkeypatch.setattr(driver, "survives", lambda client, function, single: single.entries[0].pseudonym != "s1")
     again = triage(None, task)
     assert (again.lost, again.attempts) == (frozenset({"s1"}), 1)
     image_granule(again)
     rows = Ledger(task.store).read(task.keys["quantify"])
-    assert rows is not None
     # The other files do not exist: each study fails for its own reason.
     assert [row.outcome.code for row in rows] == [rows[0].outcome.code, WorkerLostError.code, rows[0].outcome.code]
     assert rows[0].outcome.code != WorkerLostError.code
     assert np.isnan(Store(task.store).volumes()[1]).all()
 
 
-def test_a_granule_that_is_lost_by_no_single_study_ends_the_run_with_its_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_granule_that_is_lost_by_no_single_study_ends_the_run_with_its_number(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(driver, "survives", lambda *_: True)
     task = granule(tmp_path, 2)
     for _ in range(3):

@@ -1,7 +1,5 @@
 """Tasks that run together: they start together, start again together, and tell the error that has a name."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time
@@ -41,12 +39,12 @@ def diverging(_: int, member: Member) -> int:
     raise DivergedError("the loss is not finite") if member.rank == 1 else RuntimeError("connection closed")
 
 
-def test_tasks_that_run_together_need_as_many_workers_and_say_so(client: Client) -> None:
+def test_tasks_that_run_together_need_as_many_workers_and_say_so(client) -> None:
     with pytest.raises(NoAcceleratorError, match=r"needs 3 workers .* there are 2"):
         run_group(client, fragile, Path(), size=3, poll=lambda: None)
 
 
-def test_when_a_worker_is_lost_all_start_again_together(client: Client, tmp_path: Path) -> None:
+def test_when_a_worker_is_lost_all_start_again_together(client, tmp_path) -> None:
     polls: list[int] = []
     found = run_group(client, fragile, tmp_path, size=2, poll=lambda: polls.append(1))
     assert found == (0, 2, "127.0.0.1")
@@ -54,6 +52,6 @@ def test_when_a_worker_is_lost_all_start_again_together(client: Client, tmp_path
     assert polls
 
 
-def test_the_error_that_has_a_name_is_the_one_that_is_told(client: Client) -> None:
+def test_the_error_that_has_a_name_is_the_one_that_is_told(client) -> None:
     with pytest.raises(DivergedError):
         run_group(client, diverging, 1, size=2, poll=lambda: None)

@@ -1,7 +1,5 @@
 """The manifests hold against Kubernetes' own schema; what the operator's kinds embed is checked as pod and service."""
 
-from __future__ import annotations
-
 import shlex
 import tomllib
 from collections.abc import Iterator

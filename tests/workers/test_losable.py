@@ -3,8 +3,6 @@
 What is sent to it arrives as it was, and an end that closes is noticed.
 """
 
-from __future__ import annotations
-
 import ctypes
 import operator
 import os
@@ -67,38 +65,36 @@ def identity(process: LosableProcess) -> int:
         (operator.neg, "text", InternalError, "TypeError"),
     ],
 )
-def test_what_ends_the_process_is_named_and_the_next_item_goes_on(
-    process: LosableProcess, function: Callable[[Any], Any], item: Any, kind: type[DatbatchError], words: str
-) -> None:
+def test_what_ends_the_process_is_named_and_the_next_item_goes_on(process, function, item, kind, words) -> None:
     with pytest.raises(kind, match=words):
         process.call(function, item)
     assert process.call(operator.neg, 2) == -2
 
 
-def test_a_process_that_others_killed_is_replaced_and_the_item_is_done_all_the_same(process: LosableProcess) -> None:
+def test_a_process_that_others_killed_is_replaced_and_the_item_is_done_all_the_same(process) -> None:
     first = identity(process)
     psutil.Process(int(first)).kill()
     assert process.call(operator.neg, 2) == -2
     assert identity(process) != first
 
 
-def test_one_process_serves_many_items(process: LosableProcess) -> None:
+def test_one_process_serves_many_items(process) -> None:
     assert identity(process) == identity(process)
 
 
-def test_a_stopped_process_is_ended_at_the_limit(process: LosableProcess) -> None:
+def test_a_stopped_process_is_ended_at_the_limit(process) -> None:
     with pytest.raises(TimeExceededError):
         process.call(signal.raise_signal, signal.SIGSTOP)
     assert process.call(operator.neg, 2) == -2
 
 
-def test_what_the_system_refused_comes_back_without_its_path(process: LosableProcess) -> None:
+def test_what_the_system_refused_comes_back_without_its_path(process) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         process.call(os.listdir, "/nowhere/DOE^JOHN")
     assert "DOE" not in str(caught.value)
 
 
-def test_the_process_leaves_no_image_of_its_memory_and_is_the_first_to_go(process: LosableProcess) -> None:
+def test_the_process_leaves_no_image_of_its_memory_and_is_the_first_to_go(process) -> None:
     there = Path("/proc") / identity(process)
     cores = next(line for line in (there / "limits").read_text().splitlines() if "core file" in line)
     assert cores.split()[4] == "0"
@@ -165,7 +161,7 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
 
 
 @given(values=st.lists(ARRAYS, max_size=3), turned=st.booleans(), text=st.text())
-def test_what_arrives_is_what_was_sent(values: list[np.ndarray], turned: bool, text: str) -> None:
+def test_what_arrives_is_what_was_sent(values, turned, text) -> None:
     sent = [value.T[..., ::2] if turned and value.ndim else value for value in values]
     first, second = (Channel(end) for end in socket.socketpair())
     first.send((text, {"arrays": sent}))
@@ -179,7 +175,7 @@ def test_what_arrives_is_what_was_sent(values: list[np.ndarray], turned: bool, t
         after[...] = 0
 
 
-def test_more_than_the_socket_holds_comes_whole_and_in_order(ends: tuple[Channel, Channel]) -> None:
+def test_more_than_the_socket_holds_comes_whole_and_in_order(ends) -> None:
     volumes = [np.random.default_rng(n).normal(size=(91, 109, 63)).astype(np.float32) for n in range(5)]
     sender = threading.Thread(target=lambda: [ends[0].send({"volume": volume}) for volume in volumes])
     sender.start()
@@ -188,7 +184,7 @@ def test_more_than_the_socket_holds_comes_whole_and_in_order(ends: tuple[Channel
     sender.join()
 
 
-def test_nothing_in_time_is_told_apart_from_a_closed_end(ends: tuple[Channel, Channel]) -> None:
+def test_nothing_in_time_is_told_apart_from_a_closed_end(ends) -> None:
     with pytest.raises(TimeoutError):
         ends[1].receive(0.05)
     ends[0].close()

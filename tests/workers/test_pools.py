@@ -1,7 +1,5 @@
 """Pools of jobs, here as processes of this machine: jobs that end are replaced, and none is left over."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal
@@ -37,7 +35,6 @@ def cluster_file(tmp_path: Path, *lines: str, kind: str = "local") -> str:
 
 
 def jobs() -> list[psutil.Process]:
-    """Give the jobs that run below this process."""
     return [p for p in psutil.Process().children() if "distributed.cli.dask_worker" in " ".join(p.cmdline())]
 
 
@@ -61,7 +58,7 @@ def kill_after(count: int) -> Callable[[list[str]], object]:
     return lambda names: os.killpg(jobs()[0].pid, signal.SIGKILL) if len(names) == count else None
 
 
-def test_a_job_that_is_killed_is_replaced_and_only_pools_that_serve_are_started(tmp_path: Path) -> None:
+def test_a_job_that_is_killed_is_replaced_and_only_pools_that_serve_are_started(tmp_path) -> None:
     with driver.connect(cluster_file(tmp_path)) as client:
         names = run(client, 12, kill_after(3))
         assert len(jobs()) == 1
@@ -72,7 +69,7 @@ def test_a_job_that_is_killed_is_replaced_and_only_pools_that_serve_are_started(
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_result_that_is_lost_with_its_worker_is_made_again(tmp_path: Path) -> None:
+def test_a_result_that_is_lost_with_its_worker_is_made_again(tmp_path) -> None:
     with driver.connect(cluster_file(tmp_path)) as client:
 
         def kill_first(names: list[str]) -> None:
@@ -88,9 +85,7 @@ def test_a_result_that_is_lost_with_its_worker_is_made_again(tmp_path: Path) -> 
     assert names == ["cpu.1", "cpu.2", "cpu.2", "cpu.2"]
 
 
-def test_machines_behind_ssh_reach_the_scheduler_encrypted_and_get_a_new_job_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machines_behind_ssh_reach_the_scheduler_encrypted_and_get_a_new_job_each(tmp_path, monkeypatch) -> None:
     pytest.importorskip("cryptography")
     # It notes the machine, and runs there what it is given: here.
     (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$4" >>{tmp_path}/hosts\nexec sh -c "$5"\n')
@@ -110,12 +105,12 @@ def test_machines_behind_ssh_reach_the_scheduler_encrypted_and_get_a_new_job_eac
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_the_accelerators_pool_serves_what_asks_for_it(tmp_path: Path) -> None:
+def test_the_accelerators_pool_serves_what_asks_for_it(tmp_path) -> None:
     with driver.connect(cluster_file(tmp_path), resource=ACCELERATOR) as client:
         assert run(client, 1, on_accelerator=True) == ["both.1"]
 
 
-def test_jobs_that_end_without_a_worker_end_the_run_with_their_logs_kept(tmp_path: Path) -> None:
+def test_jobs_that_end_without_a_worker_end_the_run_with_their_logs_kept(tmp_path) -> None:
     place = cluster_file(tmp_path, 'prologue = ["echo no such module", "exit 1"]')
     with pytest.raises(ClusterError, match="pool cpu ended without a worker"), driver.connect(place):
         pass

@@ -3,8 +3,6 @@
 cluster/slurm-testbed/start.sh makes one on a machine that may be thrown away; `pytest -m slurm` then runs these tests.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess
@@ -81,9 +79,7 @@ directives = ["--gres=gpu:1"]
     subprocess.run(["scontrol", "update", f"nodename={node()}", "state=resume"], capture_output=True, check=False)
 
 
-def test_a_job_cancelled_and_a_node_drained_in_the_middle_change_no_byte(
-    tmp_path: Path, archive: Path, cluster_file: Path
-) -> None:
+def test_a_job_cancelled_and_a_node_drained_in_the_middle_change_no_byte(tmp_path, archive, cluster_file) -> None:
     local, own, config = tmp_path / "local.zarr", tmp_path / "own.zarr", tmp_path / "config.toml"
     config.write_text(CONFIG)
     run_command("run", archive, local, "--config", config, "--workers", 2, expect=3)
@@ -114,7 +110,7 @@ def test_a_job_cancelled_and_a_node_drained_in_the_middle_change_no_byte(
     assert not list((tmp_path / "run").iterdir()), "keys or logs were left over"
 
 
-def test_walltime_renews_the_workers(tmp_path: Path, cluster_file: Path) -> None:
+def test_walltime_renews_the_workers(tmp_path, cluster_file) -> None:
     cluster_file.write_text(cluster_file.read_text().replace("00:10:00", "00:00:40"))
     records: list[str] = []
     with driver.connect(str(cluster_file)) as client:
@@ -123,7 +119,7 @@ def test_walltime_renews_the_workers(tmp_path: Path, cluster_file: Path) -> None
     assert len(set(records)) > 2
 
 
-def test_a_killed_driver_leaves_no_job(tmp_path: Path, archive: Path, cluster_file: Path) -> None:
+def test_a_killed_driver_leaves_no_job(tmp_path, archive, cluster_file) -> None:
     config = tmp_path / "config.toml"
     config.write_text(CONFIG)
     process = start_command("run", archive, tmp_path / "own.zarr", "--config", config, "--cluster", cluster_file)
@@ -134,7 +130,7 @@ def test_a_killed_driver_leaves_no_job(tmp_path: Path, archive: Path, cluster_fi
     wait_until(lambda: not said("squeue", "--noheader"), "jobs outlived their driver")
 
 
-def test_the_accelerators_pool_gets_the_graphics_processor_of_its_job(cluster_file: Path) -> None:
+def test_the_accelerators_pool_gets_the_graphics_processor_of_its_job(cluster_file) -> None:
     records: list[str] = []
     with driver.connect(str(cluster_file), resource=ACCELERATOR) as client:
         driver.run_tasks(
@@ -146,7 +142,6 @@ def test_the_accelerators_pool_gets_the_graphics_processor_of_its_job(cluster_fi
 
 
 def nap(_: int) -> str:
-    """Take some of a job's time and name the job."""
     import os
 
     time.sleep(3)
@@ -154,7 +149,6 @@ def nap(_: int) -> str:
 
 
 def granted(_: int) -> str:
-    """Tell what the job that this runs in was granted."""
     import os
 
     shown = said("scontrol", "show", "job", os.environ["SLURM_JOB_ID"])

@@ -5,8 +5,6 @@ faults takes seconds. DATBATCH_STAND_IN="segfault=NAME hunger=NAME hang=NAME" le
 crash, take all memory, or never end. The product knows nothing of it.
 """
 
-from __future__ import annotations
-
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -29,8 +27,6 @@ class Finder(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.loader is not None
         load = spec.loader.exec_module
 
         def load_and_replace(module: ModuleType) -> None:
