@@ -224,7 +224,7 @@ def chang_factors(
     """
     if not 0 <= attenuation_per_cm < np.inf:
         raise ConfigurationError(
-            f"the attenuation coefficient must be finite and not negative, it is {attenuation_per_cm!r}"
+            f"the attenuation coefficient must be finite and not negative, not {attenuation_per_cm!r}"
         )
     factors = np.ones((bins, bins, len(support_mm)), np.float32)
     kept = np.flatnonzero(~np.isnan(support_mm).any(axis=1))
