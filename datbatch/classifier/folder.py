@@ -117,7 +117,7 @@ class ModelFolder:
 
     @property
     def normal_range_files(self) -> tuple[Path, Path]:
-        """Where a normal range may stand: in the folder of a model that was taken elsewhere, or beside all models."""
+        """Where a normal range may be: in the folder of a model that was taken elsewhere, or beside all models."""
         return self.path / NORMAL_RANGE_FILE, self.path.absolute().parent / NORMAL_RANGE_FILE
 
     @property

@@ -76,7 +76,7 @@ def load_groups(
             while waiting:
                 yield _finish(*waiting.popleft(), device)
         finally:
-            # A consumer that stops early must not wait for studies that nobody will use.
+            # A consumer that stops early must not wait for studies that are no longer needed.
             pool.shutdown(wait=True, cancel_futures=True)
 
 

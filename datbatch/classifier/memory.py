@@ -74,7 +74,7 @@ def plan_memory(shape: tuple[int, int, int], config: TrainConfig, *, processes: 
     weights = NUMBER * parameter_count(network)
     parts = math.ceil(config.batch_size / config.micro_batch)
     own = min(config.batch_size, math.ceil(parts / processes) * config.micro_batch)
-    # Carried back, a map has its gradient beside that of the map before it.
+    # In the backward pass the gradients of a map and of the map before it are in memory together.
     passing = 2 * max(maps) * min(own, threads * config.micro_batch)
     return MemoryPlan(
         weights=weights,

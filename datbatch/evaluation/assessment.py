@@ -44,7 +44,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Compared:
-    """A classifier on the test studies for which it has a call, beside the network on the same ones."""
+    """A classifier on the test studies for which it has a call, and the network on the same studies."""
 
     name: str
     words: str
@@ -59,7 +59,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Inconsistency:
-    """What the flag of inconsistent maps is worth."""
+    """How well the flag of inconsistent maps finds wrong decisions."""
 
     found: Proportion
     """Of the misclassified studies, those that it flags."""

@@ -68,7 +68,7 @@ def fit_temperature(labels: npt.ArrayLike, odds: npt.ArrayLike) -> float | None:
         scaled = values * math.exp(-log_temperature)
         return float(np.mean(np.logaddexp(0.0, scaled) - target * scaled))
 
-    # Convex in 1 / T, hence with one minimum in ln T.
+    # Convex in 1 / T, so it has one minimum in ln T.
     found = minimize_scalar(loss, bounds=(-_LOG_LIMIT, _LOG_LIMIT), method="bounded", options={"xatol": 1e-9})
     return math.exp(float(found.x))
 

@@ -13,7 +13,7 @@ from datbatch.config import canonical_json
 
 @dataclass(frozen=True)
 class Cases:
-    """The studies of a cohort and what a model says of them, arrays (study,) save `regional` and `reads`.
+    """The studies of a cohort and what a model says of them, arrays (study,) except `regional` and `reads`.
 
     What is not known is NaN, or empty text.
     """

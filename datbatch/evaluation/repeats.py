@@ -48,7 +48,7 @@ class Repeats:
     ensemble_area: Estimate
     ensemble_calibration: Calibration
     unanimous: Proportion
-    """Test studies that all models call alike."""
+    """Test studies for which all models have the same call."""
     disagreement_right: float
     """Mean standard deviation of the members' probabilities over the studies that the ensemble has right."""
     disagreement_wrong: float

@@ -117,7 +117,7 @@ def _noise(studies: Sequence[Study]) -> dict[str, Any]:
 
 
 def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Say what was found: name of the figure, the figure, and what it means and what would be worrying."""
+    """Describe each figure: its name, its value, what it means and what would be worrying."""
     kept, layers = summary["conservation"], summary["randomisation"]
     area, noise, repeats = summary["flipping"]["area"], summary["noise"], summary["repeats"]
     biases, stabilisers = (
@@ -128,7 +128,7 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             "relevance that reaches the voxels",
             f"{_percent(kept['kept']['value'])} of its start ({_percent(kept['least'])} to {_percent(kept['most'])}); "
             f"biases take {_percent(biases)}, stabilisers {_percent(stabilisers)}",
-            "What is missing is evidence that no voxel holds. Worrying: less than half arrives, or the sign turns.",
+            "The rest is evidence that no voxel holds. Worrying: less than half arrives, or the sign changes.",
         ),
         (
             "similarity after the output layer is redrawn",
@@ -138,20 +138,20 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (
             "similarity after all layers are redrawn",
             f"{_number(layers[-1]['absolute'])} magnitudes, {_number(layers[-1]['signed'])} signed",
-            "Should fall far below one. Worrying: it stays high, for then the map shows the image rather than what was "
+            "It should fall far below one. Worrying: it stays high. Then the map shows the image rather than what was "
             "learned; relevance with alpha-beta rules is known to tend to that (Sixt et al. 2020).",
         ),
         (
             "flipping by relevance, against random order",
             f"{_estimate(area['relevance'])} log odds of the decision",
-            "Area between the curves; above zero, what the map marks carries the decision. Worrying: zero is inside "
-            "the interval, or it is below zero.",
+            "Area between the curves; above zero, the decision rests on what the map marks. Worrying: it is below "
+            "zero, or zero is inside the interval.",
         ),
         (
             "flipping by magnitude, against random order",
             f"{_estimate(area['magnitude'])} log odds of the decision",
-            "The same for voxels of either sign. Where this one alone is above zero, the map says where but not for "
-            "what.",
+            "The same for voxels of either sign. If only this one is above zero, the map shows where the evidence is, "
+            "but not for which class.",
         ),
     ]
     chance = summary["chance"]
@@ -164,8 +164,8 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                     f"relevance in the striatum, {label} studies",
                     f"mass {_percent(one['mass']['value'])} (with margin {_percent(wide['mass']['value'])}), rank "
                     f"{_percent(one['rank']['value'])} ({_percent(wide['rank']['value'])})",
-                    f"Chance: {_percent(chance['striatum'])} ({_percent(chance['wider'])}). Worrying: near chance; the "
-                    "tracer's answer lies in the striatum.",
+                    f"Chance: {_percent(chance['striatum'])} ({_percent(chance['wider'])}). Worrying: near chance, "
+                    "because the tracer shows the striatum.",
                 )
             )
     rows.append(
@@ -186,7 +186,7 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 f"rank correlation of single maps {_number(repeats['single'])}, of mean maps "
                 + ", ".join(f"{_plain_number(repeats['mean'][label])} {label}" for label in schema.LABELS)
                 + f"; same sign in the putamen in {_percent(repeats['sign_agreement'])}",
-                "Worrying: single maps hardly correlate, for then a map tells of the draw rather than of the study.",
+                "Worrying: single maps hardly correlate. Such a map tells more of initial weights than of the study.",
             )
         )
     return rows

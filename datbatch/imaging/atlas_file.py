@@ -104,7 +104,7 @@ def _on_store_grid(data: Floats, affine: Floats) -> Floats:
 
 
 def _drawn(labels: Floats, structures: Mapping[int, str]) -> dict[str, Bools]:
-    """Give the mask of every structure; the brain is whatever belongs to one."""
+    """Give the mask of every structure; the brain is all that belongs to one."""
     drawn = {
         name: np.isin(labels, [value for value, structure in structures.items() if structure == name])
         for name in dict.fromkeys(NAMES.values())

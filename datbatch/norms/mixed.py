@@ -41,7 +41,7 @@ def fit_mixed_model(values: Floats, columns: Floats, site: Indices, sites: int) 
     Sites are random, not fixed: their deviations are shrunk towards the common mean, more with fewer studies, and
     the variance between sites tells how far a site that was never seen may lie (Laird and Ware, Biometrics 1982).
     s_e^2 is the residual mean square within sites (Henderson's method 3, Biometrics 1953): unbiased, and a multiple
-    of chi squared whatever the sites are, so that intervals by Student's t hold with few studies too. The ratio r =
+    of chi squared for any sites, so that intervals by Student's t hold with few studies too. The ratio r =
     s_u^2 / s_e^2 then maximises the restricted likelihood, which needs only sums per site:
 
         -2 l(r) = RSS(r) / s_e^2 + sum_s log(1 + n_s r) + log |X' V^-1 X| - log r

@@ -1,4 +1,4 @@
-"""Region flipping: the decision should fall faster when the most relevant regions are replaced first."""
+"""Region flipping: the log odds should fall faster when the most relevant regions are replaced first."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def propagate(
         `tables.read_rule` or as a function.
     memory_bytes : int
         Memory for the studies that pass the fully connected layers together. It changes the time, never the result: on
-        a processor a study gets the same bits whatever studies are beside it.
+        a processor the bits of a study do not depend on the studies beside it.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _forward(layers: list[nn.Module], table: Sequence[Rule], values: Tensor) -> 
 
 
 def _backward(passed: list[_Passed], relevance: Tensor, above: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Carry relevance back through layers, letting go of each one's inputs once they are used.
+    """Carry relevance back through layers, and free each one's inputs once they are used.
 
     `above` are the inputs of the layer above where its rule gives nothing to inputs of zero. They are this layer's
     outputs after ReLU, and equal to those before it wherever there is relevance.

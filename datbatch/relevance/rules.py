@@ -20,9 +20,9 @@ from datbatch.relevance.layers import Convolution, LinearMap
 STABILISER = 1e-6
 
 Rule = Callable[[LinearMap, Tensor, Tensor | None, Tensor], Tensor]
-"""Takes layer, inputs a (study, ...), outputs z where they are at hand, relevance of the outputs; gives R_i.
+"""Takes layer, inputs a (study, ...), outputs z where they are known, relevance of the outputs; gives R_i.
 
-Outputs may be those after ReLU where an output of zero has no relevance: they are then z wherever it counts.
+Outputs may be those after ReLU: they differ from z only where an output is zero, and has no relevance.
 """
 
 SMALL = 2.0**-6
@@ -52,7 +52,7 @@ def epsilon(
     Bach et al. 2015, PLoS ONE 10:e0130140, Eq. 58; the paper's Eq. 3 with epsilon = 1e-4.
     """
     used = layer.bias if bias else None
-    # Taking the bias from outputs at hand would lose digits where it is larger than the rest.
+    # Subtracting the bias from known outputs would lose digits where it is larger than the rest.
     if outputs is None or used is not layer.bias:
         outputs = layer.apply(inputs, layer.weight, used)
     shares = relevance / stabilise(outputs.clone(), amount)
@@ -115,7 +115,7 @@ def alpha_beta(
 def _loss(layer: Convolution, inputs: Tensor, outputs: Tensor, gain: Tensor, relevance: Tensor) -> Tensor:
     """Give sum_i z_ij- + b_j- as z_j less the positive part, which saves a convolution.
 
-    Where it is small beside the positive part the difference has lost its digits: there it is summed up anew.
+    Where it is small compared with the positive part the difference has lost digits: there it is summed again.
     """
     loss = outputs - gain
     unsure = torch.add(loss, gain, alpha=SMALL).gt_(0).mul_(relevance)

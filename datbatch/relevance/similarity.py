@@ -1,4 +1,4 @@
-"""How alike two relevance maps are: correlation of values and of ranks."""
+"""How similar two relevance maps are: correlation of values and of ranks."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 }
 """Rules by the name that a user writes."""
 WITHOUT_BIAS = "without bias"
-"""What a user writes after a rule whose denominators shall not hold the bias."""
+"""What a user writes after a rule whose denominators are to leave out the bias."""
 _WRITTEN = re.compile(rf"([a-z+-]+)\s*(?:\(([^()]*)\))?(\s+{WITHOUT_BIAS})?")
 _PROPORTIONAL = (rules.zero, rules.epsilon, rules.gamma, rules.z_plus, rules.alpha_beta)
 _BLIND = (rules.flat, rules.w_square)

@@ -17,9 +17,10 @@ from typing import Any
 from datbatch import schema
 from datbatch.archive.origin import Origin, manifest_path, origin_path, read_origin
 from datbatch.classifier.folder import NORMAL_RANGE_FILE
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.facts import LEDGER
 from datbatch.cohort.fold import FINAL_STAGE
-from datbatch.cohort.ledger import Ledger, Runs
+from datbatch.cohort.ledger import Runs
 from datbatch.cohort.lock import writes
 from datbatch.cohort.record import RUNNING, outcome_of
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
@@ -104,23 +105,23 @@ def repair_cohort(
 
     swept = remove_orphans(cohort, found.orphans)
     put_back(cohort, found.shadow, found.damages)
-    places = {damage.array for damage in found.damages}
+    opened, places = Cohort(cohort), {damage.array for damage in found.damages}
     if any(_by_run(place) for place in places):
         # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
         attempt(f"datbatch run ARCHIVE {cohort}", lambda: _run(cohort, read_origin(cohort), **where))
     if any(place.startswith(_NORMS) for place in places):
-        attempt(f"datbatch norms {cohort}", partial(_compare_again, cohort))
+        attempt(f"datbatch norms {cohort}", partial(_compare_again, opened))
     for kind, function in (("explain", _explain), ("trust", _trust)):
         for model in sorted({model for place in places if (model := _model_of(place, kind))}):
-            attempt(f"datbatch {kind} {cohort} --model {model}", partial(function, cohort, model, **where))
+            attempt(f"datbatch {kind} {cohort} --model {model}", partial(function, opened, model, **where))
     if not unmended:
-        _mend_beside(Store(cohort), attempt, **where)
+        _mend_beside(opened, attempt, **where)
     return Repaired(found.damages, swept, unmended)
 
 
-def _mend_beside(store: Store, attempt: Callable[[str, Callable[[], Any]], None], **where: Any) -> None:
+def _mend_beside(opened: Cohort, attempt: Callable[[str, Callable[[], Any]], None], **where: Any) -> None:
     """Write what stands beside the store again, where store or archive tell it."""
-    cohort, again = store.path, f"datbatch verify {store.path} --repair"
+    store, cohort, again = opened.store, opened.path, f"datbatch verify {opened.path} --repair"
     files = {damage.array for damage in damages_beside(store)}
     if name_beside(store, key_path(cohort)) in files:
         attempt(again, partial(_refuse, "the key of the pseudonyms is damaged", "Bring it back from a backup."))
@@ -129,7 +130,7 @@ def _mend_beside(store: Store, attempt: Callable[[str, Callable[[], Any]], None]
         attempt(f"datbatch run ARCHIVE {cohort}", lambda: _run(cohort, read_origin(cohort), **where))
     for name in sorted(files):
         if name.endswith(NORMAL_RANGE_FILE):
-            attempt(f"datbatch norms {cohort}", partial(_compare_again, cohort))
+            attempt(f"datbatch norms {cohort}", partial(_compare_again, opened))
         elif not write_from_store(store, name) and name.count("/") == 2:
             folder = name.rpartition("/")[0]
             attempt(f"datbatch train {cohort}", partial(_refuse, f"{name} is damaged", f"Remove the folder {folder}."))
@@ -161,30 +162,30 @@ def _config(cohort: Location) -> Config:
         return Config()
 
 
-def _compare_again(cohort: Location) -> None:
+def _compare_again(opened: Cohort) -> None:
     """Fit the normal range again, with the parameters of before."""
-    parameters, config = Store(cohort).group_attributes(schema.NORMAL_RANGE)["parameters"], _config(cohort)
+    parameters, config = opened.store.group_attributes(schema.NORMAL_RANGE)["parameters"], _config(opened.path)
     norms, split, path = NormsConfig(**parameters["norms"]), SplitConfig(**parameters["split"]), config.norms.recovery
     if norms.recovery:
         # The store knows the table by its digest alone.
         if not path or read_recovery(Path(path)).digest != norms.recovery:
             raise StoreError("the table of recovery factors is not at hand", "Name it in the file of --config.")
         norms = replace(norms, recovery=path)
-    fit_norms(cohort, replace(config, norms=norms, split=split), again=True)
+    fit_norms(opened.path, replace(config, norms=norms, split=split), again=True)
 
 
-def _explain(cohort: Location, model: str, **where: Any) -> None:
-    parameters = Store(cohort).model_attributes(model).get("parameters")
+def _explain(opened: Cohort, model: str, **where: Any) -> None:
+    parameters = opened.store.model_attributes(model).get("parameters")
     if parameters is not None:
-        config = replace(_config(cohort), explain=ExplainConfig(**parameters))
-        explain_cohort(cohort, config, model=model, **where)
+        config = replace(_config(opened.path), explain=ExplainConfig(**parameters))
+        explain_cohort(opened.path, config, model=model, **where)
 
 
-def _trust(cohort: Location, model: str, **where: Any) -> None:
-    told = Store(cohort).model_attributes(model).get("trust")
+def _trust(opened: Cohort, model: str, **where: Any) -> None:
+    told = opened.store.model_attributes(model).get("trust")
     if told is not None:
-        config = replace(_config(cohort), trust=TrustConfig(**json.loads(told)["parameters"]))
-        try_maps(cohort, config, model=model, **where)
+        config = replace(_config(opened.path), trust=TrustConfig(**json.loads(told)["parameters"]))
+        try_maps(opened.path, config, model=model, **where)
 
 
 @writes
@@ -203,17 +204,17 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     int
         How many failed studies will run again.
     """
-    store, ledger = Store(cohort), Ledger(cohort)
+    opened = Cohort(cohort)
     count = 0
-    for stage, identity in store.attributes.get("stages", {}).items():
-        for key in ledger.keys(stage, identity["digest"]):
-            rows = ledger.read(key)
+    for stage, identity in opened.stages.items():
+        for key in opened.ledger.keys(stage, identity["digest"]):
+            rows = opened.ledger.read(key)
             told = [row.outcome for row in rows or () if row.outcome.stage != ARCHIVE]
             failed = [one for one in told if one.status == schema.FAILED and (not codes or one.code in codes)]
             # What is damaged tells nothing: it runs again, too.
             if failed or rows is None:
                 count += len(failed) if stage == FINAL_STAGE else 0
-                ledger.remove([key])
+                opened.ledger.remove([key])
     return count
 
 

@@ -61,7 +61,7 @@ class Comparison:
     warnings: tuple[str, ...]
     """Codes of `norms.WARNINGS`."""
     over_age: AgeCurve | None = None
-    """None where the normal range was fitted without age, or is not at hand."""
+    """None where the normal range was fitted without age, or is not known."""
 
     def of(self, measure: str) -> tuple[float, float, float, float, float]:
         """Give value, expected, lower, upper and z of one measure."""
@@ -90,7 +90,7 @@ def read_normal_range(path: Path, config: Config) -> KeptRange:
         kept = KeptRange.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise NormalRangeError(f"the kept normal range cannot be read ({type(error).__name__})") from error
-    # A model that was handed on stays as it was when stores were migrated.
+    # The folder of a model that was passed on is not changed when a store is migrated.
     if kept.imaging not in (imaging_identities(config, limits=one)[schema.QUANTIFY].digest for one in (False, True)):
         raise NormalRangeError(
             "the normal range was fitted to uptake that was made with other parameters than the model's",

@@ -15,10 +15,11 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
-from datbatch.arrays import Floats, Floats32
+from datbatch.arrays import Floats32
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NormalisationError, Outcome
+from datbatch.evaluation.estimates import as_json
 from datbatch.imaging import (
     WITHOUT_FIGURE,
     ProjectionQuality,
@@ -55,16 +56,14 @@ def _without(parameters: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _reconstruct_parameters(config: Config) -> dict[str, Any]:
-    """Leave out what changes nothing as long as nothing is corrected: no study is done again for it."""
-    parameters = dict(vars(config.reconstruct))
-    if parameters["attenuation"] == "none":
-        del parameters["attenuation_per_cm"]
-    return parameters
+    """Leave out the coefficient of a correction that is not made: no study is done again for it."""
+    given = vars(config.reconstruct)
+    return _without(given, "attenuation_per_cm") if given["attenuation"] == "none" else dict(given)
 
 
 IMAGING = (
     Stage(
-        "reconstruct",
+        schema.RECONSTRUCT,
         version=2,
         upstream=(),
         parameters=lambda c: {
@@ -74,19 +73,19 @@ IMAGING = (
         },
     ),
     Stage(
-        "register",
+        schema.REGISTER,
         version=2,
-        upstream=("reconstruct",),
+        upstream=(schema.RECONSTRUCT,),
         parameters=lambda c: vars(c.register) | {"template": template_digest(c.register.template)},
     ),
     Stage(
-        "quantify",
+        schema.QUANTIFY,
         version=4,
-        upstream=("register",),
+        upstream=(schema.REGISTER,),
         parameters=lambda c: _without(vars(c.quantify), "atlas_labels") | {"atlas": atlas_digest(c.quantify)},
     ),
 )
-"""The stages of `datbatch run`, in order. The reconstructed volume is not stored: who needs it makes it again."""
+"""The stages of `datbatch run`, in order. The reconstructed volume is not stored: it is made again where needed."""
 
 EXPLAIN_VERSION = 2
 TRAIN_VERSION = 2
@@ -98,17 +97,12 @@ class StageIdentity:
 
     digest: str
     version: int
-    parameters: Mapping[str, Any]
-    upstream: Mapping[str, str]
+    parameters: dict[str, Any]
+    upstream: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form that the store keeps."""
-        return {
-            "digest": self.digest,
-            "version": self.version,
-            "parameters": dict(self.parameters),
-            "upstream": dict(self.upstream),
-        }
+        return dict(vars(self))
 
 
 def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, StageIdentity]:
@@ -120,14 +114,9 @@ def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, Sta
     for stage in IMAGING:
         upstream = {name: found[name].digest for name in stage.upstream}
         parameters = stage.parameters(config)
-        if limits and stage.name == "reconstruct":
+        if limits and stage.name == schema.RECONSTRUCT:
             parameters |= vars(config.quality)
-        content = {
-            "stage": stage.name,
-            "version": stage.version,
-            "parameters": parameters,
-            "upstream": upstream,
-        }
+        content = {"stage": stage.name, "version": stage.version, "parameters": parameters, "upstream": upstream}
         found[stage.name] = StageIdentity(digest(content), stage.version, parameters, upstream)
     return found
 
@@ -145,7 +134,7 @@ class ImagedStudy:
     facts: StudyFacts | None = None
     """What the header says of the study; None where it could not be read."""
     acquisition: Acquisition | None = None
-    """The projections, for whoever shows them; None where they could not be read."""
+    """The projections; None where they could not be read."""
 
 
 def image_study(
@@ -158,7 +147,7 @@ def image_study(
 ) -> ImagedStudy:
     """Take one study from its files to scaled, quantified, mirrored uptake; never raises.
 
-    A tomogram that was reconstructed elsewhere enters at its registration; of projections nothing is said then.
+    A tomogram that was reconstructed elsewhere enters at its registration; nothing is said of projections then.
 
     Parameters
     ----------
@@ -236,15 +225,15 @@ def image_study(
 
 
 def _acquisition_values(acquisition: Acquisition, quality: ProjectionQuality, config: Config) -> dict[str, Any]:
-    """Give what the store keeps; flags of limits follow from it whenever they are looked at (`with_limits`)."""
-    measured = {name: _finite(value) for name, value in vars(quality).items() if isinstance(value, float)}
+    """Give what the store keeps; flags of limits follow from it when they are read (`with_limits`)."""
+    measured = {name: as_json(value) for name, value in vars(quality).items() if isinstance(value, float)}
     beyond = beyond_limits({**measured, "counts": acquisition.counts}, config.quality)
     return measured | {
         "scanner": acquisition.study.scanner,
         "counts": acquisition.counts,
         "views": len(acquisition.angles_deg),
         "pixel_size_mm": acquisition.pixel_size_mm,
-        "counts_by_angle": [_finite(value) for value in quality.counts_by_angle],
+        "counts_by_angle": as_json(quality.counts_by_angle),
         "missing_views": quality.missing_views,
         "repeated_views": quality.repeated_views,
         "flags": " ".join([*acquisition.study.flags, *(code for code in quality.flags if code not in beyond)]),
@@ -257,8 +246,8 @@ def _tomogram_values(tomogram: Tomogram) -> dict[str, Any]:
 
 
 def _registration_values(registration: Registration) -> dict[str, Any]:
-    values: dict[str, Any] = {f"quality_{name}": _finite(score) for name, score in registration.quality.items()}
-    return values | {"template_to_study": registration.template_to_study.tolist()}
+    scores = {f"quality_{name}": as_json(score) for name, score in registration.quality.items()}
+    return scores | {"template_to_study": registration.template_to_study.tolist()}
 
 
 def _normal_side_ratio(space: Space, config: QuantifyConfig) -> float:
@@ -267,7 +256,7 @@ def _normal_side_ratio(space: Space, config: QuantifyConfig) -> float:
 
 @lru_cache(maxsize=2)
 def _side_ratio_in(space: Space, reference_percentile: float, putamen_hottest_ml: float) -> float:
-    """Measure the template once for all studies; parameters themselves cannot be kept by."""
+    """Measure the template once for all studies; the cache needs plain numbers for its key."""
     config = QuantifyConfig(reference_percentile=reference_percentile, putamen_hottest_ml=putamen_hottest_ml)
     return normal_side_ratio(space.template.data, config, space.atlas)
 
@@ -281,21 +270,10 @@ def _quantification_values(result: Quantification) -> dict[str, Any]:
         "reference_value": result.reference_value,
         "mirrored": bool(result.mirrored),
         "lower_side": result.lower_side,
-        "specific_binding_ratio": _finite_list(result.specific_binding_ratio),
-        "binding_ratio": _finite_list(result.binding.binding_ratio),
-        "asymmetry_index": _finite_list(result.binding.asymmetry_index),
-        "putamen_to_caudate_ratio": _finite_list(result.binding.putamen_to_caudate_ratio),
+        "specific_binding_ratio": as_json(result.specific_binding_ratio),
+        **as_json(vars(result.binding)),
         "quantification_flags": " ".join(result.flags),
     }
-
-
-def _finite_list(values: Floats) -> list[Any]:
-    """Give nested lists of a table's values, with None for NaN."""
-    return [_finite(v) if values.ndim == 1 else _finite_list(v) for v in values]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 class _Clock:

@@ -108,7 +108,7 @@ def used_atlas(store: Store) -> str:
 
 
 def write_space(store: Store, space: Space, *, again: bool = False) -> None:
-    """Keep template and atlas in the store, where it does not hold them yet; `again` even there."""
+    """Keep template and atlas in the store, where they are not yet; with `again` write them anew."""
     values, names = list(range(1, len(schema.ATLAS_LABELS) + 1)), " ".join(schema.ATLAS_LABELS)
     described = {"flag_values": values, "flag_meanings": names, "digest": space.atlas.digest}
     store.write_image(schema.ATLAS, space.atlas.labels, described, again=again)

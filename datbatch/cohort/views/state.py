@@ -10,7 +10,7 @@ import numpy as np
 
 from datbatch import schema
 from datbatch.archive import read_linkage
-from datbatch.cohort.ledger import Ledger, Runs
+from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.record import outcome_of
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.errors import Outcome
@@ -51,7 +51,8 @@ class Failure:
 
 def cohort_state(cohort: Location) -> CohortState:
     """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
-    store, ledger = Store(cohort), Ledger(cohort)
+    opened = Cohort(cohort)
+    store, ledger = opened.store, opened.ledger
     studies, size = len(store.studies), store.granule_studies
 
     def recorded(stage: str, digest: str) -> int:
@@ -59,7 +60,7 @@ def cohort_state(cohort: Location) -> CohortState:
         granules = {key.granule for key in ledger.keys(stage, digest)}
         return sum(max(0, min(size, studies - size * granule)) for granule in granules)
 
-    stages = {name: recorded(name, stage["digest"]) for name, stage in store.attributes.get("stages", {}).items()}
+    stages = {name: recorded(name, stage["digest"]) for name, stage in opened.stages.items()}
     models = []
     for model in store.models:
         attributes = store.model_attributes(model)
@@ -75,7 +76,7 @@ def cohort_state(cohort: Location) -> CohortState:
         normal_range=has_range,
         normal_range_stale=has_range and bool(store.group_attributes(schema.NORMAL_RANGE).get("stale", True)),
         imported=int((sources == schema.TOMOGRAM).sum()),
-        commands=[{**one, "outcome": outcome_of(one)} for one in Runs(cohort).read()],
+        commands=[{**one, "outcome": outcome_of(one)} for one in opened.runs.read()],
     )
 
 

@@ -154,7 +154,7 @@ def _exits(across: Floats, along: Floats, exits: Floats) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[misc]
 def _survivals(x: Floats, y: Floats, angles: Floats, per_pixel: float, survival: Floats32) -> None:
-    """Fill exp(-mu S): S is how far towards the detector the outline reaches, beside the axis, at each bin.
+    """Fill exp(-mu S): S is how far the outline reaches from the axis towards the detector, at each bin.
 
     x, y (slice, corner) in pixels from the axis of rotation; survival (view, bin, slice).
     """
@@ -223,7 +223,9 @@ def chang_factors(
     pixels along x and y. A `ConfigurationError` refuses a coefficient mu that is negative or not finite.
     """
     if not 0 <= attenuation_per_cm < np.inf:
-        raise ConfigurationError(f"the attenuation coefficient must not be negative, nor {attenuation_per_cm!r}")
+        raise ConfigurationError(
+            f"the attenuation coefficient must be finite and not negative, not {attenuation_per_cm!r}"
+        )
     factors = np.ones((bins, bins, len(support_mm)), np.float32)
     kept = np.flatnonzero(~np.isnan(support_mm).any(axis=1))
     if not kept.size:

@@ -87,7 +87,7 @@ def merge_directions(angles_deg: Floats) -> tuple[Floats, Indices, Bools]:
 def angular_weights(direction_deg: Floats) -> Floats:
     """Give each direction's share of the half circle, in radians: half the gaps to its two neighbours.
 
-    The sum is pi whatever the spacing, so that arcs of 180 and 360 degrees and uneven steps are weighted right.
+    The sum is pi for any spacing: arcs of 180 and 360 degrees and uneven steps are weighted correctly.
     """
     folded = direction_deg % 180.0
     order = np.argsort(folded, kind="stable")
@@ -118,7 +118,7 @@ def back_project(
         raise EmptyVolumeError("the projections hold values that are not finite")
     length, nyquist_per_cm = padded_length(bins), 5.0 / pixel_size_mm
     response = frequency_response(config.filter, length, config.cutoff_per_cm / nyquist_per_cm).astype(np.float32)
-    # The response is twice the ramp, hence the half; several views of one direction are averaged.
+    # The response is twice the ramp, so it is halved; several views of one direction are averaged.
     share = (angular_weights(direction_deg) / (2.0 * np.bincount(member))).astype(np.float32)
     radians = np.deg2rad(direction_deg)
     if config.device == "cuda":

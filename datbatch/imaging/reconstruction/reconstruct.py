@@ -75,7 +75,7 @@ def reconstruct(acquisition: Projections, config: ReconstructConfig = _DEFAULT, 
     GridMismatchError
         When projections, angles and sizes don't fit.
     BodyContourError
-        When attenuation shall be corrected and no outline of a head is seen.
+        When attenuation is to be corrected and no outline of a head is seen.
     MissingDeviceError
         When there is no such device.
     ConfigurationError

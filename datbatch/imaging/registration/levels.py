@@ -21,7 +21,7 @@ OUTLINE_FRACTION = 0.5
 
 @dataclass(frozen=True)
 class Level:
-    """Study and template, smoothed alike."""
+    """Study and template with the same smoothing."""
 
     study: Moving
     near: Samples
@@ -37,7 +37,7 @@ class Level:
 def level(study: Volume, template: Volume, centre_mm: Floats | None = None) -> Level:
     """Choose the samples of a smoothed template and take its gradient there.
 
-    The study is smoothed alike. Coordinates are relative to `centre_mm`, by default the middle of the template's
+    The study has the same smoothing. Coordinates are relative to `centre_mm`, by default the middle of the template's
     head.
     """
     values = template.data.astype(np.float64)
