@@ -21,7 +21,7 @@ CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "
 def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(tmp_path, archive, cohort) -> None:
     own, config = with_key_of(cohort, tmp_path / "cohort.zarr"), tmp_path / "config.toml"
     # One granule for all; a limit that a busy machine does not reach with a sound study.
-    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 8.0, "study_gb": 1.0}))
+    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 12.0, "study_gb": 1.0}))
     expected, files = imaging_content(cohort), read_linkage(linkage_path(cohort))
     done = [str(s) for s, state in zip(expected["study"], expected["status"], strict=True) if state == schema.DONE]
     victims = dict(zip(CODES, done, strict=False))
