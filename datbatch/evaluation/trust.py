@@ -186,7 +186,7 @@ def sentences(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 f"rank correlation of single maps {_number(repeats['single'])}, of mean maps "
                 + ", ".join(f"{_plain_number(repeats['mean'][label])} {label}" for label in schema.LABELS)
                 + f"; same sign in the putamen in {_percent(repeats['sign_agreement'])}",
-                "Worrying: single maps hardly correlate. Then a map tells more of the initial weights than of the study.",
+                "Worrying: single maps hardly correlate. Then a map shows the initial weights more than the study.",
             )
         )
     return rows
