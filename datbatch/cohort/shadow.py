@@ -93,7 +93,7 @@ def shown_fact(path: Location, node: str) -> dict[str, Any] | None:
         if node == ARCHIVE_OUTCOMES:
             told = zip(*(array_values(zarr_store(path), name) for name in ("study", *schema.OUTCOME)), strict=True)
             return {VALUES: [list(one) for one in told if one[3] == ARCHIVE]}
-        attributes = {ATTRIBUTES: json.loads(location.read(path / metadata_of(node))[0])["attributes"]}
+        attributes = {ATTRIBUTES: _shown_attributes(path, node)}
         if variable is None:
             return attributes
         values = array_values(zarr_store(path), node)
@@ -103,6 +103,15 @@ def shown_fact(path: Location, node: str) -> dict[str, Any] | None:
         return None
     own = {key: value for key, value in attributes[ATTRIBUTES].items() if key not in layout.attributes_of(variable)}
     return {ATTRIBUTES: own, SHA256: values_sha256(values)}
+
+
+def _shown_attributes(path: Location, node: str) -> dict[str, Any]:
+    """Read the attributes of a group or an array, where these are damaged from the copy in the root."""
+    try:
+        told = json.loads(location.read(path / metadata_of(node))[0])
+    except (OSError, ValueError):
+        told = json.loads(location.read(path / METADATA)[0])["consolidated_metadata"]["metadata"][node]
+    return dict(told["attributes"])
 
 
 def make_shadow(path: Location, facts: Mapping[str, Mapping[str, Any]]) -> Shadow:
@@ -121,7 +130,8 @@ def make_shadow(path: Location, facts: Mapping[str, Mapping[str, Any]]) -> Shado
     made = Store.in_memory(files, root["granule_studies"])
     made.grow(studies)
     for node in sorted(facts, key=lambda node: (variable_of(node) is not None, node)):
-        if node not in OF_NO_ARRAY:
+        # Of a model whose group nothing tells any more, no column can be shown.
+        if node not in OF_NO_ARRAY and (variable_of(node) is None or node.rpartition("/")[0] in facts):
             made.show(node, facts[node])
     fold_imaging_tables(made, Ledger(path), root, facts.get(ARCHIVE_OUTCOMES, {}).get(VALUES, ()))
     learned = {model: fold_explained(made, Ledger(path), model) for model in made.models}

@@ -15,7 +15,7 @@ from datbatch.cohort.facts import Facts
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store, models_path
 from datbatch.config import Config, NormsConfig
-from datbatch.errors import NormalRangeError, Outcome, StoreError, TrainingDataError
+from datbatch.errors import DONE, NormalRangeError, Outcome, StoreError, TrainingDataError
 from datbatch.norms import KeptRange, measures, read_recovery, reconstruction_class
 from datbatch.stages.norms import fit_norms, mark_norms
 from datbatch.stages.repair import repair_cohort, verify_cohort
@@ -205,7 +205,7 @@ def test_a_damaged_normal_range_is_fitted_again_to_the_same_bytes_though_others_
     fit_norms(cohort, Config())
     chunks = sorted((cohort / schema.NORMAL_RANGE).glob("*/c.*"))
     before = {chunk: chunk.read_bytes() for chunk in chunks}
-    lost = Row("s032", schema.DONE, sha256={"uptake": "0a"})
+    lost = Row("s032", DONE, sha256={"uptake": "0a"})
     Ledger(cohort).commit(GranuleKey("quantify", "d", 1, "m"), [lost])
     for chunk in chunks:
         chunk.write_bytes(before[chunk][:-1])
