@@ -100,8 +100,8 @@ IMAGING_STAGES = (RECONSTRUCT, REGISTER, QUANTIFY) = ("reconstruct", "register",
 """Names of the stages from files to uptake, in order."""
 TRAIN, EXPLAIN, NORMS, EVALUATE, TRUST = "train", "explain", "norms", "evaluate", "trust"
 """Names of the steps after them."""
-STAGES = "stages"
-"""Who fills a column that all imaging stages fill."""
+STAGES, RUN = "stages", "run"
+"""Who fills a column that all imaging stages fill, and an image of the whole cohort."""
 TRAINING, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 """Sets that a split makes; a study may be in none (empty text)."""
 OUTCOME = ("status", "error_code", "error_stage", "error_reason")
@@ -261,8 +261,8 @@ UPTAKE = _value(
     *("x", "y", "z"),
     dtype="float32",
 )
-ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", writer="run")
-TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", writer="run")
+ATLAS = Variable("labels", ("x", "y", "z"), "uint8", "regions of the atlas, 0 outside the brain", writer=RUN)
+TEMPLATE = Variable("template", ("x", "y", "z"), "float32", "image that the studies were normalised to", writer=RUN)
 
 RELEVANCE_MAP = _value(EXPLAIN, "map", "layer-wise relevance of each voxel", "1", "x", "y", "z", dtype="float32")
 RELEVANCE_TABLE = (

@@ -131,7 +131,7 @@ def column_fact(variable: schema.Variable, values: npt.NDArray[Any]) -> dict[str
 
 def is_hashed(variable: schema.Variable) -> bool:
     """Tell whether the ledger has only a hash of a column or an image: it is made again rather than kept twice."""
-    return variable.writer in ("norms", "run")
+    return variable.writer in (schema.NORMS, schema.RUN) and variable.dtype != "str"
 
 
 def column_values(variable: schema.Variable, fact: Mapping[str, Any], empty: npt.NDArray[Any]) -> npt.NDArray[Any]:

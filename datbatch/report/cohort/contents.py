@@ -128,9 +128,10 @@ def _is_stale(cohort: xr.DataTree, model: Model, evaluation: Mapping[str, Any]) 
     """Tell whether an evaluation is of other tables or another model than those that are there."""
 
     def column(name: str, group: str) -> npt.NDArray[Any] | None:
-        dataset = cohort.dataset if not group else group_of(cohort, group)
         if group == schema.NORMAL_RANGE:
             dataset = normal_range(cohort) or xr.Dataset()
+        else:
+            dataset = group_of(cohort, group) if group else cohort.dataset
         return np.asarray(dataset[name].values) if name in dataset.variables else None
 
     weights = dict(evaluation["weights"]) | {model.name: model.card["weights_sha256"]}
