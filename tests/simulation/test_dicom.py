@@ -8,15 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from datbatch.simulation import (
-    SITES,
-    acquire,
-    canonical_normal,
-    draw_subject,
-    simulate_study,
-    view_angles,
-    write_study,
-)
+from datbatch.simulation import SITES, acquire, canonical_normal, draw_subject, simulate_study, view_angles, write_study
 from datbatch.simulation.archive import draw_study, write_drawn
 from datbatch.simulation.nuclear_medicine import detector_orientation
 from datbatch.simulation.population import Pose
