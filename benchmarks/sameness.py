@@ -45,7 +45,13 @@ EXCEPTIONS = (
     ("run records: *", math.inf, "times, rates, versions and the digest of the code"),
     ("beside the store: cohort.scan", math.inf, "a cache that remembers when it looked"),
     ("attributes: relevance/*/created", math.inf, "a time"),
-    ("seal: *", math.inf, "it holds the attributes, a time among them"),
+    ("facts: *", math.inf, "layout 4: attributes and columns, which are compared as such, stand in the ledger, too"),
+    ("lists of the ledger: *", math.inf, "the same: a list of objects stands in place of the seal"),
+    ("attributes: ./sealed", math.inf, "the same"),
+    ("attributes: ./made_with", math.inf, "the same"),
+    ("array metadata: */attributes/long_name", math.inf, "plainer words"),
+    ("tables: error_reason/*", math.inf, "the same"),
+    ("ledger *: */reason", math.inf, "the same"),
     ("attributes: ./datbatch_version", math.inf, "a version"),
     ("*/versions/*", math.inf, "versions"),
     ("*/.ledger-*", math.inf, "left by a writer that was killed: `verify --repair` removes it"),
@@ -270,10 +276,12 @@ def look(folder: Path) -> tuple[Things, Things]:
 def kind_beside(path: Path) -> str:
     """Say what a file is that belongs to no array."""
     match path.parts:
+        case ("cohort.zarr", "ledger", "facts", *_):
+            return "facts"
         case ("cohort.zarr", "ledger", stage, _, *_):
             return f"ledger {stage}"
         case ("cohort.zarr", "ledger" | "runs" as folder, _):
-            return "seal" if folder == "ledger" else "run records"
+            return "lists of the ledger" if folder == "ledger" else "run records"
         case ("cohort.zarr", *_):
             return "attributes" if path.name == "zarr.json" else "other files of the store"
         case ("cohort.models", *_):

@@ -249,6 +249,8 @@ STUDY_TABLE = (
     _text(QUANTIFY, "quantification_flags", "codes of what was unusual about the binding ratios, separated by spaces"),
 )
 """Variables of the root with one row per study."""
+IMAGING_COLUMNS = tuple(variable.name for variable in STUDY_TABLE if variable.is_folded)
+"""Those of them that the imaging stages fill."""
 
 READS = (*(f"{reader}_{read}" for reader in ("reader1", "reader2") for read in ("first", "second", "third")), "joint")
 """Names along `read`: negative, positive, atypical (joint only) or empty."""

@@ -235,9 +235,9 @@ class Imaging(Stage[ImagingTask, GranuleRecord]):
         return not self._fold and self.cohort.store.attributes.get(FOLDED) == self._stamp
 
     @property
-    def tables(self) -> list[str]:
+    def tables(self) -> tuple[str, ...]:
         """Name the columns that follow from imaging."""
-        return [variable.name for variable in schema.STUDY_TABLE if variable.is_folded]
+        return schema.IMAGING_COLUMNS
 
     def begin(self) -> None:
         """Bring the store to the manifest's size, and say what its stages are from now on."""

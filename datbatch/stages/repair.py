@@ -20,7 +20,7 @@ from datbatch.classifier.folder import NORMAL_RANGE_FILE
 from datbatch.cohort.cohort import Cohort
 from datbatch.cohort.facts import LEDGER
 from datbatch.cohort.fold import FINAL_STAGE
-from datbatch.cohort.ledger import Runs
+from datbatch.cohort.ledger import GranuleKey, Runs
 from datbatch.cohort.lock import writes
 from datbatch.cohort.record import RUNNING, outcome_of
 from datbatch.cohort.store import Store, check_layout_of, key_path, linkage_path
@@ -204,8 +204,7 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
     int
         How many failed studies will run again.
     """
-    opened = Cohort(cohort)
-    count = 0
+    opened, count, gone = Cohort(cohort), 0, list[GranuleKey]()
     for stage, identity in opened.stages.items():
         for key in opened.ledger.keys(stage, identity["digest"]):
             rows = opened.ledger.read(key)
@@ -214,7 +213,10 @@ def forget_failures(cohort: Location, codes: Collection[str] | None = None) -> i
             # What is damaged tells nothing: it runs again, too.
             if failed or rows is None:
                 count += len(failed) if stage == FINAL_STAGE else 0
-                opened.ledger.remove([key])
+                gone.append(key)
+    # Until the next run the tables tell of what is forgotten.
+    opened.store.begin(schema.IMAGING_COLUMNS if gone else ())
+    opened.ledger.remove(gone)
     return count
 
 
