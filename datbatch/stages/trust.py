@@ -170,7 +170,7 @@ class Trust(Stage[TrustTask, int]):
             return
         rows = list(self.cohort.ledger.rows([task.key for task in self._tasks]))
         repeats = _repeats(store, maps)
-        content = [[asdict(row) for row in rows], self._labels[chosen].tolist(), [one.digest for one in repeats]]
+        content = [[row.to_dict() for row in rows], self._labels[chosen].tolist(), [one.digest for one in repeats]]
         value = digest(content)
         before = json.loads(store.model_attributes(maps.name).get("trust", "{}"))
         if before.get("digest") == value:
