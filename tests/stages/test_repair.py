@@ -17,7 +17,7 @@ from datbatch.cohort.verify import Damage, Verified
 from datbatch.config import Config
 from datbatch.errors import DONE, StoreError
 from datbatch.stages.imaging import prepare
-from datbatch.stages.repair import repair_cohort, verify_cohort
+from datbatch.stages.repair import forget_failures, repair_cohort, verify_cohort
 from tests.pipeline import run_command
 
 
@@ -209,6 +209,16 @@ def test_a_command_that_was_killed_leaves_no_false_alarm(tmp_path, whole) -> Non
     store.set_attributes({"simulated": True, "title": "other"})
     store.write_table({"warnings": np.full(len(store.studies), "two", dtype=object)}, schema.NORMAL_RANGE)
     # Killed here: not consolidated.
+    assert verify_cohort(own, quiet=True).damages == []
+
+
+def test_tables_that_tell_of_a_forgotten_granule_are_no_damage(tmp_path, whole) -> None:
+    own = tmp_path / "cohort.zarr"
+    shutil.copytree(whole, own)
+    place = next((own / "ledger" / "register").rglob("0*.json"))
+    place.write_bytes(b"")
+    forget_failures(own)
+    assert not place.exists()
     assert verify_cohort(own, quiet=True).damages == []
 
 
