@@ -18,7 +18,7 @@ from datbatch.location import failure_of_storage
 
 EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 EPILOG = f"""exit codes: 0 all well; 1 error; 2 wrong usage; 3 finished, but studies failed (see `datbatch failures`);
-130 interrupted, 143 told to end, as at a walltime (call again to resume). {NOTICE}"""
+130 interrupted, 143 terminated, as at a walltime (call again to resume). {NOTICE}"""
 SUBJECTS = (
     "demo", "run", "norms", "model", "evaluate", "report", "study", "store", "template", "completion", "config",
     "export",
@@ -42,19 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
         remedy = MAKE_ROOM if full else "Mend it, then call again."
-        # A write that failed bears no name.
+        # The error of a failed write has no file name.
         where = error.filename or getattr(options, "cohort", "")
         _tell(options, f"{where}: ", "system", error.strerror or type(error).__name__, remedy)
         return EXIT_ERROR
     except (Terminated, KeyboardInterrupt) as end:
         told = isinstance(end, Terminated)
-        what = "told to end; what was under way had some seconds to finish, and" if told else "interrupted;"
+        what = "terminated; the running tasks had some seconds to finish, and" if told else "interrupted;"
         print(f"\ndatbatch: {what} what is done is kept. Call the same command again to resume.", file=sys.stderr)
         return EXIT_TERMINATED if told else EXIT_INTERRUPTED
     try:
         print(json.dumps(answer.values, indent=1, default=str) if options.json else answer.text, flush=True)
     except BrokenPipeError:
-        # Who reads has seen enough, as `head` does; the interpreter must not try again when it ends.
+        # The reader has closed the pipe, as `head` does; the interpreter must not write again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return answer.code
 

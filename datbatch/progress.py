@@ -13,7 +13,7 @@ MOVE_EVERY_SECONDS = 0.2
 
 
 class Progress:
-    """Counts what is done of one activity and says how fast it goes and how long it still takes.
+    """Counts the finished items of one activity, and says how fast it is and how long it still takes.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Progress:
     def advance(
         self, count: int = 1, failed: int = 0, note: str = "", steps: Mapping[str, float] | None = None
     ) -> None:
-        """Count items that ended, `failed` of them without result; `steps` are seconds by step that they took."""
+        """Count items that ended, `failed` of them without result; `steps` are the seconds that each step took."""
         self.done += count
         self.failed += failed
         self._note = note
@@ -60,17 +60,17 @@ class Progress:
         self.tick(MOVE_EVERY_SECONDS if self._moving else LINE_EVERY_SECONDS, last=self.done >= self._total)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Tell how many items have ended, of how many where that was not known at the start."""
+        """Set how many items have ended, and the total where it was not known at the start."""
         self._total = self._total if total is None else total
         self.advance(done - self.done, note=note)
 
     def at(self, worker: str, seconds: float) -> None:
-        """Say which worker did what is counted next, and how long it took."""
+        """Say which worker finished the items counted next, and how long it took."""
         self._worker = worker
         self._busy_s[worker] += seconds
 
     def tick(self, every_s: float = LINE_EVERY_SECONDS, *, last: bool = False) -> None:
-        """Show the state where nothing was shown for so long, also when nothing ended since."""
+        """Show the state when it was not shown for `every_s` seconds, even if nothing ended since."""
         now = time.monotonic()
         if last or now - self._shown >= every_s:
             self._shown = now
@@ -102,7 +102,7 @@ class Progress:
         }
 
     def state(self) -> dict[str, Any]:
-        """Give the state in JSON types, for who watches from elsewhere."""
+        """Give the state in JSON types, for a reader elsewhere."""
         seconds = time.monotonic() - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
         left = (self._total - self.done) / rate if rate else None

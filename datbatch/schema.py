@@ -51,6 +51,8 @@ REGIONS = (
     *("thalamus", "brain_stem", "ventricles", "occipital", WHOLE_BRAIN, REFERENCE),
 )
 """Names along `region`. `reference` is the whole brain without striata, thalamus, brain stem and ventricles."""
+STRIATUM = REGIONS[:4]
+"""Putamina and caudate nuclei."""
 
 HOTTEST_VOXELS = "hottest_voxels"
 DEFINITIONS = (HOTTEST_VOXELS, "fixed_regions", "large_volume")

@@ -29,7 +29,7 @@ Command = Callable[[argparse.Namespace], Answer]
 
 
 def describe(parsers: Any, name: str, words: str, example: str) -> argparse.ArgumentParser:
-    """Add a command, or what leads to several, to the help."""
+    """Add a command, or the name of a group of commands, to the help."""
     parser: argparse.ArgumentParser = parsers.add_parser(
         name, help=words, description=f"{words[0].upper()}{words[1:]}.", epilog=f"example: {example}"
     )
@@ -37,7 +37,7 @@ def describe(parsers: Any, name: str, words: str, example: str) -> argparse.Argu
 
 
 def add_command(parsers: Any, name: str, function: Command, words: str, example: str) -> argparse.ArgumentParser:
-    """Add a command that a function answers."""
+    """Add a command whose answer a function gives."""
     parser = describe(parsers, name, words, example)
     parser.set_defaults(command=function)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -46,7 +46,7 @@ def add_command(parsers: Any, name: str, function: Command, words: str, example:
 
 
 def cohort_command(parsers: Any, function: Command, words: str, rest: str = "") -> argparse.ArgumentParser:
-    """Add the command of a function's name, whose first argument is a store; `rest` of its example follows that."""
+    """Add a command named like its function, whose first argument is a store; `rest` ends its example."""
     name = function.__name__
     parser = add_command(parsers, name, function, words, f"datbatch {name} cohort.zarr{rest}")
     parser.add_argument("cohort", type=location)
@@ -74,7 +74,7 @@ def cluster_options(parser: argparse.ArgumentParser, *, config: bool = False) ->
 
 
 def config_of(options: argparse.Namespace, section: str = "", keys: Sequence[str] = ()) -> Config:
-    """Read the parameters; options of the command that are keys of a section stand above the file."""
+    """Read the parameters; options of the command replace those keys of a section."""
     config = Config() if options.config is None else Config.from_toml(options.config)
     changes = {key: value for key in keys if (value := getattr(options, key)) is not None}
     given = config.to_dict()
@@ -97,7 +97,7 @@ def location(text: str) -> Location:
 
 def path(text: str) -> Path:
     """Read a path on this machine."""
-    # Else an address would become a folder of its name on this machine.
+    # Else an address would become a folder with its name on this machine.
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a path, only archive and store may be on S3: {text!r}")
     return Path(text)

@@ -1,4 +1,4 @@
-"""`datbatch completion`: scripts that complete commands with the tabulator, made from their description."""
+"""`datbatch completion`: scripts that complete commands with the Tab key, made from their description."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datbatch.commands.command import Answer, add_command
 
 def add(parsers: Any) -> None:
     """Describe the command."""
-    words = "a script that completes commands with the tabulator"
+    words = "print a script that completes commands with the Tab key"
     made = add_command(parsers, "completion", completion, words, "datbatch completion bash")
     shells = ("bash", "zsh", "fish")
     made.add_argument("shell", choices=shells, help='for your shell: eval "$(datbatch completion bash)"')
@@ -41,6 +41,6 @@ def _complete_paths(parser: argparse.ArgumentParser, files: Any) -> None:
 
 
 def _gives_path(kind: Any) -> bool:
-    """Tell by its annotation whether what reads an argument gives a path, alone or among others."""
+    """Tell from its annotation whether a function that reads an argument gives a path, alone or among others."""
     given = get_type_hints(kind).get("return") if callable(kind) else None
     return Path in (given, *get_args(given))

@@ -22,7 +22,7 @@ from datbatch.ranges import allowed
 
 def add(parsers: Any) -> None:
     """Describe `config show|schema`."""
-    words = "the parameters: values in force, ranges, JSON schema"
+    words = "show the parameters: values in force, ranges, JSON schema"
     made = describe(parsers, "config", words, "datbatch config show")
     inner = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "every parameter with its value, where that comes from and what is allowed, as a parameter file"
@@ -50,7 +50,7 @@ def show(options: argparse.Namespace) -> Answer:
             source = [name for name, layer in layers.items() if key in layer.get(section, {})][-1]
             value, words = layers[source][section][key], allowed(hint)
             values[section][key] = {"value": value, "from": source, "allowed": words}
-            # A file that is known by its content alone cannot be given again.
+            # A file of which only the digest is known cannot be given again.
             mark = "# " if str(value).startswith(KNOWN_BY) else ""
             lines.append(f"{mark}{key} = {as_toml(value)}  # {source}; {words}")
     return Answer("\n".join(lines), values)
@@ -98,6 +98,6 @@ def _made_with(cohort: Location) -> dict[str, Any]:
     try:
         return read_origin(cohort).config.to_dict()
     except StoreError:
-        # A store that was passed on says it without paths.
+        # A store without its companion files still records the parameters, without paths.
         made: dict[str, Any] = json.loads(Store(cohort).attributes.get("config", "{}"))
         return made

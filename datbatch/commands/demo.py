@@ -14,12 +14,12 @@ from datbatch.commands.run import outcome
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
-    made = add_command(parsers, "demo", demo, "everything, on a small simulated archive", "datbatch demo demo")
+    made = add_command(parsers, "demo", demo, "run everything on a small simulated archive", "datbatch demo demo")
     made.add_argument("folder", type=path, nargs="?", default=Path("demo"), help="where to put it (default: demo)")
     made.add_argument("--studies", type=positive, default=64, help="studies to simulate (default: 64)")
     cluster_options(made)
 
-    words = "an archive of raw DICOM studies with known truth"
+    words = "make an archive of simulated raw DICOM studies with known truth"
     made = add_command(parsers, "simulate", simulate, words, "datbatch simulate archive --studies 64")
     made.add_argument("archive", type=path, help="folder to make")
     made.add_argument("--studies", type=positive, required=True, help="how many")

@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from datbatch import schema
 from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, model_option, where
 from datbatch.report.parts.wording import SHARES, estimate, share
 
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
-    made = cohort_command(parsers, evaluate, "figures of merit, comparators, calibration, repeats")
+    made = cohort_command(parsers, evaluate, "evaluate a model: figures of merit, comparators, calibration, repeats")
     model_option(made, "a trained model")
     made.add_argument("--blur", action="store_true", help="also with extra blur of 0 to 8 mm")
     words = "also train a model for each site, without its studies"
     made.add_argument("--leave-one-site-out", action="store_true", help=words)
     cluster_options(made, config=True)
 
-    made = cohort_command(parsers, trust, "whether a model's relevance maps can be trusted")
+    made = cohort_command(parsers, trust, "test whether a model's relevance maps can be trusted")
     model_option(made, "an explained model")
     made.add_argument("--studies", type=int, help="test studies at most (default: of the parameters, 20)")
     cluster_options(made, config=True)
@@ -110,10 +111,10 @@ def _number(value: float | None) -> str:
 
 
 def trust(options: argparse.Namespace) -> Answer:
-    """Try whether relevance maps can be trusted."""
+    """Test whether relevance maps can be trusted."""
     from datbatch.stages.trust import try_maps
 
-    config = config_of(options, "trust", ("studies",))
+    config = config_of(options, schema.TRUST, ("studies",))
     found = try_maps(options.cohort, config, model=options.model, **where(options))
     text = f"{as_text(found.model, found.summary)}\nNext: datbatch report {options.cohort}"
     return Answer(text, asdict(found))
@@ -126,7 +127,7 @@ def as_text(model: str, summary: Mapping[str, Any]) -> str:
     counts = summary["studies"]
     total = sum(counts.values())
     lines = [
-        f"relevance maps of {model}, tried on {total} test studies "
+        f"relevance maps of {model}, tested on {total} test studies "
         f"({', '.join(f'{count} {label}' for label, count in counts.items())})"
     ]
     for name, figure, meaning in sentences(summary):

@@ -33,7 +33,7 @@ FRAMES = (
 
 def add(parsers: Any) -> None:
     """Describe `export pages|nifti|bids|tables|dicom`; all but tables come as one or more files for each study."""
-    words = "results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
+    words = "write results for people and other tools: pages, NIfTI, BIDS derivatives, tables, DICOM"
     made = describe(parsers, "export", words, "datbatch export nifti cohort.zarr --output nifti")
     formats = made.add_subparsers(title="formats", metavar="FORMAT", required=True)
     for name, function, words in (
@@ -64,7 +64,7 @@ def add(parsers: Any) -> None:
 
 
 def export_images(options: argparse.Namespace) -> Answer:
-    """Hand out NIfTI or a BIDS data set."""
+    """Export NIfTI or a BIDS data set."""
     from datbatch.export import export_bids, export_nifti
 
     export = {"nifti": export_nifti, "bids": export_bids}[options.format]
@@ -72,7 +72,7 @@ def export_images(options: argparse.Namespace) -> Answer:
 
 
 def export_tables(options: argparse.Namespace) -> Answer:
-    """Hand out the tables."""
+    """Export the tables."""
     from datbatch.cohort.views.query import open_cohort
     from datbatch.export import write_tables
 
@@ -83,7 +83,7 @@ def export_tables(options: argparse.Namespace) -> Answer:
 
 
 def export_pages(options: argparse.Namespace) -> Answer:
-    """Hand out a page for each study."""
+    """Export a page for each study."""
     from datbatch.archive.origin import read_origin
     from datbatch.cohort.views.query import open_cohort
     from datbatch.errors import StoreError
@@ -94,7 +94,7 @@ def export_pages(options: argparse.Namespace) -> Answer:
     try:
         archive = read_origin(options.cohort).archive
     except StoreError:
-        # A store that was passed on: its pages have no projections.
+        # A store without its companion files: its pages have no projections.
         archive = None
     stored = StoredStudies(open_cohort(options.cohort), options.cohort, model=options.model, archive=archive)
 
@@ -105,7 +105,7 @@ def export_pages(options: argparse.Namespace) -> Answer:
 
 
 def export_dicom(options: argparse.Namespace) -> Answer:
-    """Hand out DICOM objects."""
+    """Export DICOM objects."""
     from datbatch.export import export_dicom
     from datbatch.report.study.figure import draw_summary
 

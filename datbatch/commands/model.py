@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from datbatch import schema
 from datbatch.commands.command import Answer, cluster_options, cohort_command, config_of, model_option, where
 
 
@@ -17,7 +18,7 @@ def add(parsers: Any) -> None:
     made.add_argument("--seed", type=int, help="seed of the initial weights: others make repeats of a model")
     cluster_options(made, config=True)
 
-    made = cohort_command(parsers, explain, "inference and relevance for every study")
+    made = cohort_command(parsers, explain, "compute prediction and relevance for every study")
     model_option(made, "a trained model")
     cluster_options(made, config=True)
 
@@ -26,7 +27,7 @@ def train(options: argparse.Namespace) -> Answer:
     """Train a model."""
     from datbatch.stages.train import train_model
 
-    config = config_of(options, "train", ("preset", "epochs", "seed"))
+    config = config_of(options, schema.TRAIN, ("preset", "epochs", "seed"))
     trained = train_model(options.cohort, config, **where(options))
     verb = "trained" if trained.trained else "is there already, trained on the same data with the same parameters"
     text = f"{trained.model} {verb}\n{trained.folder}\nNext: datbatch explain {options.cohort}"

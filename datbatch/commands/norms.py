@@ -11,7 +11,7 @@ from datbatch.commands.command import Answer, cohort_command, config_of, config_
 
 def add(parsers: Any) -> None:
     """Describe the command."""
-    made = cohort_command(parsers, norms, "normal range, corrected recovery, harmonised sites")
+    made = cohort_command(parsers, norms, "fit the normal range, with corrected recovery and harmonised sites")
     config_option(made)
 
 

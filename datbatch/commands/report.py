@@ -22,11 +22,11 @@ from datbatch.location import output_beside
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
-    made = cohort_command(parsers, report, "figures and tables: a page and a folder")
+    made = cohort_command(parsers, report, "write figures and tables: a page and a folder")
     model_option(made)
     made.add_argument("--output", type=path, help="file to write (default: COHORT.report.html)")
 
-    made = cohort_command(parsers, explore, "the whole cohort in a browser, offline: a folder of static files")
+    made = cohort_command(parsers, explore, "show the whole cohort in a browser, offline: a folder of static files")
     model_option(made)
     made.add_argument("--output", type=path, metavar="FOLDER", help="folder to write (default: COHORT.explorer)")
     words = "studies whose planes can be looked at, most worth a look first; about 0.1 MB each (default: up to 10000)"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def add(parsers: Any) -> None:
     """Describe the commands."""
     for name, function, words in (
-        ("plan", plan, "what `run` would do, and why"),
+        ("plan", plan, "show what `run` would do, and why"),
         ("run", run, "read, reconstruct, normalise, quantify, store"),
     ):
         made = add_command(parsers, name, function, words, f"datbatch {name} archive cohort.zarr")
@@ -41,7 +41,7 @@ def add(parsers: Any) -> None:
             made.add_argument("--no-cost", action="store_true", help="measure nothing: only what would run, and why")
         cluster_options(made, config=True)
 
-    words = "volumes that were reconstructed elsewhere (DICOM or NIfTI), where projections are lost"
+    words = "take in volumes that were reconstructed elsewhere (DICOM or NIfTI), where projections are lost"
     example = "datbatch import tomograms cohort.zarr --participants participants.csv"
     made = add_command(parsers, "import", import_tomograms, words, example)
     made.add_argument("archive", type=location, metavar="FOLDER", help="of DICOM tomograms or NIfTI files")
@@ -105,7 +105,7 @@ def import_tomograms(options: argparse.Namespace) -> Answer:
     from datbatch.cohort.store import Store
     from datbatch.stages.imaging import run_imaging
 
-    # Other parameters would make every study of the store anew.
+    # With other parameters every study of the store would be computed again.
     kept = options.config is None and Store.exists(options.cohort)
     config = read_origin(options.cohort).config if kept else config_of(options)
     ran = run_imaging(

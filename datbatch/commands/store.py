@@ -22,9 +22,9 @@ WORKERS_SHOWN = 8
 
 def add(parsers: Any) -> None:
     """Describe the commands."""
-    made = cohort_command(parsers, status, "what is done")
+    made = cohort_command(parsers, status, "show what is done")
 
-    made = cohort_command(parsers, failures, "what failed, where and why")
+    made = cohort_command(parsers, failures, "list what failed, where and why")
     words = "studies to list for each code (default: 5)"
     made.add_argument("--examples", type=positive, default=5, metavar="N", help=words)
     made.add_argument("--files", action="store_true", help="name the files too (from the linkage table)")

@@ -10,7 +10,7 @@ from datbatch.commands.command import NOTICE, Answer, add_command, path
 
 def add(parsers: Any) -> None:
     """Describe the command."""
-    words = "one study, explained, without store or cluster"
+    words = "explain one study, without store or cluster"
     example = "datbatch study projections.dcm --model cohort.models/compact-1a2b3c4d"
     made = add_command(parsers, "study", study, words, example)
     made.add_argument("dicom", type=path, nargs="+", help="the study's DICOM files")

@@ -120,7 +120,7 @@ def participants(root: xarray.Dataset) -> tuple[pd.DataFrame, dict[str, dict[str
 
 
 def description(cohort: xarray.DataTree, model: str | None) -> dict[str, Any]:
-    """Describe the data set: what made it, by the digests of the stages that the store records."""
+    """Describe the data set, with the digests of the stages that made it."""
     stages = json_attribute(cohort.attrs, "stages")
     made = [f"{name} {stages[name]['digest']}" for name in stages if "digest" in stages[name]]
     if model is not None:

@@ -42,7 +42,7 @@ def write_study(results: StudyResults, folder: Path, frame: Frame, subject: Subj
 def make_objects(results: StudyResults, frame: Frame, subject: Subject, draw: Draw) -> list[Dataset]:
     """Make the objects that `write_study` writes, in the order of `dicom_names`."""
     with warnings.catch_warnings():
-        # The writer doubts names of one word; a pseudonym is one, and an original's name is taken as it is.
+        # The writer warns of names of one word; a pseudonym is one, and an original's name is copied as it is.
         warnings.simplefilter("ignore", UserWarning)
         return _objects(results, frame, subject, draw)
 
@@ -57,6 +57,6 @@ def _objects(results: StudyResults, frame: Frame, subject: Subject, draw: Draw) 
         name = results.model.name
         maps.append(parametric_map(relevance, RELEVANCE, subject, frame, series=9002, source=uptake, detail=name))
     report = structured_report(results, subject, maps, series=9003)
-    # Beside the patient's name the pseudonym would lead from every other export to the patient.
+    # Beside the patient's name the pseudonym would link every other export to the patient.
     shown = replace(results, study="") if subject.identified else results
     return [*maps, report, secondary_capture(draw(shown), subject, series=9004)]

@@ -116,7 +116,7 @@ def parametric_map(
                 quantity_definition=quantity.code,
             )
         ],
-        # LINEAR_EXACT: the plain function allows no window narrower than 1, and relevance is small.
+        # LINEAR_EXACT: the function LINEAR allows no window narrower than 1, and relevance is small.
         voi_lut_transformations=[highdicom.VOILUTTransformation(centre, width, voi_lut_function="LINEAR_EXACT")],
         content_label=quantity.label,
         content_description=f"{quantity.label}. {NOTICE}",

@@ -1,4 +1,4 @@
-"""An export of many studies: one after the other, each file whole, one study's fault does not end it."""
+"""Export of many studies, one after the other: each file is whole, and an error in one study does not end it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datbatch.progress import Progress
 
 @dataclass(frozen=True)
 class Format:
-    """How one study becomes files."""
+    """How the files of one study are named and written."""
 
     names: Callable[[str, str | None], tuple[str, ...]]
     """From pseudonym and model (None where none explained the study) to its files, below the export's folder."""
@@ -62,7 +62,7 @@ def export_studies(
     missing_only: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write the files of studies that were processed to the end; `Which` says of which.
+    """Write the files of processed studies; see `Which` for the choice of studies.
 
     Raises
     ------

@@ -22,7 +22,7 @@ STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.128"
 SCHEME = "99DATBATCH"
 """Private coding scheme of what no standard scheme names."""
 UNICODE = "ISO_IR 192"
-"""Character set of all objects: names are written anew in it, whatever the original's was."""
+"""Character set of all objects: names are converted to it."""
 _NAMESPACE = uuid.UUID("5b1c2ad6-3f0e-4a35-9c77-4c9f6a3d9b10")
 """Of the names that UIDs are made from; never changed, or equal exports would get other UIDs."""
 METHOD = "pseudonym by keyed hash; no element of the original copied"
@@ -50,7 +50,7 @@ class Subject:
     """Whether they name a patient."""
 
     def source(self) -> Dataset:
-        """Give a data set with these modules, in place of the image that all others derive from."""
+        """Give a data set with these modules that stands for the image from which all others derive."""
         dataset = Dataset()
         dataset.SpecificCharacterSet = UNICODE
         for keyword, value in self.elements.items():
@@ -61,7 +61,7 @@ class Subject:
         return dataset
 
     def finish(self, dataset: Dataset, description: str) -> Dataset:
-        """Complete an object: whose it is, what it is, and whether identity was removed."""
+        """Complete an object: its patient, its description, and whether identity was removed."""
         for keyword in _OPTIONAL:
             if keyword in self.elements:
                 setattr(dataset, keyword, self.elements[keyword])
@@ -98,7 +98,7 @@ def from_original(results: StudyResults, path: Path, key: bytes) -> Subject:
     The key of the pseudonyms tells whether the file is of this study: results must never be filed under another
     patient. UnreadableDicomError is raised where it is not, or where it cannot be read within safe bounds.
     """
-    # Reads within bounds; the general reader below is let loose only on what this one could read.
+    # This reader keeps safe bounds; the general reader below gets only files that this one could read.
     stated = inspect_file(path).study_uid
     if not stated or pseudonym(key, study_identifier(stated)) != results.study:
         raise UnreadableDicomError(

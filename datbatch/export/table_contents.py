@@ -1,4 +1,4 @@
-"""Which variables of the store's registry stand in which exported table, and what each of its columns means."""
+"""Which variables of the store are in which exported table, and what each of its columns means."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def write_tables(
 
 
 def _present(root: xarray.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
-    """Tell by stage which studies have its results: integers and truth values have no mark of their own for none."""
+    """Tell by stage which studies have its results: integers and truth values have no value for missing."""
     views = np.asarray(root["views"].values) if "views" in root.variables else np.zeros(root.sizes["study"])
     return {schema.RECONSTRUCT: views > 0, schema.QUANTIFY: _texts_of(root["status"]) == schema.DONE}
 
@@ -158,7 +158,7 @@ def _cells(
 def _column(
     variable: schema.Variable, values: npt.NDArray[Any] | None, rows: int, present: npt.NDArray[np.bool_] | None
 ) -> Any:
-    """Give a column whose missing values are told from true ones; None stands for a variable that is not there."""
+    """Give a column with its missing values marked; None stands for a variable that is not there."""
     if variable.dtype == "str":
         return np.full(rows, "", dtype=object) if values is None else _texts_of(values)
     if variable.dtype.startswith("float"):
@@ -168,14 +168,14 @@ def _column(
     if values is not None and present is not None:
         missing = ~present
     filled = np.zeros(rows) if values is None else values
-    # Unlike NumPy's, these types can say that a whole number or a truth value is missing.
+    # Unlike NumPy's, these types can mark a missing integer or truth value.
     if variable.dtype == "bool":
         return pd.arrays.BooleanArray(filled.astype(bool), missing)
     return pd.arrays.IntegerArray(filled.astype(np.int64), missing)
 
 
 def _texts_of(values: Any) -> npt.NDArray[Any]:
-    """Give texts as str objects: nothing becomes empty."""
+    """Give texts as str objects; None becomes empty text."""
     return np.asarray(["" if one is None else str(one) for one in np.asarray(values).ravel()], dtype=object)
 
 

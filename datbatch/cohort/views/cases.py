@@ -55,7 +55,7 @@ def read_cases(column: Column, model: str, attributes: Mapping[str, Any]) -> Cas
     flags, reads, done = column("inconsistent", group), column("reads", ""), texts("status") == schema.DONE
     return Cases(
         study=texts("study"),
-        # What has no image is outside every figure.
+        # A study without image counts in no figure.
         label=np.where(done, encode_labels(texts("label")), -1),
         split=texts("split", group),
         site=texts("site"),
@@ -81,10 +81,10 @@ def read_evaluation(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_digest(cases: Cases, weights: Mapping[str, str]) -> str:
-    """Say what an evaluation rests on: the tables, the model and its repeats."""
+    """Give a digest of what an evaluation depends on: the tables, the model and its repeats."""
     return digest([EVALUATE_VERSION, cases.digest(), dict(weights)])
 
 
 def _texts(values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
-    # By way of objects: NumPy casts its own texts of variable length to no other.
+    # Through objects: NumPy cannot convert its texts of variable length directly.
     return values.astype(object).astype(np.str_)

@@ -52,7 +52,7 @@ def open_cohort(path: str | Location) -> xarray.DataTree:
 
 
 def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
-    """Give the named model, else the one made last for the uptake that is there; None when the store has none.
+    """Give the named model, else the newest one for the present uptake; None when the store has none.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def choose_model(cohort: xarray.DataTree, name: str | None) -> str | None:
     current = [
         child for child in children if not children[child].attrs.get("stale") and "part_of" not in children[child].attrs
     ]
-    # Of equally old models the last by name, so that the choice is always the same.
+    # Of models of the same age the last by name, so that the choice is always the same.
     return max(current, key=lambda child: (str(children[child].attrs.get("created", "")), child), default=None)
 
 
@@ -85,7 +85,7 @@ def normal_range(cohort: xarray.DataTree) -> xarray.Dataset | None:
 
 
 def cohort_atlas(cohort: xarray.DataTree) -> Atlas:
-    """Give the atlas that a cohort's studies were quantified with: that of its `labels`."""
+    """Give the atlas that a cohort's studies were quantified with, from its `labels`."""
     # Loads numba: opening a cohort must not wait for it.
     from datbatch.imaging import analytic_atlas, atlas_from_labels
 

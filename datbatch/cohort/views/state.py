@@ -24,12 +24,12 @@ class CohortState:
     studies: dict[str, int]
     """Studies by status."""
     stages: dict[str, int]
-    """Studies recorded in the ledger by stage, whatever their outcome."""
+    """Studies recorded in the ledger by stage, with any outcome."""
     models: list[str]
     normal_range: bool
     """Whether `datbatch norms` was called."""
     normal_range_stale: bool
-    """Whether it was before the tables became what they are."""
+    """Whether the tables have changed since then."""
     imported: int
     """Studies that were reconstructed elsewhere, whatever their status."""
     commands: list[dict[str, Any]]
@@ -50,13 +50,13 @@ class Failure:
 
 
 def cohort_state(cohort: Location) -> CohortState:
-    """Count what is done, also while a run is at work elsewhere: on another machine too, all stands in the store."""
+    """Count what is done; a run may be at work, also on another machine: everything is in the store."""
     opened = Cohort(cohort)
     store, ledger = opened.store, opened.ledger
     studies, size = len(store.studies), store.granule_studies
 
     def recorded(stage: str, digest: str) -> int:
-        """Count the studies that a stage's objects hold, by their names alone: they may be many."""
+        """Count the studies of a stage's objects by their names alone: reading many objects would take long."""
         granules = {key.granule for key in ledger.keys(stage, digest)}
         return sum(max(0, min(size, studies - size * granule)) for granule in granules)
 
@@ -81,7 +81,7 @@ def cohort_state(cohort: Location) -> CohortState:
 
 
 def cohort_failures(cohort: Location, *, with_files: bool = False) -> dict[str, list[Failure]]:
-    """List the studies without result by code, with their files, of the linkage table beside the store, if wanted."""
+    """List the studies without result by code; if wanted with their files, from the linkage table beside the store."""
     store = Store(cohort)
     columns = [store.read_table(name) for name in ("study", "site", "scanner", *schema.OUTCOME)]
     files = read_linkage(linkage_path(cohort)) if with_files else {}

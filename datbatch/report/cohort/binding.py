@@ -18,6 +18,7 @@ from datbatch.evaluation.estimates import Z_95
 from datbatch.norms.warnings import WARNINGS
 from datbatch.report.cohort.binding_tables import Band, BindingTable, definition_rows
 from datbatch.report.cohort.contents import Contents
+from datbatch.report.cohort.tables import PUTAMEN_SBR
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import GUIDE, TEXT
 from datbatch.report.parts.hypertext import Html, element, marked, stacked
@@ -35,15 +36,15 @@ def binding_section(contents: Contents, exhibits: Exhibits) -> Iterator[Html]:
     studies = contents.studies
     chosen = (studies["status"] == schema.DONE) & studies["label"].isin(schema.LABELS)
     done = studies[chosen]
-    columns = [f"sbr_{region}" for region in schema.REGIONS[:4]]
+    columns = [f"sbr_{region}" for region in schema.STRIATUM]
     if done.empty:
         yield element("p", "No processed study has a label.")
         return
     numbers = ", ".join(f"{int((done['label'] == label).sum())} {label}" for label in schema.LABELS)
     means = "; ".join(
-        f"{region.replace('_', ' ')} {number(done.loc[done['label'] == 'negative', column].mean())} against "
-        f"{number(done.loc[done['label'] == 'positive', column].mean())}"
-        for region, column in zip(schema.REGIONS[:4], columns, strict=True)
+        f"{region.replace('_', ' ')} "
+        + " against ".join(number(done.loc[done["label"] == label, column].mean()) for label in schema.LABELS)
+        for region, column in zip(schema.STRIATUM, columns, strict=True)
     )
     yield exhibits.figure(
         "binding_by_label",
@@ -102,7 +103,9 @@ def normal_range_section(contents: Contents, exhibits: Exhibits) -> Iterator[Htm
 
     ratio = table.value[:, schema.MEASURES.index(schema.MAIN_MEASURE)]
     age = np.minimum(studies["age"].to_numpy(dtype=float), schema.AGE_CAP_YEARS)
-    regions = [(r.replace("_", "\n").replace("lateral", "."), z(f"hottest_voxels {r}")) for r in schema.STRIATAL[:4]]
+    regions = [
+        (r.replace("_", "\n").replace("lateral", "."), z(f"{schema.HOTTEST_VOXELS} {r}")) for r in schema.STRIATUM
+    ]
     definitions = [(_NAMES[d].replace(" ", "\n"), z(f"{d} striatum_ipsilateral")) for d in schema.DEFINITIONS]
     band = table.band(schema.MAIN_MEASURE)
     summary = json_attribute(table.attributes, "summary")
@@ -111,7 +114,7 @@ def normal_range_section(contents: Contents, exhibits: Exhibits) -> Iterator[Htm
     shown = pd.DataFrame({"study": studies["study"], "site": studies["site"], "label": labels, "age_years": age})
     for name in (f"{d} {r}" for d in schema.DEFINITIONS for r in schema.STRIATAL):
         shown[f"z {name}"] = z(name)
-    shown.insert(4, "sbr_putamen_ipsilateral", ratio)
+    shown.insert(4, PUTAMEN_SBR, ratio)
     yield exhibits.figure(
         "normal_range",
         normal_range_chart(age, ratio, labels.tolist(), band, regions, definitions),
@@ -180,7 +183,7 @@ def binding_ratios(ratios: Floats, labels: Sequence[str]) -> Figure:
     with rc_context(TEXT):
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
         axes = figure.subplots()
-        names = [name.replace("_", "\n").capitalize() for name in schema.REGIONS[:4]]
+        names = [name.replace("_", "\n").capitalize() for name in schema.STRIATUM]
         strip_chart(axes, list(zip(names, ratios.T, strict=True)), np.asarray(labels))
         axes.set_ylabel("Specific binding ratio")
         axes.axhline(0, color=GUIDE, linewidth=0.8)

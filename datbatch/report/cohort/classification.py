@@ -18,6 +18,7 @@ from datbatch.evaluation.agreement import cohen_kappa
 from datbatch.evaluation.confusion import Metrics, classification_metrics
 from datbatch.evaluation.discrimination import youden_cut
 from datbatch.evaluation.estimates import Estimate, Proportion, wilson
+from datbatch.report.cohort.tables import PUTAMEN_SBR
 from datbatch.report.parts.wording import scientific
 
 Floats = npt.NDArray[np.float64]
@@ -121,7 +122,7 @@ def performances(studies: pd.DataFrame, model: Model) -> tuple[Performance, ...]
         name = f"Putamen relevance, learned cut ({scientific(model.threshold)})"
         rows.append(cut(name, relevance, relevance > model.threshold))
     rows.append(Performance("Putamen relevance, cut at zero, Nazari et al. 2022", PAPER_RELEVANCE, published=True))
-    ratio = studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    ratio = studies[PUTAMEN_SBR].to_numpy(dtype=float)
     threshold = learned_ratio_cut(studies)
     if np.isfinite(threshold):
         name = f"Conventional: putamen SBR below {threshold:.2f}"
@@ -135,7 +136,7 @@ def learned_ratio_cut(studies: pd.DataFrame) -> float:
     Greatest mean of sensitivity and specificity; of equally good cuts the middle one. NaN without both classes.
     """
     train = studies[(studies["status"] == schema.DONE) & (studies["split"] == schema.TRAINING)]
-    ratio = train["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    ratio = train[PUTAMEN_SBR].to_numpy(dtype=float)
     positive = (train["label"] == schema.POSITIVE).to_numpy()
     usable = np.isfinite(ratio) & train["label"].isin(schema.LABELS).to_numpy()
     return -youden_cut(positive[usable], -ratio[usable])

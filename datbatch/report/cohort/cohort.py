@@ -164,7 +164,7 @@ def methods_paragraphs(contents: Contents) -> tuple[str, ...]:
         trained = run_config({**contents.config, **card["config"]}) if card.get("config") else config
         paragraphs += classifier_text(trained or config, card)
         paragraphs += evaluation_text(explained.evaluation)
-        tried = json_attribute(explained.model.attributes, "trust")
+        tried = json_attribute(explained.model.attributes, schema.TRUST)
         if tried:
             paragraphs.append(trust_text(tried["parameters"], sum(tried["summary"]["studies"].values())))
     version = contents.attributes.get("datbatch_version", "")

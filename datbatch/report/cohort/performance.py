@@ -16,6 +16,7 @@ from datbatch import schema
 from datbatch.evaluation.discrimination import area_under_curve
 from datbatch.report.cohort.classification import PAPER_NETWORK, Performance, performances
 from datbatch.report.cohort.contents import Contents, Explained
+from datbatch.report.cohort.tables import PUTAMEN_SBR
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import TEXT
 from datbatch.report.parts.hypertext import Child, Html, element, stacked
@@ -76,7 +77,7 @@ def _discrimination(contents: Contents, explained: Explained, exhibits: Exhibits
     from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
     test, labels = explained.tested, (contents.studies["label"] == schema.POSITIVE).to_numpy(dtype=np.int64)
-    ratio = -contents.studies["sbr_putamen_ipsilateral"].to_numpy(dtype=float)
+    ratio = -contents.studies[PUTAMEN_SBR].to_numpy(dtype=float)
     curves, words, points = [], [], []
     for name, scores in (
         ("network", explained.model.log_odds),

@@ -13,6 +13,7 @@ from datbatch import schema
 from datbatch.report.cohort.averages import Case
 from datbatch.report.cohort.classification import NEAR_MM, OUTCOME_NAMES, outcome_words
 from datbatch.report.cohort.contents import SHOWN_CASES, Contents, Explained
+from datbatch.report.cohort.tables import PUTAMEN_SBR
 from datbatch.report.parts import plates
 from datbatch.report.parts.exhibits import Exhibits
 from datbatch.report.parts.figures import Kind
@@ -216,7 +217,7 @@ def misclassified_section(contents: Contents, explained: Explained, exhibits: Ex
     listed = rows[["study", "site"]].assign(
         outcome=[explained.outcomes[position] for position in wrong],
         probability=model.probability[wrong],
-        sbr_putamen_ipsilateral=rows["sbr_putamen_ipsilateral"],
+        sbr_putamen_ipsilateral=rows[PUTAMEN_SBR],
         putamen_relevance=model.putamen_relevance[wrong],
         inconsistent=model.inconsistent[wrong],
         flags=(rows["flags"] + " " + rows["quantification_flags"]).str.strip(),
@@ -234,7 +235,7 @@ def misclassified_section(contents: Contents, explained: Explained, exhibits: Ex
                 OUTCOME_NAMES[str(row["outcome"])],
                 str(row["flags"]).replace(" ", ", ") or "–",
                 f"{row['probability']:.2f}",
-                number(row["sbr_putamen_ipsilateral"]),
+                number(row[PUTAMEN_SBR]),
                 scientific(row["putamen_relevance"]),
                 element("span", "inconsistent", class_="flag") if row["inconsistent"] else "consistent",
             )

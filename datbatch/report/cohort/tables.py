@@ -14,7 +14,9 @@ import xarray as xr
 
 from datbatch import schema
 
-SET_NAMES = {"whole": "Whole sample", "train": "Training set", "validation": "Validation set", "test": "Test set"}
+SET_NAMES = {"whole": "Whole sample"}
+SET_NAMES |= dict(zip(schema.SPLITS, ("Training set", "Validation set", "Test set"), strict=True))
+PUTAMEN_SBR = f"sbr_{schema.PUTAMEN}"
 SUBGROUPS = tuple((label, sex) for label in schema.LABELS for sex in ("F", "M"))
 """The columns of the paper's Table 1."""
 
@@ -195,7 +197,7 @@ def by_site(studies: pd.DataFrame) -> tuple[SiteRow, ...]:
     for site in sorted(set(studies["site"]), key=lambda name: (name == "", name)):
         part = studies[studies["site"] == site]
         done = part[part["status"] == schema.DONE]
-        sbr = done["sbr_putamen_ipsilateral"]
+        sbr = done[PUTAMEN_SBR]
         counts = _finite(done["counts"])
         rows.append(
             SiteRow(

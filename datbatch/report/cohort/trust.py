@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from datbatch import schema
 from datbatch.cohort.attributes import json_attribute
 from datbatch.evaluation.trust import FEW, sentences
 from datbatch.report.cohort.contents import Contents, Explained
@@ -35,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 def trust_section(_: Contents, explained: Explained, exhibits: Exhibits) -> Iterator[Html]:
     """Show what `datbatch trust` found, or say that it was not called for these maps."""
     attributes = explained.model.attributes
-    tried = json_attribute(attributes, "trust")
+    tried = json_attribute(attributes, schema.TRUST)
     if not tried:
         yield element("p", marked("The maps of this model were not tested: call `datbatch trust`."))
         return

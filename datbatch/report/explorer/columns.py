@@ -57,7 +57,7 @@ PROFILE = tuple(
     Region(
         region.replace("_", " ").capitalize(), f"sbr_{region}", f"z_hottest_voxels_{region}", f"relevance_peak_{region}"
     )
-    for region in schema.REGIONS[:4]
+    for region in schema.STRIATUM
 )
 FIRST_SHOWN = (
     "study", "label", "predicted", "outcome", "probability", PROFILE[0].ratio, PROFILE[0].z, PROFILE[0].relevance,
@@ -195,7 +195,7 @@ def _range_columns(cohort: xr.DataTree) -> Iterator[Column]:
     scores = _array(group, "z_score")
     if scores is not None:
         for place, measure in enumerate(schema.MEASURES):
-            words = _words(measure.replace("hottest_voxels ", ""))
+            words = _words(measure.replace(f"{schema.HOTTEST_VOXELS} ", ""))
             yield Column(
                 f"z_{measure.replace(' ', '_')}", f"z {words}", "Normal range", "number", scores[:, place],
                 "distance from the value expected at this age, sex and site, in prediction standard deviations", "SD",

@@ -14,8 +14,6 @@ from datbatch.report.study.pictures import point, region_words
 from datbatch.study.comparison import AgeCurve, Comparison
 from datbatch.study.explained import StudyExplanation
 
-AGE_REGIONS = schema.STRIATAL[:4]
-"""One panel each: putamina and caudate nuclei."""
 PANEL = (270, 156)
 """Width and height of a panel."""
 LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 22
@@ -29,7 +27,7 @@ def age_panels(study: StudyExplanation, definition: str) -> Html | None:
     comparison = study.comparison
     if comparison is None or comparison.over_age is None or comparison.person.age_years is None:
         return None
-    at = [schema.MEASURES.index(f"{definition} {region}") for region in AGE_REGIONS]
+    at = [schema.MEASURES.index(f"{definition} {region}") for region in schema.STRIATUM]
     curve = comparison.over_age
     known = np.concatenate([curve.lower[:, at].ravel(), curve.upper[:, at].ravel(), comparison.value[at]])
     known = known[np.isfinite(known)]
@@ -37,7 +35,9 @@ def age_panels(study: StudyExplanation, definition: str) -> Html | None:
         return None
     limits = (min(0.0, float(known.min())), max(1.0, float(known.max())) * 1.05)
     # Radiological order: the patient's right side comes first, as in the pictures.
-    order = sorted(AGE_REGIONS, key=lambda region: (region.split("_")[0] != "putamen", study.side(region) == "left"))
+    order = sorted(
+        schema.STRIATUM, key=lambda region: (region.split("_")[0] != "putamen", study.side(region) == "left")
+    )
     panels = [
         _panel(region_words(study, region), comparison, curve, f"{definition} {region}", limits) for region in order
     ]

@@ -49,7 +49,6 @@ VISIBLE, OPAQUE = 0.06, 0.4
 """Shares of the scale from which relevance shows through, and from which it hides the uptake below."""
 GREY_SHARE = 0.8
 """Brightness of the uptake under relevance."""
-STRIATUM = schema.REGIONS[:4]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def slices(study: StudyExplanation, convention: Convention) -> list[Slice]:
     """Cut the study in the patient's own frame: mirroring is undone, relevance positive for reduced uptake."""
     # The grid is symmetric about x = 0, so that a flip is exact.
     step = -1 if study.mirrored else 1
-    striatum = np.any([study.atlas.mask(name) for name in STRIATUM], axis=0)
+    striatum = np.any([study.atlas.mask(name) for name in schema.STRIATUM], axis=0)
     volumes = [
         around_brain(study.atlas.labels[::step] > 0, data[::step])
         for data in (study.uptake, study.orientation * study.relevance, striatum)
