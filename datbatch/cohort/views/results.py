@@ -25,7 +25,7 @@ class ModelResults:
 
     name: str
     weights_sha256: str
-    """Digest of the weights; empty where the store does not say. So is `version`."""
+    """Digest of the weights; like `version` empty where the store does not record it."""
     version: str
     """Version of datbatch that trained it."""
     sign: float

@@ -45,7 +45,7 @@ class BindingTable:
     """Measures of every study, with their z-scores where a normal range was fitted."""
 
     value: Floats
-    """Shape (study, measure), in the order of `schema.MEASURES`; NaN where not known. So are the next two."""
+    """Shape (study, measure), in the order of `schema.MEASURES`; NaN where not known; the same for the next two."""
     z_score: Floats
     lower: Floats
     """Lower end of the 95 % normal range."""
@@ -103,7 +103,7 @@ class DefinitionRow:
     definition: str
     region: str
     negative: tuple[int, float, float]
-    """Studies, mean and standard deviation of the binding ratio; so of the positive ones."""
+    """Studies, mean and standard deviation of the binding ratio; the same in `positive`."""
     positive: tuple[int, float, float]
     area: Estimate | None
     """Under the ROC curve of the ratio alone against the label; None where a class is empty."""

@@ -37,7 +37,7 @@ from datbatch.report.parts.planes import Convention
 from datbatch.report.parts.references import bibtex, cited
 
 RECORD_FILE = "report.json"
-"""Says what a folder of files belongs to; a folder without it is not the report's and is left alone."""
+"""Marks a folder as that of a report; a folder without it is left as it is."""
 
 
 def write_report(
@@ -134,7 +134,7 @@ def _write_texts(contents: Contents, folder: Path) -> None:
 
 
 def notice(contents: Contents) -> Html:
-    """Say what the report is not."""
+    """Say that the report is no medical result."""
     simulated = " Simulated studies." if contents.simulated else ""
     return element(
         "div",

@@ -118,7 +118,7 @@ def _turned(contents: Contents, explained: Explained) -> Iterator[Html]:
         words = (
             "The sign of relevance was fixed without the test set, but relevance of the ipsilateral putamen is lower, "
             f"not higher, in positive test studies (AUC {area:.3f}). Colours of maps and their cut have the wrong sign "
-            "here; a larger validation set would tell it surely."
+            "here; a larger validation set is needed to learn it."
         )
         yield element("p", element("strong", "Sign of relevance in doubt. "), words, class_="notice")
 

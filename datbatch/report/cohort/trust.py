@@ -50,7 +50,7 @@ def trust_section(_: Contents, explained: Explained, exhibits: Exhibits) -> Iter
         "p",
         f"Tried on {sum(counts.values())} studies of the test set ("
         + ", ".join(f"{count} {label}" for label, count in counts.items())
-        + f"), chosen by chance.{few} No single figure proves a map right; each can show one to be wrong.",
+        + f"), chosen at random.{few} No single figure proves that maps are right; each can show that they are wrong.",
     )
     yield exhibits.table(
         "trust",

@@ -17,7 +17,7 @@ from datbatch.report.cohort.classification import Model, outcomes
 from datbatch.report.cohort.tables import read_studies
 
 Kind = Literal["number", "category", "tags", "text"]
-"""A tag is one of several words that a study may bear at once; a text is (nearly) different for each study."""
+"""A tag is one of several words that a study may have at once; a text is (nearly) different for each study."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ _ORDER = ("Study", "Result", "Binding", "Normal range", "Relevance", "Quality", 
 
 def _study_columns(studies: pd.DataFrame) -> Iterator[Column]:
     """Give the variables of one row per study, as the registry of the store describes them."""
-    # Whole numbers have no mark of their own for missing: without a view nothing was read.
+    # Integers have no value for missing: without a view nothing was read.
     read = studies["views"].to_numpy() > 0
     for variable in schema.STUDY_TABLE:
         if variable.dims != ("study",) or variable.dtype == "bool":
@@ -164,7 +164,7 @@ def _binding_columns(cohort: xr.DataTree, studies: pd.DataFrame) -> Iterator[Col
     ratios, asymmetry, quotient = (_array(cohort.dataset, name) for name in names)
     for place, definition in enumerate(schema.DEFINITIONS):
         words = _words(definition)
-        # What is said without further words is the paper's definition.
+        # A title without further words means the paper's definition.
         told = f" ({words})" if place else ""
         if ratios is not None:
             for at, name in enumerate(schema.STRIATAL):
@@ -219,7 +219,7 @@ def _title(name: str) -> str:
 
 
 def first_there(wanted: Sequence[str], columns: Sequence[Column]) -> str:
-    """Give the first wanted column that is there, else the first that has the kind of the last wanted: a number."""
+    """Give the first wanted column that is there, else the first column of numbers."""
     names = {column.name for column in columns}
     numbers = [column.name for column in columns if column.kind == "number"]
     return next((name for name in wanted if name in names), (numbers or ["study"])[0])

@@ -40,7 +40,7 @@ from datbatch.report.study.pictures import GREY_SHARE, OPAQUE, VISIBLE
 
 PAGE, CODE, DATA, STUDIES = "index.html", "code", "data", "studies"
 VOLUMES_AT_MOST = 10_000
-"""Studies that get volumes when nothing else is said: about a gigabyte."""
+"""Studies that get volumes by default: about a gigabyte."""
 LOOK = {
     "uptake": HOT_IRON_COLOURS,
     "grey": GREY_COLOURS,
@@ -51,7 +51,7 @@ LOOK = {
 }
 """Colours and shares with which planes are drawn: those of a study's page."""
 COLUMN_BYTES = 700
-"""What the figures of one study take, about."""
+"""About the size of the figures of one study."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def write_explorer(
             Column("planes", "Planes here", "Files", "category", drawn, "whether the study's planes can be shown here"),
             Column("page", "Page here", "Files", "category", pages, "whether the study has a page of its own here"),
         ]
-        # One scale for all studies: they are there to be compared.
+        # One scale for all studies, so that they can be compared.
         scales = {name: float(np.percentile(found, 90)) for name, found in tops.items()}
         writer.cohort([*columns.values(), *files], {**about, "scales": scales})
     return Explorer(folder / PAGE, len(status), int((drawn == "yes").sum()), writer.size_bytes, failed)
@@ -146,7 +146,7 @@ def write_columns(columns: Sequence[Column], folder: Path) -> Explorer:
 
 
 class _Folder:
-    """Writes the data aside, and puts them in their place together when all went well."""
+    """Writes the data to a temporary folder, and moves them to their place together at the end."""
 
     def __init__(self, folder: Path) -> None:
         expected = {PAGE, CODE, DATA, STUDIES}

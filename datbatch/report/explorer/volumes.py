@@ -13,9 +13,9 @@ from datbatch.cohort.views.results import StudyResults
 from datbatch.report.parts.planes import patient_marks, study_marks, symmetric_limits, uptake_limits
 
 VOLUME_BYTES = 100_000
-"""What one study takes, about: what is said before the files are written."""
+"""About the size of one study: the estimate that is shown before the files are written."""
 LEVELS = 127
-"""Steps on either side of zero that a value is rounded to."""
+"""Number of steps on each side of zero; values are rounded to them."""
 
 
 def halve(volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

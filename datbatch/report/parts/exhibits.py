@@ -74,7 +74,7 @@ class Exhibits:
         """
         label, stem = self._count("Figure", name)
         picture = inline_png(to_png(drawn), alternative) if shown is None else shown
-        # Everything lies in its place now: files need not find it again.
+        # The layout is final now: the files need not compute it again.
         drawn.set_layout_engine("none")
         links: list[tuple[str, str]] = []
         if self.beside is not None:

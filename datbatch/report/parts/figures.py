@@ -115,7 +115,7 @@ def to_print_png(figure: Figure) -> bytes:
 
 
 def to_svg(figure: Figure) -> bytes:
-    """Write a figure as SVG with its letters as outlines, so that it looks alike wherever it is opened."""
+    """Write a figure as SVG with its letters as outlines, so that it looks the same on every machine."""
     return _saved(figure, "svg", PRINT_DPI, {"Date": None, "Creator": None})
 
 

@@ -51,19 +51,13 @@ class Scales:
 
 
 def common_scales(images: GroupImages, height: int) -> Scales:
-    """Find one scale for uptake and one for relevance over the means and the misclassified studies.
+    """Find scales that hold for the misclassified studies and the means, in the slice of index `height`."""
 
-    Parameters
-    ----------
-    images : GroupImages
-        From `averages.scan_test_set`.
-    height : int
-        Index of the striatal slice.
-    """
-    means = [group for group in (images.true_negative, images.true_positive) if group.studies]
-    uptake = [group.uptake[:, :, height] for group in means] + [case.uptake for case in images.cases]
-    relevance = [group.relevance[:, :, height] for group in means] + [case.relevance for case in images.cases]
-    return Scales(uptake_limits(uptake), symmetric_limits(relevance))
+    def planes(kind: Kind) -> list[Floats]:
+        means = [getattr(group, kind)[:, :, height] for group in images.means().values()]
+        return means + [getattr(case, kind) for case in images.cases]
+
+    return Scales(uptake_limits(planes("uptake")), symmetric_limits(planes("relevance")))
 
 
 def _absent(axes: Axes, words: str) -> None:
@@ -94,7 +88,7 @@ def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int,
     """
     groups = (("true negative", images.true_negative), ("true positive", images.true_positive))
     brain = masks[schema.REGIONS.index(schema.WHOLE_BRAIN)][:, :, height]
-    shown = [group for _, group in groups if group.studies]
+    shown = images.means().values()
     fixed = transaxial_plane(template, float(schema.coordinates_mm(2)[height]), convention)
     uptake = uptake_limits([*(group.uptake[:, :, height] for group in shown), fixed.image])
     relevance = symmetric_limits([group.relevance[:, :, height] for group in shown])
@@ -122,9 +116,9 @@ def mean_plate(images: GroupImages, template: Volume, masks: Masks, height: int,
         last = show_plane(upper[2], fixed, ANATOMICAL, limits=uptake, kind="uptake")
         _bar(figure, last, upper, SCALE_LABELS["uptake"])
         lower[2].set_title("Heat map (TP − TN)")
-        if len(shown) == 2:
-            heat = images.true_positive.relevance[:, :, height] - images.true_negative.relevance[:, :, height]
-            hot = relevant(lower[2], heat, symmetric_limits([heat]))
+        heat = images.heat()
+        if heat is not None:
+            hot = relevant(lower[2], heat[:, :, height], symmetric_limits([heat[:, :, height]]))
             _bar(figure, hot, lower[2:], "Difference of relevance (a.u.)")
         else:
             _absent(lower[2], "needs both groups")

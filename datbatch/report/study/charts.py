@@ -85,7 +85,7 @@ def _panel(words: str, comparison: Comparison, curve: AgeCurve, measure: str, li
 
 ROW, NAME_WIDTH, BAR_END, WIDTH = 24, 150, 610, 720
 BARS = tuple(name for name in schema.REGIONS if name != schema.WHOLE_BRAIN)
-"""The whole brain holds all others; the reference is what is left of it."""
+"""Regions with a bar: all but the whole brain, which contains the others."""
 
 
 def relevance_chart(study: StudyExplanation) -> Html:

@@ -68,7 +68,7 @@ def view_marks(angle_deg: float) -> tuple[str, str]:
 
 
 def nearest_view(angles_deg: npt.NDArray[np.float64], wanted_deg: float) -> int:
-    """Find the view whose detector stands closest to an angle, the circle being closed."""
+    """Find the view whose detector stands closest to an angle, modulo 360 degrees."""
     return int(np.argmin(np.abs((np.asarray(angles_deg) - wanted_deg + 180.0) % 360.0 - 180.0)))
 
 

@@ -23,7 +23,7 @@ NOTICE = "Research software, not a medical device."
 
 
 def write_study(study: StudyExplanation, folder: Path, *, convention: Convention = "radiological") -> Path:
-    """Write the folder of one explained study, an earlier one being replaced, and give its page.
+    """Write the folder of one explained study and give its page; an earlier folder is replaced.
 
     `study.html` is the page; `uptake.nii.gz` and `relevance.nii.gz` hold the volumes in MNI space in the patient's own
     frame (not mirrored, x < 0 is the patient's left), relevance turned so that positive speaks for reduced uptake;
@@ -72,7 +72,7 @@ def write_study(study: StudyExplanation, folder: Path, *, convention: Convention
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse what is no folder, or holds anything that would be lost."""
+    """Refuse a file, or a folder with other files: they would be lost."""
     if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - set(FILES)):
         raise ConfigurationError("the folder for a study's files holds other files", "Give a new folder.")
 

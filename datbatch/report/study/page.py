@@ -1,4 +1,4 @@
-"""The page of one study: what the network says, how sure, why, and what else is known; for a physician to read."""
+"""The page of one study for a physician: what the network says, how sure it is, why, and what else is known."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _headline(study: StudyExplanation) -> Html:
     ]
     lowest = _lowest_putamen(study)
     if lowest is not None:
-        # Which is not always the side of lower binding: left and right have normal ranges of their own.
+        # This is not always the side of lower binding: left and right have different normal ranges.
         note = f"the lower of the two, {region_words(study, lowest.region)}: {lowest.place} the normal range"
         tiles.append(_tile("Putamen against normal", f"{signed(lowest.z)} SD", note, alert=lowest.place == BELOW))
     return element("dl", tiles, class_="tiles")
@@ -198,7 +198,7 @@ def _pictures(study: StudyExplanation, convention: Convention) -> Iterator[Html]
         element("b", "How to read the relevance. "),
         "Yellow and red places spoke for reduced uptake, blue ones for normal uptake; white lines show putamen and "
         "caudate nucleus of the atlas. Relevance tells what this network relied on. It does not say that there is "
-        "disease, and a place without relevance is not thereby healthy.",
+        "disease, and a place without relevance may still be abnormal.",
         class_="screen",
     )
 
@@ -233,7 +233,7 @@ def _binding(study: StudyExplanation) -> Iterator[Html]:
 
 
 def _on_screen(content: Html) -> Html:
-    """Leave out of the sheet of paper what only the screen has room for."""
+    """Show content on the screen alone: the sheet of paper has no room for it."""
     return element("div", content, class_="screen")
 
 
@@ -320,7 +320,7 @@ def _facts(study: StudyExplanation) -> Iterator[Html]:
     for name, (words, form) in MEASURED.items():
         value = study.acquired.get(name) if study.source == schema.PROJECTIONS else None
         if value is not None and np.isfinite(value):
-            # A small number below zero is no −0.0.
+            # Without this a small negative number would be written as −0.0.
             told.append((words, form.format(round(float(value), 4) + 0.0).replace("-", "−").replace("%", " %")))
     scores = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in study.quality.items())
     told.append(("Normalisation", scores))

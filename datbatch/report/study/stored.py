@@ -145,7 +145,7 @@ class StoredStudies:
         return Binding(*(np.asarray(self._value(name, row, np.full(size, np.nan))) for name, size in sizes.items()))
 
     def _kept_range(self) -> KeptRange | None:
-        """Give the fit, for its course over age; the table alone serves where it is not at hand."""
+        """Give the fit, for the normal range over age; None where it is missing or of other images."""
         path = find_normal_range(self._folder)
         if not self._range or path is None:
             return None

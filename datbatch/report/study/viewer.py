@@ -1,4 +1,4 @@
-"""The live three-plane view of a study's page: its volumes, its code, and the policy that lets nothing else run.
+"""The live three-plane view of a study's page: its volumes, its code, and the policy that allows no other code.
 
 Volumes and code travel inside the page, compressed; browsers unpack them themselves.
 """
@@ -29,7 +29,7 @@ from datbatch.study.explained import StudyExplanation
 UPTAKE_STEP = 0.01
 """Uptake in the page is rounded to this; the files beside it are exact."""
 SEEN = (VISIBLE + OPAQUE) / 2
-"""Share of the scale from which the live view shows relevance: it knows no gradual opacity as the pictures do."""
+"""Share of the scale from which the live view shows relevance: unlike the pictures it has no gradual opacity."""
 RELEVANCE_STEPS = 1000
 """Relevance in the page is rounded to its largest magnitude over this."""
 
