@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 
@@ -11,10 +10,9 @@ from datbatch import schema
 from datbatch.archive import read_linkage
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
-from tests.faults.conftest import with_key_of
+from tests.faults.conftest import STAND_IN, with_key_of
 from tests.pipeline import PROGRAM, call_command, config_text, imaging_content
 
-STAND_IN = Path(__file__).parent / "stand_in"
 CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "hang": TimeExceededError.code}
 
 
