@@ -87,6 +87,13 @@ def wait_until(true: Callable[[], object], what: str = "it did not happen", pati
         time.sleep(0.02)
 
 
+def flip(file: Location, part: float = 0.5) -> None:
+    """Change one bit of a file."""
+    content = bytearray(location.read(file)[0])
+    content[int(part * len(content))] ^= 16
+    location.write(file, bytes(content))
+
+
 def copy_studies(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:
     """Copy a part of an archive, with its table; give the folders of the studies."""
     target.mkdir()

@@ -21,6 +21,7 @@ from datbatch.report.explorer import Column, write_columns, write_explorer
 from datbatch.report.explorer.columns import cohort_columns, worth_a_look
 from datbatch.report.explorer.volumes import LEVELS, halve
 from datbatch.simulation import identity_canaries
+from tests.pipeline import flip
 from tests.report.synthetic import LEFT_OUT, root_dataset
 
 
@@ -142,9 +143,7 @@ def test_a_damaged_study_is_named_and_all_others_are_there(cohort, tmp_path, cap
     copy = tmp_path / "cohort.zarr"
     shutil.copytree(cohort, copy)
     shard = max((path for path in (copy / "uptake").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    shard.write_bytes(content)
+    flip(shard)
     assert main(["explore", str(copy), "--output", str(tmp_path / "out"), "--quiet", "--json"]) == EXIT_FAILED_STUDIES
     told = json.loads(capsys.readouterr().out)
     ((study, code),) = told["failed"].items()

@@ -179,16 +179,13 @@ def test_a_coronal_slice_has_the_vertex_at_the_top() -> None:
     assert low < high
 
 
-def test_what_is_seen_as_outside_the_normal_range_is_said() -> None:
+def test_what_is_seen_as_outside_the_normal_range_contradictions_and_doubts_are_said() -> None:
     text = study_page(explained_study())
     assert "below the normal range" in text
     assert "z = −3.0" in text
     assert "Network and binding disagree" not in text
     assert "fewer than 3 normal studies" in text
     assert "The head moved during the acquisition." in text
-
-
-def test_contradictions_and_doubts_are_said() -> None:
     text = study_page(explained_study(comparison=comparison(0.1), certain=False, inconsistent=True))
     assert "Network and binding disagree" in text
     assert "It is uncertain" in text

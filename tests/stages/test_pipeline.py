@@ -33,7 +33,9 @@ def ledger_times(cohort: Path) -> dict[str, int]:
     return {str(p.relative_to(cohort)): p.stat().st_mtime_ns for p in (cohort / "ledger").rglob("0*.json")}
 
 
-def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort) -> None:
+def test_every_study_of_the_archive_has_a_row_and_a_known_outcome_and_the_split_covers_the_labelled_ones(
+    cohort,
+) -> None:
     tree = open_cohort(cohort)
     assert set(tree.status.values) <= {schema.DONE, schema.FAILED, schema.EXCLUDED}
     assert tree.sizes["study"] >= STUDIES - 1
@@ -43,9 +45,14 @@ def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort) -> Non
         volume = tree.uptake[index].values
         assert np.isfinite(volume).all() if done[index] else np.isnan(volume).all()
         assert bool(tree.error_code.values[index]) != done[index]
+    usable = done & (tree.label != "").values
+    assert set(tree.split.values[usable]) == {"train", "validation", "test"}
+    assert set(tree.split.values[~usable]) <= {""}
 
 
-def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort) -> None:
+def test_uptake_is_scaled_its_lower_side_lies_left_and_every_definition_of_binding_tells_the_classes_apart(
+    cohort,
+) -> None:
     tree = open_cohort(cohort)
     done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
     binding = done.specific_binding_ratio
@@ -58,12 +65,6 @@ def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort) -> None:
     assert np.abs(binding.sel(region="reference").values).max() < 0.5
     negative = (done.label == "negative").values
     assert lower[negative].mean() > lower[~negative].mean() + 0.3
-
-
-def test_every_definition_of_binding_tells_the_classes_apart(cohort) -> None:
-    tree = open_cohort(cohort)
-    done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
-    negative = (done.label == "negative").values
     for definition in schema.DEFINITIONS:
         ratio = done.binding_ratio.sel(definition=definition, striatal="striatum_ipsilateral")
         for background in schema.BACKGROUNDS:
@@ -110,13 +111,6 @@ def test_relevance_stands_beside_uptake_on_the_same_grid(cohort) -> None:
     there = {axis: float(whole.sel(statistic=f"maximum_{axis}")) for axis in "xyz"}
     # Stored volumes are rounded to 12 bits, the table is not.
     assert float(volume.sel(there)) == pytest.approx(float(whole.sel(statistic="maximum")), rel=2**-12)
-
-
-def test_the_split_is_stored_and_covers_the_labelled_studies(cohort) -> None:
-    tree = open_cohort(cohort)
-    usable = ((tree.status == schema.DONE) & (tree.label != "")).values
-    assert set(tree.split.values[usable]) == {"train", "validation", "test"}
-    assert set(tree.split.values[~usable]) <= {""}
 
 
 def test_a_second_run_computes_nothing(own_cohort, archive) -> None:
@@ -301,13 +295,10 @@ def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort) -> None:
     assert_same_content(imaging_content(own_cohort), content)
 
 
-def test_a_cohort_of_few_normals_has_no_normal_range_and_says_why(cohort) -> None:
+def test_a_cohort_of_few_normals_has_no_normal_range_and_status_counts_what_the_ledger_holds(cohort) -> None:
     assert call_command("norms", cohort, expect=1)["error"] == "normals-insufficient"
-    assert call_command("status", cohort)["normal_range"] is False
-
-
-def test_status_counts_what_the_ledger_holds(cohort) -> None:
     state = call_command("status", cohort)
+    assert state["normal_range"] is False
     assert sum(state["studies"].values()) == len(Store(cohort).studies)
     assert set(state["stages"].values()) == {len(Store(cohort).studies)}
 
@@ -333,26 +324,17 @@ def test_one_study_gives_the_numbers_of_the_store(cohort, some_study) -> None:
 
 
 def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort) -> None:
-    for path in (
-        key_path(cohort),
-        linkage_path(cohort),
-        origin_path(cohort),
-        manifest_path(cohort),
-        scan_cache_path(cohort),
-    ):
-        assert path.stat().st_mode & 0o777 == 0o600
+    for place in (key_path, linkage_path, origin_path, manifest_path, scan_cache_path):
+        assert place(cohort).stat().st_mode & 0o777 == 0o600
     with linkage_path(cohort).open(newline="") as stream:
         assert next(csv.reader(stream)) == ["study", "files"]
 
 
-def test_the_report_stands_alone(cohort) -> None:
+def test_the_report_stands_alone_and_the_model_card_says_what_it_was_trained_on(cohort) -> None:
     page = cohort.with_name("cohort.report.html").read_text(encoding="utf-8")
     assert "not a medical device" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page.replace("https://doi.org", "")
-
-
-def test_the_model_card_says_what_it_was_trained_on(cohort) -> None:
     (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     card = json.loads((model / "card.json").read_text())
     assert card["preset"] == "compact"
