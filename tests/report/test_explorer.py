@@ -107,17 +107,13 @@ def test_no_file_names_a_person(folder, archive) -> None:
         assert path.parent.name == "volumes" or not {one for one in canaries if one in content}
 
 
-def test_ages_that_point_to_a_person_are_capped(cohort) -> None:
+def test_ages_that_point_to_a_person_are_capped_and_without_a_model_there_is_binding_and_no_prediction(cohort) -> None:
     tree = open_cohort(cohort)
     tree.dataset = tree.to_dataset().assign_coords(age=("study", np.full(tree.sizes["study"], 97.0)))
     columns = {column.name: column for column in cohort_columns(tree, None)}
     assert set(columns["age"].values) == {schema.AGE_CAP_YEARS}
-
-
-def test_a_cohort_without_a_model_has_its_binding_and_no_prediction(cohort) -> None:
-    names = {column.name for column in cohort_columns(open_cohort(cohort), None)}
-    assert "sbr_putamen_ipsilateral" in names
-    assert not names & {"predicted", "probability", "outcome", "relevance_peak_putamen_ipsilateral"}
+    assert "sbr_putamen_ipsilateral" in columns
+    assert not columns.keys() & {"predicted", "probability", "outcome", "relevance_peak_putamen_ipsilateral"}
 
 
 def test_misclassified_inconsistent_and_flagged_studies_are_worth_a_look_first() -> None:

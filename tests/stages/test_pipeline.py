@@ -22,13 +22,6 @@ from datbatch.stages.repair import repair_cohort, verify_cohort
 from tests.pipeline import STUDIES, assert_same_content, call_command, config_text, copy_studies, imaging_content
 
 
-@pytest.fixture
-def own_cohort(tmp_path: Path, cohort: Path) -> Path:
-    """A copy of the cohort, with all that stands beside it, that a test may change."""
-    shutil.copytree(cohort.parent, tmp_path / "own")
-    return tmp_path / "own" / cohort.name
-
-
 def ledger_times(cohort: Path) -> dict[str, int]:
     return {str(p.relative_to(cohort)): p.stat().st_mtime_ns for p in (cohort / "ledger").rglob("0*.json")}
 

@@ -126,9 +126,8 @@ def test_a_whole_store_is_found_whole_and_a_chunk_that_nobody_wrote_is_found(who
         assert volume or [damage.kind for damage in found] == ["unrecorded"]
 
 
-def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path, cohort) -> None:
-    shutil.copytree(cohort.parent, tmp_path / "own")
-    own = tmp_path / "own" / cohort.name
+def test_one_file_of_each_kind_is_mended_to_the_same_bytes(own_cohort) -> None:
+    own = own_cohort
     (model,) = Store(own).models
     before = files_of(own)
     registered, explained = (sorted(f for f in before if f.startswith(f"ledger/{s}/")) for s in ("register", "explain"))
