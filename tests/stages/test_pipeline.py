@@ -19,7 +19,7 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
 from datbatch.stages.repair import repair_cohort, verify_cohort
-from tests.pipeline import STUDIES, assert_same_content, call_command, config_text, copy_studies, imaging_content
+from tests.pipeline import STUDIES, assert_same_content, call_command, copy_studies, imaging_content, write_config
 
 
 def ledger_times(cohort: Path) -> dict[str, int]:
@@ -129,8 +129,7 @@ def test_a_second_run_computes_nothing(own_cohort, archive) -> None:
 def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     own_cohort, archive, tmp_path, section, key, value, again
 ) -> None:
-    config = own_cohort.parent / "changed.toml"
-    config.write_text(config_text(**{section: {key: value}}))
+    config = write_config(own_cohort.parent / "changed.toml", **{section: {key: value}})
     plan = call_command("plan", "--no-cost", archive, own_cohort, "--config", config)
     assert {stage["name"] for stage in plan["stages"] if stage["studies"]} == again
     for stage in plan["stages"]:
@@ -161,8 +160,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
 
 def test_another_limit_changes_flags_and_nothing_else(own_cohort, archive, tmp_path) -> None:
     before, times = imaging_content(own_cohort), ledger_times(own_cohort)
-    config = tmp_path / "limits.toml"
-    config.write_text(config_text(quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12}))
+    config = write_config(tmp_path / "limits.toml", quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12})
     planned = call_command("plan", archive, own_cohort, "--config", config, "--no-cost")
     assert {stage["studies"] for stage in planned["stages"]} == {0}
     assert "flags alone change: minimum_counts" in planned["stages"][0]["reason"]
@@ -184,8 +182,7 @@ def test_another_limit_changes_flags_and_nothing_else(own_cohort, archive, tmp_p
 
 
 def test_another_start_of_relevance_explains_again_without_training(own_cohort) -> None:
-    config = own_cohort.parent / "changed.toml"
-    config.write_text(config_text(explain={"target": "log_odds"}))
+    config = write_config(own_cohort.parent / "changed.toml", explain={"target": "log_odds"})
     before = xarray.open_datatree(own_cohort, engine="zarr").load()
     assert call_command("train", own_cohort, "--config", config)["trained"] is False
     answer = call_command("explain", own_cohort, "--config", config, "--workers", 1)
@@ -234,8 +231,7 @@ def test_new_studies_append_and_the_others_keep_their_place(tmp_path, archive, c
         folder.rename(tmp_path / f"later{index}")
     own = tmp_path / "cohort.zarr"
     shutil.copy(key_path(cohort), key_path(own))
-    config = tmp_path / "config.toml"
-    config.write_text(config_text())
+    config = write_config(tmp_path / "config.toml")
     call_command("run", small, own, "--config", config, "--workers", 1)
     first = Store(own).studies
     for index, folder in enumerate(later):
