@@ -102,14 +102,13 @@ def archive(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def cohort(shared_folder: Path, archive: Path) -> Path:
     """The archive's cohort after the whole method: imaged, trained, explained, reported. Read-only."""
-    from tests.pipeline import config_text, made_once, run_command
+    from tests.pipeline import made_once, run_command, write_config
 
     folder = shared_folder / "made-cohort"
     store = folder / "cohort.zarr"
 
     def make() -> None:
-        (folder / "config.toml").write_text(config_text())
-        config = ("--config", folder / "config.toml")
+        config = ("--config", write_config(folder / "config.toml"))
         ran = run_command("run", archive, store, *config, "--workers", 2, expect=3)
         # Of several workers one trains; the others would only start, and end.
         trained = run_command("train", store, *config, "--workers", 1)

@@ -28,13 +28,15 @@ SEED = 5
 SECTIONS: dict[str, dict[str, Any]] = {"store": {"granule_studies": 4}, "train": {"preset": "compact", "epochs": 2}}
 
 
-def config_text(**changes: dict[str, Any]) -> str:
-    """Give the parameter file of the tests, with changed sections."""
+def write_config(path: Path, **changes: dict[str, Any]) -> Path:
+    """Write the parameter file of the tests, with changed sections."""
     sections = {name: SECTIONS.get(name, {}) | changes.get(name, {}) for name in SECTIONS.keys() | changes.keys()}
-    return "".join(
+    text = "".join(
         f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in sorted(keys.items()))
         for name, keys in sorted(sections.items())
     )
+    path.write_text(text)
+    return path
 
 
 def run_command(*arguments: object, expect: int = 0) -> dict[str, Any]:
@@ -85,6 +87,13 @@ def wait_until(true: Callable[[], object], what: str = "it did not happen", pati
     while not true():
         assert time.monotonic() < limit, what
         time.sleep(0.02)
+
+
+def flip(file: Location, part: float = 0.5) -> None:
+    """Change one bit of a file."""
+    content = bytearray(location.read(file)[0])
+    content[int(part * len(content))] ^= 16
+    location.write(file, bytes(content))
 
 
 def copy_studies(archive: Path, studies: list[list[Path]], target: Path) -> list[Path]:

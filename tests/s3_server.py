@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 
+from tests.pipeline import wait_until
+
 ACCESS_KEY, SECRET_KEY = "canary-access-key", "canary-secret-key"
 BUCKET = "cohorts"
 
@@ -52,19 +54,9 @@ def environment(endpoint: str) -> dict[str, str]:
 def serving(folder: Path) -> Iterator[str]:
     """Run the server with its data in a folder and give its endpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "s3.json").write_text(
-        json.dumps(
-            {
-                "identities": [
-                    {
-                        "name": "tests",
-                        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-                        "actions": ["Admin", "Read", "Write", "List"],
-                    }
-                ]
-            }
-        )
-    )
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     program = server_program()
     s3, master, volume, filer = free_ports(4)
     with (folder / "log").open("w") as log:
@@ -79,11 +71,8 @@ def serving(folder: Path) -> Iterator[str]:
         )  # fmt: skip
         endpoint = f"http://127.0.0.1:{s3}"
         try:
-            limit = time.monotonic() + 120
-            while not _answers(endpoint):
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < limit, "the S3 server does not answer"
-                time.sleep(0.1)
+            wait_until(lambda: _answers(endpoint) or process.poll() is not None, "the S3 server does not answer")
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
             yield endpoint
         finally:
             process.kill()

@@ -11,7 +11,7 @@ from datbatch.config import Config, TrainConfig, canonical_json, digest
 from datbatch.errors import ConfigurationError
 
 
-def test_what_a_file_leaves_out_keeps_its_default(tmp_path) -> None:
+def test_what_a_file_leaves_out_keeps_its_default_and_a_missing_file_is_refused(tmp_path) -> None:
     path = tmp_path / "parameters.toml"
     path.write_text("[reconstruct]\ncutoff_per_cm = 1\n[norms]\nuse_age = false\n")
     config = Config.from_toml(path)
@@ -19,6 +19,8 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path) -> None:
     assert config.reconstruct.cutoff_per_cm == 1.0
     assert config.reconstruct.filter == "shepp-logan"
     assert config.train == Config().train
+    with pytest.raises(ConfigurationError):
+        Config.from_toml(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,6 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path) -> None:
     assert config.quantify.atlas == "/atlases/own.nii.gz"
     assert config.quantify.atlas_labels == {"putamen_left": [11, 12]}
     assert Config.from_dict(config.to_dict()) == config
-
-
-def test_a_missing_file_is_refused(tmp_path) -> None:
-    with pytest.raises(ConfigurationError):
-        Config.from_toml(tmp_path / "none.toml")
 
 
 @given(

@@ -188,16 +188,13 @@ def test_the_notebook_is_small_and_names_no_place_of_this_machine() -> None:
     assert "Error" not in text
 
 
-def test_the_citation_names_this_version_and_the_papers_doi() -> None:
+def test_citation_and_changelog_name_this_version_and_the_citation_the_papers_doi() -> None:
     citation: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors", "license", "type"} <= citation.keys()
     assert citation["version"] == __version__
     (paper,) = citation["references"]
     assert paper["doi"] in (ROOT / "README.md").read_text(encoding="utf-8")
     assert {"title", "authors", "journal", "year", "volume", "start", "end"} <= paper.keys()
-
-
-def test_the_changelog_knows_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)[0] == "Unreleased"
     assert f"## [{__version__}]" in text

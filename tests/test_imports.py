@@ -40,21 +40,18 @@ def imported(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_stands_before_it(path) -> None:
+def test_a_module_imports_only_what_stands_before_it_and_zarr_and_distributed_have_one_door_each(path) -> None:
     here = room(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
-    for name in imported(path):
+    names = imported(path)
+    for name in names:
         if not name.startswith("datbatch."):
             continue
         there = room(name.removeprefix("datbatch."))
         if there == "__version__" or there == here:
             continue
         assert ORDER[there] < ORDER[here] or (path.name, there) == ("loader.py", "cohort"), f"{here} imports {there}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_zarr_and_distributed_have_one_door_each(path) -> None:
     place = path.relative_to(PACKAGE).as_posix()
-    roots = {name.split(".")[0] for name in imported(path)}
+    roots = {name.split(".")[0] for name in names}
     for library, doors in ONE_DOOR.items():
         assert library not in roots or place in doors, f"{place} imports {library}"
     if place.split("/")[0] in ARRAYS_ONLY:

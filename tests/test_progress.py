@@ -21,7 +21,7 @@ def test_a_line_says_rate_time_left_and_failures() -> None:
     assert progress.line(5.0) == "imaging     10/40 studies, 2.00/s, 15 s left, 2 failed"
 
 
-def test_a_log_gets_whole_lines_and_the_last_one_for_sure() -> None:
+def test_a_log_gets_whole_lines_and_the_last_one_for_sure_and_nothing_of_a_quiet_one() -> None:
     log = io.StringIO()
     progress = Progress("train", 3, "epochs", stream=log)
     for _ in range(3):
@@ -29,14 +29,10 @@ def test_a_log_gets_whole_lines_and_the_last_one_for_sure() -> None:
     progress.close()
     assert log.getvalue().splitlines()[-1].startswith("train       3/3 epochs, in ")
     assert "\r" not in log.getvalue()
-
-
-def test_a_quiet_one_writes_nothing() -> None:
-    log = io.StringIO()
-    progress = Progress("scan", 1, stream=log, quiet=True)
-    progress.advance()
-    progress.close()
-    assert log.getvalue() == ""
+    quiet = Progress("scan", 1, stream=(silent := io.StringIO()), quiet=True)
+    quiet.advance()
+    quiet.close()
+    assert silent.getvalue() == ""
 
 
 def test_a_log_gets_a_line_a_minute_also_while_nothing_ends(monkeypatch) -> None:

@@ -11,11 +11,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def model_folder(cohort: Path) -> Path:
-    (card,) = models_path(cohort).glob("*/card.json")
-    return card.parent
-
-
 def test_the_five_queries_run_and_give_values(cohort) -> None:
     program = ast.parse(BLOCKS[0].replace("demo/cohort.zarr", str(cohort)))
     scope: dict[str, object] = {}
@@ -34,8 +29,9 @@ def test_the_five_queries_run_and_give_values(cohort) -> None:
 
 
 def test_the_python_lines_run(cohort, archive, some_study) -> None:
+    (card,) = models_path(cohort).glob("*/card.json")
     program = BLOCKS[1].replace("projections.dcm", str(some_study[0]))
-    program = program.replace("demo/cohort.models/NAME", str(model_folder(cohort)))
+    program = program.replace("demo/cohort.models/NAME", str(card.parent))
     scope: dict[str, object] = {}
     exec(program.replace("demo/cohort.zarr", str(cohort)), scope)
     assert scope["explained"].uptake.shape == scope["cohort"].uptake.shape[1:]

@@ -31,10 +31,6 @@ def live(browser: Any, path: Path, script: str = "") -> Visit:
     return seen
 
 
-def state(seen: Visit) -> str | None:
-    return seen.page.get_attribute("#viewer", "data-state")
-
-
 def pixels_of(seen: Visit) -> np.ndarray:
     """Give the live view: shape (row, column, 3)."""
     seen.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -65,7 +61,7 @@ def crosshair_column(pixels: np.ndarray) -> int:
 
 
 def test_the_page_comes_alive_offline_and_without_complaint(opened) -> None:
-    assert state(opened) == "ready"
+    assert opened.page.get_attribute("#viewer", "data-state") == "ready"
     assert opened.page.is_visible("#viewer-live")
     assert not opened.page.is_visible("#viewer-missing")
     opened.assert_quiet()
@@ -156,7 +152,7 @@ def test_without_webgl_the_pictures_remain(browser, tmp_path) -> None:
     path.write_text(study_page(explained_study()), encoding="utf-8")
     nothing = "HTMLCanvasElement.prototype.getContext = () => null;"
     opened = live(browser, path, nothing)
-    assert state(opened) == "unavailable"
+    assert opened.page.get_attribute("#viewer", "data-state") == "unavailable"
     assert opened.page.is_visible("#viewer-missing")
     assert not opened.page.is_visible("#viewer-live")
     assert opened.page.locator(".slice img").count() == 12

@@ -33,7 +33,7 @@ def test_of_many_duplicate_tasks_one_counts(place) -> None:
     assert len(location.names(place)) == 1, "no temporary file stays"
 
 
-def test_a_damaged_object_counts_as_not_done(place) -> None:
+def test_a_damaged_object_counts_as_not_done_and_is_discarded_by_folding_alone(place) -> None:
     ledger = Ledger(place)
     ledger.commit(KEY, ROWS)
     (name,) = location.names(place)
@@ -43,6 +43,9 @@ def test_a_damaged_object_counts_as_not_done(place) -> None:
     assert ledger.damaged([KEY]) == [KEY]
     assert ledger.commit(KEY, ROWS)
     assert ledger.read(KEY) == ROWS
+    location.write(place / name, b"")
+    assert list(ledger.rows([KEY], discard=True)) == []
+    assert location.names(place) == [], "folding discards it"
 
 
 def test_an_object_of_another_granule_is_none_of_this_one(place) -> None:
@@ -54,60 +57,39 @@ def test_an_object_of_another_granule_is_none_of_this_one(place) -> None:
     assert (ledger.read(KEY), ledger.read(other)) == (None, ROWS)
 
 
-def test_folding_discards_what_is_damaged_so_that_it_is_computed_again(place) -> None:
-    ledger = Ledger(place)
-    ledger.commit(KEY, ROWS)
-    (name,) = location.names(place)
-    location.write(place / name, b"")
-    assert list(ledger.rows([KEY], discard=True)) == []
-    assert location.names(place) == []
-
-
 def test_retiring_keeps_only_the_named_objects(place) -> None:
     ledger = Ledger(place)
     other_digest = GranuleKey("quantify", "d0", 0, "m1")
     grown = GranuleKey("quantify", "d1", 0, "m2")
     other_stage = GranuleKey("register", "d0", 0, "m1")
-    for key in (KEY, other_digest, grown, other_stage):
+    keys = (KEY, other_digest, grown, other_stage)
+    for key in keys:
         ledger.commit(key, ROWS)
     assert ledger.stages() == [("quantify", "d0"), ("quantify", "d1"), ("register", "d0")]
     assert len(list(ledger.rows([KEY, grown]))) == 2 * len(ROWS)
     ledger.retire("quantify", "d1", {KEY.name})
-    assert [ledger.read(key) is not None for key in (KEY, other_digest, grown, other_stage)] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    assert [ledger.read(key) is not None for key in keys] == [True, False, False, True]
 
 
-def test_folding_is_independent_of_the_order_of_rows() -> None:
-    table = {v.name: v for v in schema.STUDY_TABLE}
-    variables = [table["counts"], table["specific_binding_ratio"], table["scanner"], table["mirrored"]]
+def test_folding_is_independent_of_the_order_of_rows_and_null_is_nan() -> None:
+    names = ("counts", "specific_binding_ratio", "asymmetry_index", "scanner", "mirrored")
+    variables = [variable for variable in schema.STUDY_TABLE if variable.name in names]
     ratios = [1.0, None, *[0.5] * (len(schema.REGIONS) - 2)]
+    index = [[1.0, None, 3.0], [None, 5.0, 6.0], [None, None, 9.0]]
+    found = {"counts": 2.0, "specific_binding_ratio": ratios, "asymmetry_index": index, "mirrored": True}
     rows = [
-        Row("sb", DONE, values={"counts": 2.0, "specific_binding_ratio": ratios, "mirrored": True}),
+        Row("sb", DONE, values=found),
         Row("sa", DONE, values={"counts": None, "scanner": "X"}),
     ]
     studies = ["sa", "sb", "sc"]
     for order in (rows, rows[::-1]):
         columns = value_columns(variables, studies, order)
         np.testing.assert_array_equal(columns["counts"], [np.nan, 2.0, np.nan])
-        np.testing.assert_array_equal(
-            columns["specific_binding_ratio"][1], [np.nan if r is None else r for r in ratios]
-        )
+        for name, given in (("specific_binding_ratio", ratios), ("asymmetry_index", index)):
+            np.testing.assert_array_equal(columns[name][1], np.array(given, dtype=float))
+            assert np.isnan(columns[name][0]).all()
         assert list(columns["scanner"]) == ["X", "", ""]
         assert list(columns["mirrored"]) == [False, True, False]
-
-
-def test_nested_values_fold_with_nan_for_null() -> None:
-    table = {v.name: v for v in schema.STUDY_TABLE}
-    index = [[1.0, None, 3.0], [None, 5.0, 6.0], [None, None, 9.0]]
-    columns = value_columns(
-        [table["asymmetry_index"]], ["sa", "sb"], [Row("sb", DONE, values={"asymmetry_index": index})]
-    )
-    np.testing.assert_array_equal(columns["asymmetry_index"][1], np.array(index, dtype=float))
-    assert np.isnan(columns["asymmetry_index"][0]).all()
 
 
 def test_a_study_without_a_row_is_pending() -> None:

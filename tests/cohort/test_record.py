@@ -64,11 +64,12 @@ def test_an_error_ends_the_record_too(store, error, outcome, code) -> None:
     assert (left["outcome"], left.get("error")) == (outcome, code)
 
 
-def test_a_command_without_sign_of_life_was_killed() -> None:
-    still = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 5)
-    assert outcome_of({"outcome": "running", "last_sign": still.isoformat()}) == "lost"
+def test_a_command_without_sign_of_life_was_killed_whatever_became_of_the_clock() -> None:
     assert outcome_of({"outcome": "running", "last_sign": datetime.now(UTC).isoformat()}) == "running"
-    assert outcome_of({"outcome": "finished", "last_sign": still.isoformat()}) == "finished"
+    for jump_seconds in (0.0, 3600.0, -3600.0):
+        still = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 5 + jump_seconds)
+        assert outcome_of({"outcome": "running", "last_sign": still.isoformat()}) == "lost"
+        assert outcome_of({"outcome": "finished", "last_sign": still.isoformat()}) == "finished"
 
 
 def test_a_damaged_record_hides_no_other(store) -> None:

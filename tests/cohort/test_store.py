@@ -15,6 +15,7 @@ from datbatch.cohort.store import Store
 from datbatch.cohort.views.query import as_acquired, open_cohort
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, S3Location
+from tests.pipeline import flip
 
 STUDIES = ["sa", "sb", "sc"]
 
@@ -83,11 +84,8 @@ def test_binding_ratios_are_chosen_by_the_names_of_their_dimensions(store) -> No
     assert "quantification_flags" in cohort.coords
 
 
-def test_the_hash_of_a_study_without_result_is_empty(store, volumes) -> None:
+def test_the_hash_of_a_study_without_result_is_empty_and_a_granule_must_fill_its_shard(store, volumes) -> None:
     assert store.write_volumes("uptake", 0, volumes[:2]) == [volume_sha256(volumes[0]), ""]
-
-
-def test_a_granule_must_fill_its_shard(store, volumes) -> None:
     with pytest.raises(GridMismatchError):
         store.write_volumes("uptake", 0, volumes[:1])
 
@@ -113,12 +111,9 @@ def test_the_detectors_angles_are_coordinates(store) -> None:
     assert schema.ANGLES_DEG[-1] == 357.0
 
 
-def test_the_order_of_studies_is_never_changed(store) -> None:
+def test_growing_never_changes_the_order_of_studies_and_completes_what_a_kill_left_half_done(store) -> None:
     with pytest.raises(StoreError, match="order"):
         store.grow(["sb", "sa", "sc"])
-
-
-def test_growing_completes_what_a_kill_left_half_done(store) -> None:
     # The names come last: here only they are missing.
     store._array("site").resize((5,))
     store._array("uptake").resize((5, *schema.SHAPE))
@@ -126,24 +121,22 @@ def test_growing_completes_what_a_kill_left_half_done(store) -> None:
     assert Store(store.path).studies == [*STUDIES, "sd", "se"]
 
 
-@pytest.mark.parametrize("part", [0.1, 0.4, 0.75])
-def test_a_flipped_bit_is_found_on_reading(store, part) -> None:
+@pytest.mark.parametrize("part", [0.1, 0.4, 0.75, None])
+def test_a_flipped_bit_and_a_cut_shard_are_found_on_reading(store, part) -> None:
     shard = store.path / "uptake" / "c.1.0.0.0"
-    content = bytearray(location.read(shard)[0])
-    content[int(len(content) * part)] ^= 0x10
-    location.write(shard, bytes(content))
+    if part is None:
+        location.write(shard, location.read(shard)[0][:-100])
+    else:
+        flip(shard, part)
     with pytest.raises(CorruptStoreError):
         store.volumes()[2]
 
 
-def test_a_cut_shard_is_found_on_reading(store) -> None:
-    shard = store.path / "uptake" / "c.1.0.0.0"
-    location.write(shard, location.read(shard)[0][:-100])
-    with pytest.raises(CorruptStoreError):
-        store.volumes()[2]
-
-
-def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store, volumes) -> None:
+def test_an_image_of_the_whole_cohort_is_replaced_only_by_another_and_named_when_missing_or_damaged(
+    store, volumes
+) -> None:
+    with pytest.raises(StoreError, match="no array template"):
+        store.read_image(schema.TEMPLATE)
     store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
     store.write_image(schema.TEMPLATE, volumes[2], {"digest": "a"})
     np.testing.assert_array_equal(store.read_image(schema.TEMPLATE), volumes[0])
@@ -151,17 +144,9 @@ def test_an_image_of_the_whole_cohort_is_replaced_only_by_another(store, volumes
     np.testing.assert_array_equal(store.read_image(schema.TEMPLATE), volumes[2])
     store.consolidate()
     assert open_cohort(store.path).template.dims == ("x", "y", "z")
-
-
-def test_an_image_that_is_missing_or_damaged_is_named(store, volumes) -> None:
-    with pytest.raises(StoreError, match="no array template"):
-        store.read_image(schema.TEMPLATE)
-    store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
     folder = store.path / "template"
     (chunk,) = (folder / name for name in location.names(folder) if name.startswith("c"))
-    content = bytearray(location.read(chunk)[0])
-    content[len(content) // 2] ^= 1
-    location.write(chunk, bytes(content))
+    flip(chunk)
     with pytest.raises(CorruptStoreError, match="template"):
         store.read_image(schema.TEMPLATE)
 

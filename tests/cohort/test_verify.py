@@ -13,6 +13,7 @@ from datbatch.cohort.store import Store
 from datbatch.cohort.verify import put_back, recorded_volumes, remove_orphans, verify_store
 from datbatch.errors import DONE, Outcome, TruncatedError
 from datbatch.location import Location
+from tests.pipeline import flip
 
 KEY = GranuleKey("quantify", "d1", 0, "0a")
 
@@ -36,12 +37,6 @@ def small_store(path: Location) -> Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return small_store(tmp_path / "cohort.zarr")
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 16
-    path.write_bytes(content)
 
 
 def cut(path: Path) -> None:

@@ -89,16 +89,9 @@ def test_the_dictionary_explains_every_column(folder) -> None:
     assert told["binding.csv"]["variable"]["values"]["asymmetry_index"]["units"] == "%"
 
 
-def with_root(tree: xr.DataTree, **columns: object) -> xr.DataTree:
-    root = tree.to_dataset().copy()
-    for name, values in columns.items():
-        root[name] = ("study", values)
-    return xr.DataTree.from_dict({"/": root})
-
-
 def test_ages_that_point_to_a_person_are_capped(tmp_path, tree) -> None:
     ages = np.linspace(85.0, 101.0, tree.sizes["study"])
-    write_tables(with_root(tree, age=ages), tmp_path)
+    write_tables(xr.DataTree(tree.to_dataset().assign(age=("study", ages))), tmp_path)
     np.testing.assert_array_equal(read(tmp_path, "studies").age, np.minimum(ages, 89.0))
 
 

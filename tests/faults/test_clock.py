@@ -11,13 +11,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from datbatch.cohort.ledger import Runs
-from datbatch.cohort.record import SILENT_SECONDS, outcome_of
 from datbatch.cohort.store import Store
 from datbatch.stages.repair import verify_cohort
 from tests.faults.conftest import with_key_of
@@ -73,9 +71,3 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, archive, cheap_whole, conf
     records = Runs(own).read()
     assert [one["outcome"] for one in records] == ["finished"] * 3
     assert all(0 <= one["seconds"] < 600 for one in records), "the clock that was set measured how long it took"
-
-
-@pytest.mark.parametrize("jump_seconds", [0.0, 3600.0, -3600.0])
-def test_a_killed_command_counts_as_lost_whatever_became_of_the_clock(monkeypatch, jump_seconds) -> None:
-    last = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 5 + jump_seconds)
-    assert outcome_of({"outcome": "running", "last_sign": last.isoformat()}) == "lost"

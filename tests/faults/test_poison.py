@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 
@@ -11,17 +10,17 @@ from datbatch import schema
 from datbatch.archive import read_linkage
 from datbatch.cohort.store import Store, linkage_path
 from datbatch.errors import MemoryExceededError, TimeExceededError, WorkerLostError
-from tests.faults.conftest import with_key_of
-from tests.pipeline import PROGRAM, call_command, config_text, imaging_content
+from tests.faults.conftest import STAND_IN, with_key_of
+from tests.pipeline import PROGRAM, call_command, imaging_content, write_config
 
-STAND_IN = Path(__file__).parent / "stand_in"
 CODES = {"segfault": WorkerLostError.code, "hunger": MemoryExceededError.code, "hang": TimeExceededError.code}
 
 
 def test_poisonous_studies_are_named_and_the_rest_of_their_granule_is_saved(tmp_path, archive, cohort) -> None:
-    own, config = with_key_of(cohort, tmp_path / "cohort.zarr"), tmp_path / "config.toml"
+    own = with_key_of(cohort, tmp_path / "cohort.zarr")
     # One granule for all; a limit that a busy machine does not reach with a sound study.
-    config.write_text(config_text(store={"granule_studies": 32}, limits={"study_seconds": 12.0, "study_gb": 1.0}))
+    limits = {"study_seconds": 12.0, "study_gb": 1.0}
+    config = write_config(tmp_path / "config.toml", store={"granule_studies": 32}, limits=limits)
     expected, files = imaging_content(cohort), read_linkage(linkage_path(cohort))
     done = [str(s) for s, state in zip(expected["study"], expected["status"], strict=True) if state == schema.DONE]
     victims = dict(zip(CODES, done, strict=False))

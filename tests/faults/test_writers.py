@@ -4,12 +4,11 @@ import signal
 import subprocess
 
 from datbatch.cohort.lock import lock_path
-from tests.pipeline import PROGRAM, STUDIES, call_command, config_text, granules_done, wait_until
+from tests.pipeline import PROGRAM, STUDIES, call_command, granules_done, wait_until, write_config
 
 
 def test_a_second_driver_is_refused_and_one_that_is_told_to_end_hands_over(tmp_path, archive) -> None:
-    own, config = tmp_path / "cohort.zarr", tmp_path / "config.toml"
-    config.write_text(config_text(store={"granule_studies": 1}))
+    own, config = tmp_path / "cohort.zarr", write_config(tmp_path / "config.toml", store={"granule_studies": 1})
     process = subprocess.Popen(
         [PROGRAM, "run", str(archive), str(own), "--config", str(config), "--workers", "1"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

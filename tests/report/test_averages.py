@@ -7,7 +7,13 @@ from xarray.core import indexing
 
 from datbatch import schema
 from datbatch.imaging import analytic_atlas
-from datbatch.report.cohort.averages import peak_distance_mm, scan_test_set, striatal_slice, striatum_distance_mm
+from datbatch.report.cohort.averages import (
+    GroupImages,
+    peak_distance_mm,
+    scan_test_set,
+    striatal_slice,
+    striatum_distance_mm,
+)
 from tests.report.synthetic import TEST_SET, WHOLE, Recorded, blob, relevance_of, uptake_of
 
 OUTCOMES = ["TN", "TN", "TN", "TP", "TP", "FN", "FP"]
@@ -24,6 +30,11 @@ def lazy(studies, make) -> tuple[xr.DataArray, Recorded]:
     return xr.DataArray(variable), recorded
 
 
+def scan(studies, outcomes=OUTCOMES, make=uptake_of, *, sign: float = 1.0, cases: int = 2) -> GroupImages:
+    uptake, relevance = lazy(studies, make)[0], lazy(studies, relevance_of)[0]
+    return scan_test_set(uptake, relevance, outcomes, sign=sign, masks=analytic_atlas().masks, cases=cases)
+
+
 def test_volumes_are_read_one_study_at_a_time_and_only_those_of_the_test_set(masks) -> None:
     uptake, images = lazy(WHOLE, uptake_of)
     relevance, maps = lazy(WHOLE, relevance_of)
@@ -34,10 +45,8 @@ def test_volumes_are_read_one_study_at_a_time_and_only_those_of_the_test_set(mas
     assert maps.reads == wanted
 
 
-def test_means_are_those_of_the_volumes(masks) -> None:
-    uptake, _ = lazy(TEST_SET, uptake_of)
-    relevance, _ = lazy(TEST_SET, relevance_of)
-    found = scan_test_set(uptake, relevance, OUTCOMES, sign=-1.0, masks=masks, cases=24)
+def test_means_are_those_of_the_volumes() -> None:
+    found = scan(TEST_SET, sign=-1.0, cases=24)
     assert (found.true_negative.studies, found.true_positive.studies) == (3, 2)
     expected = np.mean([uptake_of(study) for study in TEST_SET[:3]], axis=0, dtype=float)
     assert np.allclose(found.true_negative.uptake, expected, rtol=0, atol=1e-12)
@@ -46,39 +55,29 @@ def test_means_are_those_of_the_volumes(masks) -> None:
     assert found.true_positive.relevance.max() == pytest.approx(0.2, rel=0.02)
     assert [case.position for case in found.cases] == [5, 6]
     assert np.nanmax(found.peak_distance_mm) == 0, "all peaks lie in the putamen"
+    assert [case.position for case in scan(TEST_SET, cases=1).cases] == [5], "at most as many as asked for"
 
 
-def test_at_most_as_many_cases_are_kept_as_asked_for(masks) -> None:
-    uptake, _ = lazy(TEST_SET, uptake_of)
-    relevance, _ = lazy(TEST_SET, relevance_of)
-    found = scan_test_set(uptake, relevance, OUTCOMES, sign=1.0, masks=masks, cases=1)
-    assert [case.position for case in found.cases] == [5]
-
-
-def test_a_volume_with_missing_values_is_left_out_and_counted(masks) -> None:
+def test_a_volume_with_missing_values_is_left_out_and_counted() -> None:
     def holed(study):
         volume = uptake_of(study)
         if study.study == "sb01":
             volume[0, 0, 0] = np.nan
         return volume
 
-    uptake, _ = lazy(TEST_SET, holed)
-    relevance, _ = lazy(TEST_SET, relevance_of)
-    found = scan_test_set(uptake, relevance, OUTCOMES, sign=1.0, masks=masks, cases=2)
+    found = scan(TEST_SET, make=holed)
     assert found.unreadable == 1
     assert found.true_negative.studies == 2
     assert np.isfinite(found.true_negative.uptake).all()
 
 
-def test_an_empty_group_has_no_mean(masks) -> None:
-    uptake, _ = lazy(TEST_SET[:3], uptake_of)
-    relevance, _ = lazy(TEST_SET[:3], relevance_of)
-    found = scan_test_set(uptake, relevance, ["TN"] * 3, sign=1.0, masks=masks, cases=2)
+def test_an_empty_group_has_no_mean() -> None:
+    found = scan(TEST_SET[:3], ["TN"] * 3)
     assert found.true_positive.studies == 0
     assert np.isnan(found.true_positive.uptake).all()
 
 
-def test_the_distance_of_a_peak_is_that_to_the_nearest_striatal_voxel(masks) -> None:
+def test_the_distance_of_a_peak_is_that_to_the_nearest_striatal_voxel_and_a_map_of_nothing_has_none(masks) -> None:
     distance = striatum_distance_mm(masks)
     names = [name for name in schema.REGIONS if name.startswith(("putamen", "caudate"))]
     striatum = np.argwhere(masks[[schema.REGIONS.index(name) for name in names]].any(axis=0))
@@ -88,10 +87,6 @@ def test_the_distance_of_a_peak_is_that_to_the_nearest_striatal_voxel(masks) -> 
         relevance = np.zeros(schema.SHAPE)
         relevance[tuple(index)] = -5.0
         assert peak_distance_mm(relevance, distance) == pytest.approx(nearest)
-
-
-def test_a_map_of_nothing_has_no_most_relevant_voxel(masks) -> None:
-    distance = striatum_distance_mm(masks)
     assert np.isnan(peak_distance_mm(np.zeros(schema.SHAPE), distance))
 
 

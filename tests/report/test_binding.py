@@ -76,14 +76,11 @@ def test_only_normals_that_the_range_was_not_fitted_to_tell_how_often_it_errs() 
     assert row.area.value == 1.0
 
 
-def test_the_normal_range_over_age_is_that_of_the_fit() -> None:
+def test_the_normal_range_over_age_is_that_of_the_fit_and_one_of_earlier_tables_is_not_shown() -> None:
     band = table_of(cohort_with_range()).band("hottest_voxels putamen_ipsilateral")
     np.testing.assert_allclose(band.expected(np.array([60.0, 80.0])), [2.0, 1.8])
     assert band.sd == pytest.approx(0.5)
     assert table_of(cohort_with_range()).band("fixed_regions putamen_ipsilateral") is None
-
-
-def test_a_normal_range_of_earlier_tables_is_not_shown() -> None:
     table = table_of(cohort_with_range(stale=True))
     assert not table.has_range
     assert np.isfinite(table.value[:, PUTAMEN]).all()

@@ -21,6 +21,7 @@ from datbatch.report.explorer import Column, write_columns, write_explorer
 from datbatch.report.explorer.columns import cohort_columns, worth_a_look
 from datbatch.report.explorer.volumes import LEVELS, halve
 from datbatch.simulation import identity_canaries
+from tests.pipeline import flip
 from tests.report.synthetic import LEFT_OUT, root_dataset
 
 
@@ -106,17 +107,13 @@ def test_no_file_names_a_person(folder, archive) -> None:
         assert path.parent.name == "volumes" or not {one for one in canaries if one in content}
 
 
-def test_ages_that_point_to_a_person_are_capped(cohort) -> None:
+def test_ages_that_point_to_a_person_are_capped_and_without_a_model_there_is_binding_and_no_prediction(cohort) -> None:
     tree = open_cohort(cohort)
     tree.dataset = tree.to_dataset().assign_coords(age=("study", np.full(tree.sizes["study"], 97.0)))
     columns = {column.name: column for column in cohort_columns(tree, None)}
     assert set(columns["age"].values) == {schema.AGE_CAP_YEARS}
-
-
-def test_a_cohort_without_a_model_has_its_binding_and_no_prediction(cohort) -> None:
-    names = {column.name for column in cohort_columns(open_cohort(cohort), None)}
-    assert "sbr_putamen_ipsilateral" in names
-    assert not names & {"predicted", "probability", "outcome", "relevance_peak_putamen_ipsilateral"}
+    assert "sbr_putamen_ipsilateral" in columns
+    assert not columns.keys() & {"predicted", "probability", "outcome", "relevance_peak_putamen_ipsilateral"}
 
 
 def test_misclassified_inconsistent_and_flagged_studies_are_worth_a_look_first() -> None:
@@ -142,9 +139,7 @@ def test_a_damaged_study_is_named_and_all_others_are_there(cohort, tmp_path, cap
     copy = tmp_path / "cohort.zarr"
     shutil.copytree(cohort, copy)
     shard = max((path for path in (copy / "uptake").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    shard.write_bytes(content)
+    flip(shard)
     assert main(["explore", str(copy), "--output", str(tmp_path / "out"), "--quiet", "--json"]) == EXIT_FAILED_STUDIES
     told = json.loads(capsys.readouterr().out)
     ((study, code),) = told["failed"].items()

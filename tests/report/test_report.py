@@ -40,14 +40,11 @@ def written(monkeypatch):
     return write
 
 
-def test_the_headline_counts_the_studies(page) -> None:
+def test_the_headline_counts_the_studies_and_tells_the_test_sets_figures_with_their_intervals(page) -> None:
     assert "Studies found 17 1 excluded" in page.text
     assert "Processed 13" in page.text
     assert "Failed 3 for 2 reasons" in page.text
     assert "Positive, of those with a label 46.2 % 6/13" in page.text
-
-
-def test_the_headline_tells_the_test_sets_figures_with_their_intervals(page) -> None:
     assert "Accuracy, test set 71.4 % 5/7; 95 % CI 35.9 to 91.8" in page.text
     assert "Sensitivity 66.7 % 2/3" in page.text
     assert "Specificity 75.0 % 3/4" in page.text
@@ -107,7 +104,7 @@ def test_every_misclassified_study_has_its_picture(page) -> None:
     assert rows["sb07"][-1].startswith("consistent"), "what follows the last table is counted in by the parser"
 
 
-def test_the_methods_have_the_runs_own_parameters(written, page) -> None:
+def test_the_methods_have_the_runs_own_parameters_and_before_them_the_models(written, page) -> None:
     assert "cutoff of 1.25 cycles/cm" in page.text
     assert "trained for 3 epochs" in page.text
     config = json.loads(build_cohort().attrs["config"])
@@ -121,9 +118,6 @@ def test_the_methods_have_the_runs_own_parameters(written, page) -> None:
     assert "All studies whose raw projections were available were included" in text
     assert "against a template of the centre's own" in text
     assert "an atlas of the centre's own" in text
-
-
-def test_the_models_own_parameters_win_over_the_runs(written) -> None:
     card = {**CARD, "config": {"train": {"learning_rate": 0.003}}}
     assert "learning rate 0.003" in written(TEST_SET, card=card).text
 
@@ -259,7 +253,7 @@ def test_a_report_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch) -> None
     assert sorted(path.name for path in target.parent.iterdir()) == ["report", "report.html"]
 
 
-def test_a_folder_of_something_else_is_not_replaced(tmp_path) -> None:
+def test_a_folder_of_something_else_is_not_replaced_and_an_unknown_model_is_refused_by_name(tmp_path) -> None:
     kept = tmp_path / "mine" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("years of work")
@@ -267,6 +261,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path) -> None:
         write_report(build_cohort(TEST_SET[:1], ()), tmp_path / "mine.html")
     assert kept.read_text() == "years of work"
     assert not (tmp_path / "mine.html").exists()
+    with pytest.raises(ModelError, match="'nobody'"):
+        write_report(build_cohort(TEST_SET[:1]), tmp_path / "report.html", model="nobody")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_store_without_models_is_reported_without_classification(written) -> None:
@@ -274,12 +271,6 @@ def test_a_store_without_models_is_reported_without_classification(written) -> N
     assert "The store has no model yet" in found.text
     assert "Studies found 17" in found.text
     assert "Accuracy" not in found.text
-
-
-def test_an_unknown_model_is_refused_by_name(tmp_path) -> None:
-    with pytest.raises(ModelError, match="'nobody'"):
-        write_report(build_cohort(TEST_SET[:1]), tmp_path / "report.html", model="nobody")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

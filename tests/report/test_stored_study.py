@@ -53,16 +53,11 @@ def assert_close(found: object, expected: object, where: str = "") -> None:
         assert found == expected, where
 
 
-def test_without_its_archive_a_study_has_no_projections(cohort, tmp_path) -> None:
+def test_without_its_archive_a_study_has_no_projections_and_without_a_model_no_page(cohort, tmp_path) -> None:
     tree = open_cohort(cohort)
     results = ResultsReader(tree)[positions(tree)[0]]
     for archive in (None, tmp_path):
         assert StoredStudies(tree, cohort, archive=archive).explained(results).projections is None
-
-
-def test_a_study_that_no_model_explained_has_no_page(cohort) -> None:
-    tree = open_cohort(cohort)
-    results = ResultsReader(tree)[positions(tree)[0]]
     with pytest.raises(ModelError):
         StoredStudies(tree, cohort).explained(type(results)(**vars(results) | {"model": None}))
     with pytest.raises(ModelError, match="no model"):

@@ -179,16 +179,13 @@ def test_a_coronal_slice_has_the_vertex_at_the_top() -> None:
     assert low < high
 
 
-def test_what_is_seen_as_outside_the_normal_range_is_said() -> None:
+def test_what_is_seen_as_outside_the_normal_range_contradictions_and_doubts_are_said() -> None:
     text = study_page(explained_study())
     assert "below the normal range" in text
     assert "z = −3.0" in text
     assert "Network and binding disagree" not in text
     assert "fewer than 3 normal studies" in text
     assert "The head moved during the acquisition." in text
-
-
-def test_contradictions_and_doubts_are_said() -> None:
     text = study_page(explained_study(comparison=comparison(0.1), certain=False, inconsistent=True))
     assert "Network and binding disagree" in text
     assert "It is uncertain" in text
@@ -263,30 +260,28 @@ def test_the_summary_is_strict_json(tmp_path) -> None:
     assert "medical device" in summary["notice"]
 
 
-def test_an_earlier_output_is_replaced_and_other_files_are_never_lost(tmp_path) -> None:
-    out = tmp_path / "out"
-    write_study(explained_study(), out)
-    write_study(explained_study(model="another"), out)
-    assert "another" in (out / "study.html").read_text()
-    (out / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigurationError, match="other files"):
-        write_study(explained_study(), out)
-    assert (out / "mine.txt").read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_nothing_is_left_when_the_page_cannot_be_written(tmp_path, monkeypatch) -> None:
-    written = study_folder.write_whole
+def test_an_earlier_output_is_replaced_whole_or_not_at_all_and_other_files_are_never_lost(
+    tmp_path, monkeypatch
+) -> None:
+    out, written = tmp_path / "out", study_folder.write_whole
 
     def full(path: Path, content: bytes) -> Path:
         if path.name == "study.html":
             raise OSError(28, "No space left on device")
         return written(path, content)
 
-    write_study(explained_study(), tmp_path / "out")
-    before = (tmp_path / "out" / "study.html").read_bytes()
-    monkeypatch.setattr(study_folder, "write_whole", full)
-    with pytest.raises(OSError, match="No space"):
-        write_study(explained_study(model="another"), tmp_path / "out")
-    assert (tmp_path / "out" / "study.html").read_bytes() == before
+    write_study(explained_study(), out)
+    before = (out / "study.html").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(study_folder, "write_whole", full)
+        with pytest.raises(OSError, match="No space"):
+            write_study(explained_study(model="another"), out)
+    assert (out / "study.html").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    write_study(explained_study(model="another"), out)
+    assert "another" in (out / "study.html").read_text()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="other files"):
+        write_study(explained_study(), out)
+    assert (out / "mine.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

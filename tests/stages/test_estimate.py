@@ -8,7 +8,7 @@ from datbatch.config import Config
 from datbatch.stages import estimate
 from datbatch.stages.estimate import Measured, makespan
 from datbatch.stages.planning import plan_imaging
-from tests.pipeline import call_command, config_text
+from tests.pipeline import call_command, write_config
 
 CLUSTER = """
 kind = "slurm"
@@ -35,8 +35,7 @@ def test_the_last_granule_ends_the_run(seconds, workers, end) -> None:
 
 
 def test_a_plan_measures_a_few_studies_and_leaves_nothing_behind(tmp_path, archive) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(config_text())
+    config = write_config(tmp_path / "config.toml")
     before = set(archive.rglob("*"))
     cost = call_command("plan", archive, tmp_path / "own.zarr", "--config", config, "--workers", 1)["cost"]
     assert cost["studies"] > 4

@@ -164,19 +164,17 @@ def test_too_few_validation_studies_are_said_and_one_class_leaves_no_number(coho
         evaluate_cohort(cohort, Config(), quiet=True)
 
 
-def test_a_person_in_two_sets_is_refused(cohort) -> None:
-    store = Store(cohort)
-    person = np.full(STUDIES, "", dtype=object)
+def test_a_person_in_two_sets_an_unknown_model_and_one_of_replaced_uptake_are_refused(cohort) -> None:
+    with pytest.raises(ModelError, match="no model"):
+        evaluate_cohort(cohort, Config(), model="paper-x", quiet=True)
+    store, nobody = Store(cohort), np.full(STUDIES, "", dtype=object)
+    person = nobody.copy()
     person[[0, 239]] = "p1"
     store.write_table({"person": person})
     with pytest.raises(SplitLeakError, match=r"s000 \(train\), s239 \(test\)"):
         evaluate_cohort(cohort, Config(), quiet=True)
-
-
-def test_an_unknown_model_and_one_of_replaced_uptake_are_refused(cohort) -> None:
-    with pytest.raises(ModelError, match="no model"):
-        evaluate_cohort(cohort, Config(), model="paper-x", quiet=True)
-    Store(cohort).set_attributes({"quantify": "earlier"}, "relevance/compact-2")
+    store.write_table({"person": nobody})
+    store.set_attributes({"quantify": "earlier"}, "relevance/compact-2")
     with pytest.raises(ModelError, match="replaced"):
         evaluate_cohort(cohort, Config(), quiet=True)
 

@@ -85,12 +85,11 @@ def test_the_side_of_lower_binding_is_the_patients_left_through_every_path(left_
     np.testing.assert_allclose(found.uptake, truth.uptake, atol=2e-3)
 
 
-def test_a_head_in_the_mirror_is_the_other_way_round(left_is_lower, tmp_path) -> None:
+def test_a_head_in_the_mirror_is_the_other_way_round_and_one_upside_down_is_refused_by_normalisation(
+    left_is_lower, tmp_path
+) -> None:
     found = imaged(nifti(tmp_path / "a.nii", as_counts(left_is_lower)[::-1], left_is_lower.affine))
     assert values(found)["mirrored"] is True
-
-
-def test_slices_stacked_the_wrong_way_are_refused_by_normalisation(left_is_lower, tmp_path) -> None:
     upside_down = as_counts(left_is_lower)[:, :, ::-1]
     row = imaged(multi_frame(tmp_path / "a.dcm", upside_down, left_is_lower.affine)).rows["quantify"]
     assert (row.outcome.status, row.outcome.code) == (schema.FAILED, "normalisation-failed")

@@ -123,15 +123,12 @@ def test_a_store_on_a_disk_or_on_s3_is_migrated_once(place) -> None:
     assert {name: location.read(path / name)[0] for name in location.names(path)} == before
 
 
-def test_a_normal_range_of_before_the_migration_serves_a_model_that_was_handed_on(tmp_path) -> None:
-    path = models_path(earlier_store(tmp_path)) / NORMAL_RANGE_FILE
-    assert read_normal_range(path, Config()).imaging == BEFORE["quantify"].digest
-
-
-def test_a_store_of_an_earlier_layout_is_read_and_refused_to_writers(tmp_path) -> None:
+def test_a_store_of_an_earlier_layout_and_its_normal_range_are_read_and_refused_to_writers(tmp_path) -> None:
     path = earlier_store(tmp_path)
     before = files_of(tmp_path)
     assert open_cohort(path).flags.values[1] == "windows-summed"
+    given = read_normal_range(models_path(path) / NORMAL_RANGE_FILE, Config())
+    assert given.imaging == BEFORE["quantify"].digest, "a model that was handed on is served"
     for write in (
         lambda: forget_failures(path),
         lambda: prepare(tmp_path, path, Config(), participants=None, quiet=True),

@@ -74,7 +74,7 @@ def group(cohort: Path) -> xarray.Dataset:
     return xarray.open_datatree(cohort, engine="zarr")["normal_range"].to_dataset()
 
 
-def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort) -> None:
+def test_the_group_opens_with_xarray_alone_names_its_measures_and_its_harmonised_sites_agree(cohort) -> None:
     summary = fit_norms(cohort, Config())
     tree = xarray.open_datatree(cohort, engine="zarr")
     found = tree["normal_range"].to_dataset()
@@ -92,6 +92,10 @@ def test_the_group_opens_with_xarray_alone_and_names_its_measures(cohort) -> Non
     assert summary.outside["negative"][0] < 0.15 * summary.outside["negative"][1]
     assert summary.headline["site_effect"]["B"] - summary.headline["site_effect"]["C"] == pytest.approx(0.7, abs=0.15)
     json.loads(tree["normal_range"].attrs["fit"])
+    normal = ((tree.label == "negative") & (tree.status == "done") & (tree.site != "two")).values
+    raw = tree.to_dataset().binding_ratio[normal, 0, 0, 0]
+    assert float(raw.groupby("site").mean().std()) > 0.2
+    assert float(headline.harmonised[normal].groupby(tree.site[normal]).mean().std()) < 0.06
 
 
 def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(cohort) -> None:
@@ -114,18 +118,13 @@ def test_what_limits_a_comparison_is_flagged_and_a_failed_study_has_no_numbers(c
     assert "recovery-missing" not in summary.warnings
 
 
-def test_the_training_split_is_that_of_the_classifier(cohort) -> None:
+def test_the_training_split_is_that_of_the_classifier_and_no_value_outside_changes_the_fit(cohort) -> None:
     fit_norms(cohort, Config())
-    store = Store(cohort)
+    before, store = group(cohort).load(), Store(cohort)
     labels = store.read_table("label")
     labels[FAILED] = ""
     split = assign_split(store.read_table("sex"), labels, store.read_table("age"), Config().split)
-    np.testing.assert_array_equal(group(cohort).split.values, split)
-
-
-def test_no_value_outside_the_training_split_changes_the_fit(cohort) -> None:
-    fit_norms(cohort, Config())
-    before, store = group(cohort).load(), Store(cohort)
+    np.testing.assert_array_equal(before.split.values, split)
     outside = before.split.values != "train"
     for name in ("binding_ratio", "asymmetry_index", "putamen_to_caudate_ratio"):
         values = store.read_table(name)
@@ -136,16 +135,6 @@ def test_no_value_outside_the_training_split_changes_the_fit(cohort) -> None:
     np.testing.assert_array_equal(after.expected, before.expected)
     np.testing.assert_array_equal(after.z_score[~outside], before.z_score[~outside])
     np.testing.assert_array_equal(after.harmonised[~outside], before.harmonised[~outside])
-
-
-def test_harmonised_sites_agree(cohort) -> None:
-    fit_norms(cohort, Config())
-    tree = xarray.open_datatree(cohort, engine="zarr")
-    normal = ((tree.label == "negative") & (tree.status == "done") & (tree.site != "two")).values
-    harmonised = tree["normal_range"].to_dataset().harmonised.sel(measure=schema.MAIN_MEASURE)[normal]
-    raw = tree.to_dataset().binding_ratio[normal, 0, 0, 0]
-    assert float(raw.groupby("site").mean().std()) > 0.2
-    assert float(harmonised.groupby(tree.site[normal]).mean().std()) < 0.06
 
 
 def test_a_second_call_computes_nothing_until_something_changes(cohort, tmp_path) -> None:
@@ -250,15 +239,18 @@ def test_what_cannot_be_fitted_is_refused_by_name(cohort, change, error) -> None
     assert not Store(cohort).has_normal_range
 
 
-def test_the_command_says_what_was_fitted(cohort, capsys) -> None:
+def test_the_command_says_what_was_fitted_and_shows_how_far_it_is_unless_told_to_be_quiet(cohort, capsys) -> None:
     assert main(["norms", str(cohort)]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
+    assert "norms       3/3 parts" in progress
     for words in ("age_per_decade", "male_less_female", "site B", "negative", "age-missing", "Next: "):
         assert words in said
     assert main(["norms", str(cohort), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["fitted"] is False
     assert main(["status", str(cohort)]) == 0
     assert "normal range" in capsys.readouterr().out
+    assert main(["norms", str(cohort), "--quiet"]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_the_command_names_what_is_missing(cohort, tmp_path, capsys) -> None:
@@ -269,13 +261,6 @@ def test_the_command_names_what_is_missing(cohort, tmp_path, capsys) -> None:
     assert "norms.use_age" in shown["remedy"]
     (tmp_path / "c.toml").write_text("[norms]\nuse_age = false\n")
     assert main(["norms", str(cohort), "--config", str(tmp_path / "c.toml"), "--json"]) == 0
-
-
-def test_the_command_shows_how_far_it_is_unless_told_to_be_quiet(cohort, capsys) -> None:
-    assert main(["norms", str(cohort)]) == 0
-    assert "norms       3/3 parts" in capsys.readouterr().err
-    assert main(["norms", str(cohort), "--quiet"]) == 0
-    assert not capsys.readouterr().err
 
 
 def test_the_kept_fit_says_what_the_store_says(cohort) -> None:
@@ -303,7 +288,7 @@ def test_the_kept_fit_says_what_the_store_says(cohort) -> None:
     assert path.exists()
 
 
-def test_the_range_is_of_one_source_and_warns_of_the_other(cohort) -> None:
+def test_the_range_is_of_one_source_warns_of_the_other_and_serves_a_store_of_tomograms_alone(cohort) -> None:
     store = Store(cohort)
     labels = store.read_table("label").astype(str)
     imported = (np.arange(STUDIES) % 10 == 0) & (store.read_table("status").astype(str) == schema.DONE)
@@ -321,10 +306,6 @@ def test_the_range_is_of_one_source_and_warns_of_the_other(cohort) -> None:
     assert all(
         "class-without-normals" not in text for text in np.delete(warnings, [ODD, FEW, *np.flatnonzero(imported)])
     )
-
-
-def test_a_store_of_tomograms_alone_has_a_range_of_its_own(cohort) -> None:
-    store = Store(cohort)
     store.write_table({"source": np.full(STUDIES, schema.TOMOGRAM, dtype=object)})
     assert fit_norms(cohort, Config()).normals > 10
     warnings = store.read_table("warnings", schema.NORMAL_RANGE).astype(str)

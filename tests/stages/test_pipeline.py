@@ -19,21 +19,16 @@ from datbatch.cohort.views.query import open_cohort
 from datbatch.config import QuantifyConfig, canonical_json
 from datbatch.imaging import normal_side_ratio
 from datbatch.stages.repair import repair_cohort, verify_cohort
-from tests.pipeline import STUDIES, assert_same_content, call_command, config_text, copy_studies, imaging_content
-
-
-@pytest.fixture
-def own_cohort(tmp_path: Path, cohort: Path) -> Path:
-    """A copy of the cohort, with all that stands beside it, that a test may change."""
-    shutil.copytree(cohort.parent, tmp_path / "own")
-    return tmp_path / "own" / cohort.name
+from tests.pipeline import STUDIES, assert_same_content, call_command, copy_studies, imaging_content, write_config
 
 
 def ledger_times(cohort: Path) -> dict[str, int]:
     return {str(p.relative_to(cohort)): p.stat().st_mtime_ns for p in (cohort / "ledger").rglob("0*.json")}
 
 
-def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort) -> None:
+def test_every_study_of_the_archive_has_a_row_and_a_known_outcome_and_the_split_covers_the_labelled_ones(
+    cohort,
+) -> None:
     tree = open_cohort(cohort)
     assert set(tree.status.values) <= {schema.DONE, schema.FAILED, schema.EXCLUDED}
     assert tree.sizes["study"] >= STUDIES - 1
@@ -43,9 +38,14 @@ def test_every_study_of_the_archive_has_a_row_and_a_known_outcome(cohort) -> Non
         volume = tree.uptake[index].values
         assert np.isfinite(volume).all() if done[index] else np.isnan(volume).all()
         assert bool(tree.error_code.values[index]) != done[index]
+    usable = done & (tree.label != "").values
+    assert set(tree.split.values[usable]) == {"train", "validation", "test"}
+    assert set(tree.split.values[~usable]) <= {""}
 
 
-def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort) -> None:
+def test_uptake_is_scaled_its_lower_side_lies_left_and_every_definition_of_binding_tells_the_classes_apart(
+    cohort,
+) -> None:
     tree = open_cohort(cohort)
     done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
     binding = done.specific_binding_ratio
@@ -58,12 +58,6 @@ def test_uptake_is_scaled_and_its_lower_side_lies_left(cohort) -> None:
     assert np.abs(binding.sel(region="reference").values).max() < 0.5
     negative = (done.label == "negative").values
     assert lower[negative].mean() > lower[~negative].mean() + 0.3
-
-
-def test_every_definition_of_binding_tells_the_classes_apart(cohort) -> None:
-    tree = open_cohort(cohort)
-    done = tree.to_dataset().sel(study=tree.study[(tree.status == schema.DONE).values])
-    negative = (done.label == "negative").values
     for definition in schema.DEFINITIONS:
         ratio = done.binding_ratio.sel(definition=definition, striatal="striatum_ipsilateral")
         for background in schema.BACKGROUNDS:
@@ -112,13 +106,6 @@ def test_relevance_stands_beside_uptake_on_the_same_grid(cohort) -> None:
     assert float(volume.sel(there)) == pytest.approx(float(whole.sel(statistic="maximum")), rel=2**-12)
 
 
-def test_the_split_is_stored_and_covers_the_labelled_studies(cohort) -> None:
-    tree = open_cohort(cohort)
-    usable = ((tree.status == schema.DONE) & (tree.label != "")).values
-    assert set(tree.split.values[usable]) == {"train", "validation", "test"}
-    assert set(tree.split.values[~usable]) <= {""}
-
-
 def test_a_second_run_computes_nothing(own_cohort, archive) -> None:
     config = ("--config", own_cohort.parent / "config.toml")
     before, content = ledger_times(own_cohort), imaging_content(own_cohort)
@@ -142,8 +129,7 @@ def test_a_second_run_computes_nothing(own_cohort, archive) -> None:
 def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
     own_cohort, archive, tmp_path, section, key, value, again
 ) -> None:
-    config = own_cohort.parent / "changed.toml"
-    config.write_text(config_text(**{section: {key: value}}))
+    config = write_config(own_cohort.parent / "changed.toml", **{section: {key: value}})
     plan = call_command("plan", "--no-cost", archive, own_cohort, "--config", config)
     assert {stage["name"] for stage in plan["stages"] if stage["studies"]} == again
     for stage in plan["stages"]:
@@ -174,8 +160,7 @@ def test_a_changed_parameter_runs_its_stage_again_and_what_depends_on_it(
 
 def test_another_limit_changes_flags_and_nothing_else(own_cohort, archive, tmp_path) -> None:
     before, times = imaging_content(own_cohort), ledger_times(own_cohort)
-    config = tmp_path / "limits.toml"
-    config.write_text(config_text(quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12}))
+    config = write_config(tmp_path / "limits.toml", quality={"motion_limit_mm": 0.1, "minimum_counts": 1e12})
     planned = call_command("plan", archive, own_cohort, "--config", config, "--no-cost")
     assert {stage["studies"] for stage in planned["stages"]} == {0}
     assert "flags alone change: minimum_counts" in planned["stages"][0]["reason"]
@@ -197,8 +182,7 @@ def test_another_limit_changes_flags_and_nothing_else(own_cohort, archive, tmp_p
 
 
 def test_another_start_of_relevance_explains_again_without_training(own_cohort) -> None:
-    config = own_cohort.parent / "changed.toml"
-    config.write_text(config_text(explain={"target": "log_odds"}))
+    config = write_config(own_cohort.parent / "changed.toml", explain={"target": "log_odds"})
     before = xarray.open_datatree(own_cohort, engine="zarr").load()
     assert call_command("train", own_cohort, "--config", config)["trained"] is False
     answer = call_command("explain", own_cohort, "--config", config, "--workers", 1)
@@ -247,8 +231,7 @@ def test_new_studies_append_and_the_others_keep_their_place(tmp_path, archive, c
         folder.rename(tmp_path / f"later{index}")
     own = tmp_path / "cohort.zarr"
     shutil.copy(key_path(cohort), key_path(own))
-    config = tmp_path / "config.toml"
-    config.write_text(config_text())
+    config = write_config(tmp_path / "config.toml")
     call_command("run", small, own, "--config", config, "--workers", 1)
     first = Store(own).studies
     for index, folder in enumerate(later):
@@ -301,13 +284,10 @@ def test_failures_are_named_by_code_and_can_be_tried_again(own_cohort) -> None:
     assert_same_content(imaging_content(own_cohort), content)
 
 
-def test_a_cohort_of_few_normals_has_no_normal_range_and_says_why(cohort) -> None:
+def test_a_cohort_of_few_normals_has_no_normal_range_and_status_counts_what_the_ledger_holds(cohort) -> None:
     assert call_command("norms", cohort, expect=1)["error"] == "normals-insufficient"
-    assert call_command("status", cohort)["normal_range"] is False
-
-
-def test_status_counts_what_the_ledger_holds(cohort) -> None:
     state = call_command("status", cohort)
+    assert state["normal_range"] is False
     assert sum(state["studies"].values()) == len(Store(cohort).studies)
     assert set(state["stages"].values()) == {len(Store(cohort).studies)}
 
@@ -333,26 +313,17 @@ def test_one_study_gives_the_numbers_of_the_store(cohort, some_study) -> None:
 
 
 def test_what_stands_beside_the_store_is_for_the_operator_alone(cohort) -> None:
-    for path in (
-        key_path(cohort),
-        linkage_path(cohort),
-        origin_path(cohort),
-        manifest_path(cohort),
-        scan_cache_path(cohort),
-    ):
-        assert path.stat().st_mode & 0o777 == 0o600
+    for place in (key_path, linkage_path, origin_path, manifest_path, scan_cache_path):
+        assert place(cohort).stat().st_mode & 0o777 == 0o600
     with linkage_path(cohort).open(newline="") as stream:
         assert next(csv.reader(stream)) == ["study", "files"]
 
 
-def test_the_report_stands_alone(cohort) -> None:
+def test_the_report_stands_alone_and_the_model_card_says_what_it_was_trained_on(cohort) -> None:
     page = cohort.with_name("cohort.report.html").read_text(encoding="utf-8")
     assert "not a medical device" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page.replace("https://doi.org", "")
-
-
-def test_the_model_card_says_what_it_was_trained_on(cohort) -> None:
     (model,) = [p for p in models_path(cohort).iterdir() if not p.name.startswith(".")]
     card = json.loads((model / "card.json").read_text())
     assert card["preset"] == "compact"

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from datbatch.config import Config
 from datbatch.errors import DONE, StoreError
 from datbatch.stages.imaging import prepare
 from datbatch.stages.repair import forget_failures, repair_cohort, verify_cohort
-from tests.pipeline import run_command
+from tests.pipeline import flip, run_command
 
 
 @pytest.fixture(scope="module")
@@ -56,32 +57,20 @@ def kind_of(file: str) -> str:
     return "volumes" if holds_volumes(file.rpartition("/")[0]) else "tables"
 
 
-def flipped(content: bytes, _: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+HARMS: dict[str, Callable[[bytes, bytes], bytes | None]] = {
+    "flipped": lambda content, _: content[: (at := len(content) // 2)] + bytes([content[at] ^ 16]) + content[at + 1 :],
+    "cut": lambda content, _: content[:-1],
+    "lengthened": lambda content, _: content + b" ",
+    "exchanged": lambda content, other: other if other != content else content[::-1],
+    "deleted": lambda *_: None,
+    "emptied": lambda *_: b"",
+}
+"""What becomes of a file's content, by this and that of another file; None: there is no file."""
 
 
-def cut(content: bytes, _: bytes) -> bytes:
-    return content[:-1]
-
-
-def emptied(_: bytes, __: bytes) -> bytes:
-    return b""
-
-
-def lengthened(content: bytes, _: bytes) -> bytes:
-    return content + b" "
-
-
-def exchanged(content: bytes, other: bytes) -> bytes:
-    return other if other != content else content[::-1]
-
-
-def deleted(_: bytes, __: bytes) -> None:
-    return None
-
-
-HARMS = [flipped, cut, lengthened, exchanged, deleted]
+def harm(file: Path, kind: str, content: bytes, other: bytes) -> None:
+    harmed = HARMS[kind](content, other)
+    file.unlink(missing_ok=True) if harmed is None else file.write_bytes(harmed)
 
 
 def named(found: Verified, store: Path) -> set[str]:
@@ -100,17 +89,16 @@ def named(found: Verified, store: Path) -> set[str]:
     return {files(damage) for damage in found.damages}
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harmful", sorted(HARMS.keys() - {"emptied"}))
 @pytest.mark.parametrize("kind", ["metadata", "tables", "volumes", "ledger", "facts", "runs", "listing"])
-def test_every_file_that_was_harmed_is_named_and_none_that_was_not(whole, kind, harm) -> None:
+def test_every_file_that_was_harmed_is_named_and_none_that_was_not(whole, kind, harmful) -> None:
     before = files_of(whole)
     victims = [file for file in before if kind_of(file) == kind]
     assert victims, "the store has no such file: nothing was tried"
     others = victims[1:] + victims[:1]
     try:
         for victim, other in zip(victims, others, strict=True):
-            content = harm(before[victim], before[other])
-            (whole / victim).unlink() if content is None else (whole / victim).write_bytes(content)
+            harm(whole / victim, harmful, before[victim], before[other])
         harmed = files_of(whole)
         found = named(verify_cohort(whole, quiet=True), whole)
         assert files_of(whole) == harmed, "verify wrote something"
@@ -121,7 +109,9 @@ def test_every_file_that_was_harmed_is_named_and_none_that_was_not(whole, kind, 
     assert found == wanted
 
 
-def test_a_chunk_that_nobody_wrote_is_found(whole) -> None:
+def test_a_whole_store_is_found_whole_and_a_chunk_that_nobody_wrote_is_found(whole) -> None:
+    untouched = verify_cohort(whole, quiet=True)
+    assert (untouched.damages, untouched.orphans) == ([], [])
     for array in ("missing_views", "uptake"):
         chunks = sorted((whole / array).glob("c*"))
         volume = array == "uptake"
@@ -136,46 +126,39 @@ def test_a_chunk_that_nobody_wrote_is_found(whole) -> None:
         assert volume or [damage.kind for damage in found] == ["unrecorded"]
 
 
-def test_a_whole_store_is_found_whole(whole) -> None:
-    found = verify_cohort(whole, quiet=True)
-    assert (found.damages, found.orphans) == ([], [])
-
-
-def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path, cohort) -> None:
-    shutil.copytree(cohort.parent, tmp_path / "own")
-    own = tmp_path / "own" / cohort.name
+def test_one_file_of_each_kind_is_mended_to_the_same_bytes(own_cohort) -> None:
+    own = own_cohort
     (model,) = Store(own).models
     before = files_of(own)
     registered, explained = (sorted(f for f in before if f.startswith(f"ledger/{s}/")) for s in ("register", "explain"))
     record = next(file for file in before if file.startswith("runs/"))
     harmed = {
-        "zarr.json": flipped,
-        "age/zarr.json": deleted,
-        f"relevance/{model}/zarr.json": cut,
-        f"relevance/{model}/map/zarr.json": exchanged,
-        "study/c.0": deleted,
-        "x/c/0": flipped,
-        "split/c.0": flipped,
-        "site/c.0": emptied,
-        "specific_binding_ratio/c.0.0": deleted,
-        f"relevance/{model}/inconsistent/c.0": flipped,
-        f"relevance/{model}/statistic/c/0": cut,
-        "labels/c.0.0.0": flipped,
-        "template/c.0.0.0": deleted,
-        "uptake/c.0.0.0.0": flipped,
-        f"relevance/{model}/map/c.2.0.0.0": deleted,
-        f"{FACTS}/root.json": flipped,
-        f"{FACTS}/sex.json": deleted,
-        f"{FACTS}/relevance/{model}/split.json": emptied,
-        f"{FACTS}/template.json": cut,
-        f"{FACTS}/archive_outcomes.json": exchanged,
-        registered[0]: lengthened,
-        explained[1]: deleted,
-        record: cut,
+        "zarr.json": "flipped",
+        "age/zarr.json": "deleted",
+        f"relevance/{model}/zarr.json": "cut",
+        f"relevance/{model}/map/zarr.json": "exchanged",
+        "study/c.0": "deleted",
+        "x/c/0": "flipped",
+        "split/c.0": "flipped",
+        "site/c.0": "emptied",
+        "specific_binding_ratio/c.0.0": "deleted",
+        f"relevance/{model}/inconsistent/c.0": "flipped",
+        f"relevance/{model}/statistic/c/0": "cut",
+        "labels/c.0.0.0": "flipped",
+        "template/c.0.0.0": "deleted",
+        "uptake/c.0.0.0.0": "flipped",
+        f"relevance/{model}/map/c.2.0.0.0": "deleted",
+        f"{FACTS}/root.json": "flipped",
+        f"{FACTS}/sex.json": "deleted",
+        f"{FACTS}/relevance/{model}/split.json": "emptied",
+        f"{FACTS}/template.json": "cut",
+        f"{FACTS}/archive_outcomes.json": "exchanged",
+        registered[0]: "lengthened",
+        explained[1]: "deleted",
+        record: "cut",
     }
-    for file, harm in harmed.items():
-        content = harm(before.get(file, b""), before["zarr.json"])
-        (own / file).unlink(missing_ok=True) if content is None else (own / file).write_bytes(content)
+    for file, harmful in harmed.items():
+        harm(own / file, harmful, before.get(file, b""), before["zarr.json"])
     (own / "uptake" / "c.0.0.0.0.abc.partial").write_bytes(b"half")
     (own / "note.txt").write_text("mine")
     mended = run_command("verify", own, "--repair")
@@ -192,8 +175,7 @@ def test_one_file_of_each_kind_is_mended_to_the_same_bytes(tmp_path, cohort) -> 
 def test_what_one_command_writes_hides_no_harm_that_it_left_alone(tmp_path, whole) -> None:
     own = tmp_path / "cohort.zarr"
     shutil.copytree(whole, own)
-    chunk = own / "age" / "c.0"
-    chunk.write_bytes(flipped(chunk.read_bytes(), b""))
+    flip(own / "age" / "c.0")
     store = Store(own)
     store.write_table({"split": store.read_table("split")})
     store.set_attributes({"trust": "{}"}, f"relevance/{store.models[0]}")

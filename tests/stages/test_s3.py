@@ -4,7 +4,7 @@ import xarray as xr
 
 from datbatch import location
 from datbatch.cohort.views.query import open_cohort
-from tests.pipeline import call_command, config_text, copy_studies
+from tests.pipeline import call_command, copy_studies, write_config
 
 
 def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
@@ -17,12 +17,9 @@ def test_a_cohort_on_s3_equals_that_on_disk_and_is_repaired(
     for name in location.names(part):
         location.write(s3 / "archive" / name, (part / name).read_bytes())
     store = s3 / "cohort.zarr"
-    (tmp_path / "config.toml").write_text(config_text())
-    options = ("--config", tmp_path / "config.toml", "--workers", 1)
-    ran = call_command("run", s3 / "archive", store, *options, expect=3)
-    assert ran["processed"] > 0
-    again = call_command("run", s3 / "archive", store, *options, expect=3)
-    assert again["processed"] == 0
+    options = ("--config", write_config(tmp_path / "config.toml"), "--workers", 1)
+    assert call_command("run", s3 / "archive", store, *options, expect=3)["processed"] > 0
+    assert call_command("run", s3 / "archive", store, *options, expect=3)["processed"] == 0
 
     # Another key gives other pseudonyms in another order: what is stored is compared as a set.
     def sorted_uptake(tree: xr.DataTree) -> list[float]:

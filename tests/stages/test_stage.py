@@ -1,10 +1,8 @@
 """A stage is one class: the runner does what the ledger lacks, and folds whatever happens."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +13,6 @@ from datbatch.config import Config
 from datbatch.errors import DONE
 from datbatch.progress import Progress
 from datbatch.stages.stage import Plan, Stage, Where, complete
-from datbatch.workers import driver
 
 
 @dataclass(frozen=True)
@@ -61,19 +58,8 @@ class Spell(Stage[Letters, int]):
 
 
 @pytest.fixture
-def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cohort:
+def cohort(tmp_path: Path, inline: list[str]) -> Cohort:
     """An empty store, and a driver that runs tasks here."""
-
-    @contextmanager
-    def connect(*_: Any, **__: Any) -> Iterator[None]:
-        yield None
-
-    def run_tasks(_: None, function: Callable[[Any], Any], tasks: Iterable[Any], *, on_record: Any, **__: Any) -> None:
-        for task in tasks:
-            on_record(function(task))
-
-    monkeypatch.setattr(driver, "connect", connect)
-    monkeypatch.setattr(driver, "run_tasks", run_tasks)
     Store.create(tmp_path / "cohort.zarr", granule_studies=2)
     return Cohort(tmp_path / "cohort.zarr")
 

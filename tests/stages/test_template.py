@@ -1,9 +1,7 @@
 """A template from the cohort's own normal studies: chosen, built, interrupted, built on, and used."""
 
-import contextlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,37 +19,15 @@ from datbatch.stages.planning import plan_run
 from datbatch.stages.template import group
 from datbatch.stages.template.group import build_cohort_template, choose_normals, template_path
 from datbatch.stages.template.task import TemplateTask, register_shard, single_studies
-from datbatch.workers import driver
 from tests.reference.head_phantom import BRAIN_MM, landmark_error_mm
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run the tasks in this process and give the names of their functions: no cluster has to start."""
-    ran: list[str] = []
-
-    @contextlib.contextmanager
-    def connect(*_: Any, **__: Any) -> Iterator[None]:
-        yield None
-
-    def run_tasks(_: None, function: Callable[[Any], Any], tasks: Any, *, on_record: Any, **__: Any) -> None:
-        for task in tasks:
-            on_record(function(task))
-            ran.append(function.__qualname__)
-
-    monkeypatch.setattr(driver, "connect", connect)
-    monkeypatch.setattr(driver, "run_tasks", run_tasks)
-    return ran
-
-
-@pytest.fixture
-def own_cohort(tmp_path: Path, cohort: Path) -> Path:
+def own_cohort(own_cohort: Path) -> Path:
     """A copy of the cohort without a split: its few normal studies may all take part."""
-    shutil.copytree(cohort.parent, tmp_path / "own")
-    copy = tmp_path / "own" / cohort.name
-    store = Store(copy)
+    store = Store(own_cohort)
     store.write_table({"split": np.full(len(store.studies), "", dtype=object)})
-    return copy
+    return own_cohort
 
 
 def test_a_template_is_built_from_the_normal_studies_and_the_cohort_normalised_with_it(

@@ -31,15 +31,11 @@ def as_imaged_by(config: Config) -> KeptRange:
 
 
 def test_a_single_study_loads_no_store_and_nothing_to_draw_with() -> None:
-    probe = (
-        "import sys, datbatch.study.explain, datbatch.report.study.folder, datbatch.cli;"
-        f"print([m for m in {HEAVY!r} if m in sys.modules])"
-    )
-    shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
-    probe = probe.replace("datbatch.cli;", "datbatch.study.relevance;")
-    shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "['torch']"
+    for last, loaded in (("cli", "[]"), ("study.relevance", "['torch']")):
+        probe = f"import sys, datbatch.study.explain, datbatch.report.study.folder, datbatch.{last};"
+        probe += f"print([m for m in {HEAVY!r} if m in sys.modules])"
+        shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+        assert shown.stdout.strip() == loaded
 
 
 def test_a_normal_range_is_found_in_the_models_folder_before_beside_it(tmp_path) -> None:
@@ -151,25 +147,20 @@ def test_everything_for_one_study_stands_in_one_folder(model, some_study, tmp_pa
         assert not [secret for secret in secrets if secret.encode() in content], file.name
 
 
-def test_what_is_refused_writes_nothing(model, some_study, tmp_path) -> None:
-    out = tmp_path / "out"
+def test_what_is_refused_writes_nothing(model, studies_that_went_well, tmp_path) -> None:
+    some_study, other, *_ = studies_that_went_well
+    told = ("--model", model, "--output", tmp_path / "out")
     (tmp_path / "broken.dcm").write_bytes(b"no image")
-    refused = call_command("study", tmp_path / "broken.dcm", "--model", model, "--output", out, expect=1)
-    assert refused["error"] == "not-dicom"
+    assert call_command("study", tmp_path / "broken.dcm", *told, expect=1)["error"] == "not-dicom"
+    several = call_command("study", *some_study, *other, *told, expect=1)
+    assert several["reason"] == "the files belong to several studies"
     card = json.loads((model / "card.json").read_text())
     for changes, reason in (({"orientation": None}, "sign of its relevance"), ({"shape": [40, 40, 40]}, "parameters")):
         (model / "card.json").write_text(json.dumps(card | changes))
-        refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
+        refused = call_command("study", *some_study, *told, expect=1)
         assert refused["error"] == "model-unusable"
         assert reason in refused["reason"]
         assert refused["remedy"]
     (model / "card.json").write_text("{")
-    refused = call_command("study", *some_study, "--model", model, "--output", out, expect=1)
-    assert refused["error"] == "model-unusable"
+    assert call_command("study", *some_study, *told, expect=1)["error"] == "model-unusable"
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
-
-
-def test_the_files_of_two_studies_are_refused(model, studies_that_went_well) -> None:
-    one, other, *_ = studies_that_went_well
-    refused = call_command("study", *one, *other, "--model", model, expect=1)
-    assert refused["reason"] == "the files belong to several studies"

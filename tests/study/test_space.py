@@ -61,14 +61,11 @@ def own(tmp_path: Path) -> Config:
     return Config(register=RegisterConfig(template=str(template)), quantify=QuantifyConfig(atlas=str(atlas)))
 
 
-def test_the_shipped_template_and_atlas_are_the_default() -> None:
+def test_the_shipped_template_and_atlas_are_the_default_and_a_copy_changes_nothing(tmp_path) -> None:
     space = configured_space(Config())
     assert space.template is load_template()
     assert space.atlas is analytic_atlas()
     assert recorded(Config()) == Config()
-
-
-def test_a_copy_of_the_analytic_atlas_changes_nothing(tmp_path) -> None:
     write_labels(tmp_path / "copy.nii.gz")
     copied = Config(quantify=QuantifyConfig(atlas=str(tmp_path / "copy.nii.gz")))
     assert imaging_identities(copied) == imaging_identities(Config())

@@ -9,7 +9,7 @@ import pytest
 
 from datbatch.workers import pools
 from tests.faults.conftest import with_key_of
-from tests.pipeline import assert_same_content, call_command, config_text, imaging_content, run_command, wait_until
+from tests.pipeline import assert_same_content, call_command, imaging_content, run_command, wait_until, write_config
 
 DASK = str(Path(sys.executable).parent / "dask")
 
@@ -36,8 +36,7 @@ def worker(scheduler_file: Path, *more: str) -> subprocess.Popen[bytes]:
 
 def test_a_running_cluster_gives_the_bits_of_a_local_one(tmp_path, scheduler_file, archive, cohort) -> None:
     own = with_key_of(cohort, tmp_path / "cohort.zarr")
-    config = tmp_path / "config.toml"
-    config.write_text(config_text())
+    config = write_config(tmp_path / "config.toml")
     plain = worker(scheduler_file)
     try:
         run_command("run", archive, own, "--config", config, "--cluster", scheduler_file, expect=3)

@@ -40,13 +40,10 @@ def client() -> Iterator[Client]:
         yield connected
 
 
-def test_every_task_gives_one_record(client) -> None:
+def test_every_task_gives_one_record_and_no_task_is_a_run_too(client) -> None:
     records: list[int] = []
     driver.run_tasks(client, double, range(12), on_record=records.append, on_lost=lambda task: [])
     assert sorted(records) == [2 * n for n in range(12)]
-
-
-def test_no_task_is_a_run_too(client) -> None:
     driver.run_tasks(client, double, [], on_record=pytest.fail, on_lost=lambda task: [])
 
 

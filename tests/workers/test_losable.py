@@ -61,6 +61,7 @@ def identity(process: LosableProcess) -> int:
         (signal.raise_signal, signal.SIGABRT, WorkerLostError, "SIGABRT"),
         (os._exit, 3, WorkerLostError, "exit status 3"),
         (time.sleep, 60.0, TimeExceededError, "1 s"),
+        (signal.raise_signal, signal.SIGSTOP, TimeExceededError, "1 s"),
         (bytearray, 10**9, MemoryExceededError, "memory"),
         (operator.neg, "text", InternalError, "TypeError"),
     ],
@@ -71,21 +72,12 @@ def test_what_ends_the_process_is_named_and_the_next_item_goes_on(process, funct
     assert process.call(operator.neg, 2) == -2
 
 
-def test_a_process_that_others_killed_is_replaced_and_the_item_is_done_all_the_same(process) -> None:
+def test_one_process_serves_many_items_and_one_that_others_killed_is_replaced_and_the_item_done(process) -> None:
     first = identity(process)
+    assert identity(process) == first
     psutil.Process(int(first)).kill()
     assert process.call(operator.neg, 2) == -2
     assert identity(process) != first
-
-
-def test_one_process_serves_many_items(process) -> None:
-    assert identity(process) == identity(process)
-
-
-def test_a_stopped_process_is_ended_at_the_limit(process) -> None:
-    with pytest.raises(TimeExceededError):
-        process.call(signal.raise_signal, signal.SIGSTOP)
-    assert process.call(operator.neg, 2) == -2
 
 
 def test_what_the_system_refused_comes_back_without_its_path(process) -> None:
