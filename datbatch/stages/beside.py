@@ -121,7 +121,8 @@ def _are_weights(store: Store, folder: ModelFolder) -> bool:
 def _is_split(store: Store, folder: ModelFolder) -> bool:
     split = folder.split()
     parts = {study: part for study, part in split.items() if part}
-    return split.keys() <= set(store.studies) and parts == stored_split(store, folder.name)
+    written = folder.split_file.read_bytes() == canonical_json(split).encode()
+    return written and split.keys() <= set(store.studies) and parts == stored_split(store, folder.name)
 
 
 def stored_split(store: Store, model: str) -> dict[str, str]:
