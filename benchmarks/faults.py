@@ -191,7 +191,7 @@ def compare(own: Path, whole: Path) -> None:
     assert left == right, "the ledger differs"
     studies = Store(own).studies
     assert len(studies) == len(set(studies))
-    damages = verify_store(own)[1]
+    damages = verify_store(own).damages
     assert not damages, damages
 
 

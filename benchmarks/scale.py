@@ -213,7 +213,7 @@ def stub_rows(study: str) -> dict[str, Row]:
 
 def stub_values(stage: str) -> dict[str, Any]:
     """Give a value for every column that a stage fills."""
-    return {v.name: _value(v) for v in schema.STUDY_TABLE if v.source == stage}
+    return {v.name: _value(v) for v in schema.STUDY_TABLE if v.writer == stage}
 
 
 def _value(variable: schema.Variable) -> Any:
