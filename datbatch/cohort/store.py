@@ -324,12 +324,13 @@ class Store:
     def consolidate(self) -> None:
         """Copy all metadata into the root, so that opening a store takes one read, and list what stands now.
 
-        What a killed command left between ledger and tables shows its fact; tables that follow from rows are left to
-        the command that folds them.
+        What a killed command left between ledger and tables shows its fact. Tables that follow from rows, and values of
+        which the ledger has only the hash, are left to the command that makes them.
         """
         if self.facts is not None:
             self._begin(ROOT)
-            for node in (left := self.facts.unfinished() - self._written):
+            left = self.facts.unfinished() - self._written
+            for node in filter(self._shows_fact, left):
                 if (fact := self.facts.read(node)) is not None:
                     self.show(node, fact)
         layout.consolidate(self._root)

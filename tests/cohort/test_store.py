@@ -10,8 +10,10 @@ import pytest
 import xarray
 
 from datbatch import location, schema
+from datbatch.cohort.facts import values_sha256
 from datbatch.cohort.shard import volume_sha256
 from datbatch.cohort.store import Store
+from datbatch.cohort.verify import verify_store
 from datbatch.cohort.views.query import as_acquired, open_cohort
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, S3Location
@@ -149,6 +151,22 @@ def test_an_image_of_the_whole_cohort_is_replaced_only_by_another_and_named_when
     flip(chunk)
     with pytest.raises(CorruptStoreError, match="template"):
         store.read_image(schema.TEMPLATE)
+
+
+def test_an_image_whose_writer_was_killed_is_written_again_whatever_command_comes_between(store, volumes) -> None:
+    store.write_image(schema.TEMPLATE, volumes[0], {"digest": "a"})
+    store.consolidate()
+    # Killed here: the ledger has the new image, the array still shows the old one, without its digest.
+    store.begin([schema.TEMPLATE.name])
+    store.tell(schema.TEMPLATE.name, {"attributes": {"digest": "b"}, "sha256": values_sha256(volumes[2])})
+    store._array(schema.TEMPLATE.name).attrs.pop("digest")
+    Store(store.path).consolidate()
+    assert schema.TEMPLATE.name not in {damage.array for damage in verify_store(store.path).damages}
+    again = Store(store.path)
+    again.write_image(schema.TEMPLATE, volumes[2], {"digest": "b"})
+    again.consolidate()
+    np.testing.assert_array_equal(again.read_image(schema.TEMPLATE), volumes[2])
+    assert schema.TEMPLATE.name not in {damage.array for damage in verify_store(store.path).damages}
 
 
 def test_a_view_gives_mirrored_studies_back_as_acquired(store, volumes) -> None:
