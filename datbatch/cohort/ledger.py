@@ -64,6 +64,12 @@ class GranuleKey:
     members: str
     """Digest of the granule's studies and their files."""
 
+    @classmethod
+    def of(cls, stage: str, digest: str, name: str) -> GranuleKey:
+        """Give the key of an object of a stage by its file name."""
+        granule, _, members = name.removesuffix(".json").partition("-")
+        return cls(stage, digest, int(granule), members)
+
     @property
     def name(self) -> str:
         """File name of the ledger object."""
@@ -152,8 +158,12 @@ class Ledger:
 
     def keys(self, stage: str, digest: str) -> list[GranuleKey]:
         """List the keys of a stage's objects."""
-        parts = [name.removesuffix(".json").split("-") for name in sorted(self.names(stage, digest))]
-        return [GranuleKey(stage, digest, int(granule), members) for granule, members in parts]
+        return [GranuleKey.of(stage, digest, name) for name in sorted(self.names(stage, digest))]
+
+    def recorded_studies(self, stage: str, digest: str, *, granule_studies: int, studies: int) -> int:
+        """Count the studies that a stage's objects hold, by their names alone: they may be many."""
+        granules = {key.granule for key in self.keys(stage, digest)}
+        return sum(max(0, min(granule_studies, studies - granule_studies * granule)) for granule in granules)
 
     def remove(self, keys: Iterable[GranuleKey]) -> None:
         """Forget granules, so that they are computed again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,22 +118,18 @@ def verify_store(path: Location, *, at_work: bool = False, progress: Callable[[i
     if not names & {METADATA, fact_place(ROOT)}:
         raise StoreError("there is no cohort store at the given path")
     facts, doubted = sound_facts(path)
-    objects = _objects(path)
     damages = [Damage(place, "", _absence(place, names), None) for place in map(fact_place, doubted)]
-    damages += _listing_damages(path, names)
-    damages += [Damage(f"{LEDGER}/{key.stage}", "", "unreadable", key) for key, rows in objects.items() if rows is None]
-    damages += [] if at_work else _missing_objects(path, names)
+    damages += _listing_damages(path, names, at_work=at_work)
     if ROOT not in facts or "study" in set(doubted) - facts.keys():
-        return Verified(0, damages, [], None)
+        return Verified(0, damages + [_unreadable(key) for key, rows in _objects(path) if rows is None], [], None)
     shadow = make_shadow(path, facts)
-    damages = [_with_study(damage, shadow.studies) for damage in damages]
     comparison = _Comparison(path, names, shadow)
-    lost = comparison.positions(damage.key for damage in damages if damage.key is not None)
-    count, wrong = comparison.volumes(objects, progress)
-    damages += wrong
+    count, wrong = comparison.volumes(_objects(path), progress)
+    damages = [_with_study(damage, shadow.studies) for damage in (*damages, *wrong)]
     if at_work:
         return Verified(count, damages, [], shadow)
     unfinished = Facts(path).unfinished()
+    lost = comparison.positions(d.key for d in damages if d.key is not None and d.array.startswith(f"{LEDGER}/"))
     damages += comparison.files(unfinished, lost)
     for model, learned in {} if lost else shadow.learned.items():
         stored = stored_card(facts[f"relevance/{model}"][ATTRIBUTES]).get("orientation")
@@ -162,11 +158,10 @@ def put_back(path: Location, shadow: Shadow, damages: Iterable[Damage]) -> None:
             Facts(path).write(node, shadow.facts[node])
     Ledger(path).remove(keys)
     Runs(path).remove({place for place in places if place.startswith(f"{RUNS}/")})
-    behind = {key.stage.partition("/")[0] for key in keys}
     for name in {*store_files, *shadow.files}:
         node = name[: match.start()] if (match := CHUNK.search(name)) else name
         variable = variable_of(node)
-        left = holds_volumes(node) or (variable is not None and variable.is_folded and behind)
+        left = holds_volumes(node) or (variable is not None and variable.is_folded and keys)
         if node in places and not left:
             if name in shadow.files:
                 location.write(path / name, shadow.files[name])
@@ -181,8 +176,7 @@ def recorded_volumes(path: Location) -> int:
     studies = len((facts.read("study") or {VALUES: ()})[VALUES])
     size = (facts.read(ROOT) or {ATTRIBUTES: {"granule_studies": 1}})[ATTRIBUTES]["granule_studies"]
     stages = [one for one in ledger.stages() if one[0].partition("/")[0] in (schema.QUANTIFY, schema.EXPLAIN)]
-    granules = [key.granule for stage, digest in stages for key in ledger.keys(stage, digest)]
-    return sum(max(0, min(size, studies - size * granule)) for granule in granules)
+    return sum(ledger.recorded_studies(*one, granule_studies=size, studies=studies) for one in stages)
 
 
 def _with_study(damage: Damage, studies: list[str]) -> Damage:
@@ -196,32 +190,30 @@ def _absence(place: str, names: Container[str]) -> str:
     return "unreadable" if place in names else "missing"
 
 
-def _listing_damages(path: Location, names: Container[str]) -> list[Damage]:
-    """Look at the list of objects and at the records of commands."""
+def _unreadable(key: GranuleKey) -> Damage:
+    return Damage(f"{LEDGER}/{key.stage}", "", "unreadable", key)
+
+
+def _listing_damages(path: Location, names: Collection[str], *, at_work: bool) -> list[Damage]:
+    """Look at the records of commands, and at the list of objects and records: what it names must be there."""
     listed = Facts(path).listed()
-    found = [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
-    if listed is None:
-        return [Damage(LISTING, "", _absence(LISTING, names), None), *found]
-    gone = (name for name in sorted(listed) if name.startswith(f"{RUNS}/") and name not in names)
-    return found + [Damage(name, "", "missing", None) for name in gone]
+    damages = [] if listed is not None else [Damage(LISTING, "", _absence(LISTING, names), None)]
+    damages += [Damage(place, "", "unreadable", None) for place in Runs(path).damaged()]
+    for place in sorted((listed or set()).difference(names)):
+        folder, _, file = place.rpartition("/")
+        if folder == RUNS:
+            damages.append(Damage(place, "", "missing", None))
+        elif not at_work and not place.startswith(f"{FACTS}/"):
+            stage, _, digest = folder.removeprefix(f"{LEDGER}/").rpartition("/")
+            damages.append(Damage(f"{LEDGER}/{stage}", "", "missing", GranuleKey.of(stage, digest, file)))
+    return damages
 
 
-def _objects(path: Location) -> dict[GranuleKey, list[Row] | None]:
+def _objects(path: Location) -> Iterator[tuple[GranuleKey, list[Row] | None]]:
     ledger = Ledger(path)
-    return {key: ledger.read(key) for stage, digest in ledger.stages() for key in ledger.keys(stage, digest)}
-
-
-def _missing_objects(path: Location, names: Container[str]) -> list[Damage]:
-    """Name the objects of granules that are listed and are not there."""
-    found = []
-    for place in sorted(Facts(path).listed() or ()):
-        if place.startswith(f"{LEDGER}/") and not place.startswith(f"{FACTS}/") and place not in names:
-            folder, _, file = place.removeprefix(f"{LEDGER}/").rpartition("/")
-            stage, _, digest = folder.rpartition("/")
-            granule, _, members = file.removesuffix(".json").partition("-")
-            key = GranuleKey(stage, digest, int(granule), members)
-            found.append(Damage(f"{LEDGER}/{stage}", "", "missing", key))
-    return found
+    for stage, digest in ledger.stages():
+        for key in ledger.keys(stage, digest):
+            yield key, ledger.read(key)
 
 
 class _Comparison:
@@ -243,15 +235,19 @@ class _Comparison:
         return lost
 
     def volumes(
-        self, objects: Mapping[GranuleKey, list[Row] | None], progress: Callable[[int], None] | None
+        self, objects: Iterable[tuple[GranuleKey, list[Row] | None]], progress: Callable[[int], None] | None
     ) -> tuple[int, list[Damage]]:
-        """Compare every volume with its hash, and every study that has none with the absence of a volume."""
+        """Compare every volume with its hash, and every study that has none with the absence of a volume.
+
+        The rows of a large cohort are many: each object is read, compared and left.
+        """
         position = {study: index for index, study in enumerate(self._shadow.studies)}
         current = {schema.QUANTIFY: schema.UPTAKE.name}
         current |= {f"{schema.EXPLAIN}/{m}": f"relevance/{m}/{schema.RELEVANCE_MAP.name}" for m in self._models}
         arrays = {array: open_array(self._overlay, array) for array in current.values()}
         count, damages = 0, []
-        for key, rows in objects.items():
+        for key, rows in objects:
+            damages += [_unreadable(key)] if rows is None else []
             wanted = {current[key.stage]: ""} if key.stage in current else {}
             for row in rows or ():
                 count += len(row.sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,14 +53,8 @@ class Failure:
 def cohort_state(cohort: Location) -> CohortState:
     """Count what is done; a run may be at work, also on another machine: everything is in the store."""
     opened = Cohort(cohort)
-    store, ledger = opened.store, opened.ledger
-    studies, size = len(store.studies), store.granule_studies
-
-    def recorded(stage: str, digest: str) -> int:
-        """Count the studies of a stage's objects by their names alone: reading many objects would take long."""
-        granules = {key.granule for key in ledger.keys(stage, digest)}
-        return sum(max(0, min(size, studies - size * granule)) for granule in granules)
-
+    store, size = opened.store, opened.store.granule_studies
+    recorded = partial(opened.ledger.recorded_studies, granule_studies=size, studies=len(store.studies))
     stages = {name: recorded(name, stage["digest"]) for name, stage in opened.stages.items()}
     models = []
     for model in store.models:
