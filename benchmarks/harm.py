@@ -110,7 +110,7 @@ def belongs(damage: Damage, name: str, store: str) -> bool:
     if damage.array.startswith("refused: "):
         return True
     place = name.removeprefix(f"{store}/")
-    return place == damage.array or place.startswith(f"{damage.array}/") or (place == LISTING == damage.array)
+    return place == damage.array or place.startswith(f"{damage.array}/")
 
 
 def mend(cohort: Path, victim: Path, before: dict[Path, bytes]) -> str:

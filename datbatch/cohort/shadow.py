@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
@@ -41,7 +38,7 @@ from datbatch.cohort.fold import (
     pending_outcomes,
 )
 from datbatch.cohort.ledger import Ledger
-from datbatch.cohort.shard import zarr_store
+from datbatch.cohort.shard import open_array, read_whole, zarr_store
 from datbatch.cohort.store import Store
 from datbatch.errors import ARCHIVE, Outcome
 from datbatch.location import Location
@@ -85,18 +82,18 @@ def sound_facts(path: Location) -> tuple[dict[str, dict[str, Any]], list[str]]:
 
 def shown_fact(path: Location, node: str) -> dict[str, Any] | None:
     """Read the fact that a group, a column or an image shows; None where it is damaged, too."""
-    variable = variable_of(node)
+    variable, place = variable_of(node), zarr_store(path)
     if node == OWN_TEMPLATE:
         # It is built again.
         return {"key": ""}
     try:
         if node == ARCHIVE_OUTCOMES:
-            told = zip(*(array_values(zarr_store(path), name) for name in ("study", *schema.OUTCOME)), strict=True)
+            told = zip(*(read_whole(open_array(place, name)) for name in ("study", *schema.OUTCOME)), strict=True)
             return {VALUES: [list(one) for one in told if one[3] == ARCHIVE]}
         attributes = {ATTRIBUTES: _shown_attributes(path, node)}
         if variable is None:
             return attributes
-        values = array_values(zarr_store(path), node)
+        values = read_whole(open_array(place, node))
         if variable not in (schema.ATLAS, schema.TEMPLATE):
             return column_fact(variable, values)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
@@ -181,28 +178,16 @@ def fold_explained(store: Store, ledger: Ledger, model: str) -> dict[str, Any]:
     return learned
 
 
-def refresh(path: Location) -> None:
+def refresh(store: Store) -> None:
     """Write all metadata again where another version of datbatch or of zarr wrote them, with columns that are new."""
-    if Store(path).attributes.get(layout.MADE_WITH) != layout.made_with():
-        facts, _ = sound_facts(path)
+    if store.attributes.get(layout.MADE_WITH) != layout.made_with():
+        facts, _ = sound_facts(store.path)
         root = {ATTRIBUTES: {**facts[ROOT][ATTRIBUTES], layout.MADE_WITH: layout.made_with()}}
-        for name, content in make_shadow(path, {**facts, ROOT: root}).files.items():
+        for name, content in make_shadow(store.path, {**facts, ROOT: root}).files.items():
             if name.endswith(METADATA) and name != METADATA:
-                location.write(path / name, content)
-        store = Store(path)
+                location.write(store.path / name, content)
         store.set_attributes(root[ATTRIBUTES])
         store.consolidate()
-
-
-def open_array(place: Any, node: str) -> zarr.Array[Any]:
-    """Open an array to read it."""
-    return zarr.open_array(place, path=node, mode="r", zarr_format=3)
-
-
-def array_values(place: Any, node: str) -> npt.NDArray[Any]:
-    """Read a whole column or image; texts as an array of str objects."""
-    values = np.asarray(open_array(place, node)[...])
-    return values.astype(object) if values.dtype.kind in "TO" else values
 
 
 class Overlay(WrapperStore[Any]):

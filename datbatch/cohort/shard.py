@@ -110,7 +110,7 @@ class VolumeReader:
     def __init__(self, path: Location, name: str) -> None:
         self._path, self._name = path, name
         try:
-            self._array: Any = zarr.open_array(zarr_store(path), path=name, mode="r", zarr_format=3)
+            self._array: Any = open_array(zarr_store(path), name)
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise StoreError(f"the store has no array {name}") from error
         self.shape: tuple[int, ...] = tuple(self._array.shape[1:])
@@ -140,6 +140,17 @@ class VolumeReader:
 def zarr_store(path: Location, *, read_only: bool = False) -> Any:
     """Give what zarr and xarray open as a store."""
     return path if isinstance(path, Path) else ObjectStore(location.object_store(path), read_only=read_only)
+
+
+def open_array(place: Any, node: str) -> zarr.Array[Any]:
+    """Open an array to read it."""
+    return zarr.open_array(place, path=node, mode="r", zarr_format=3)
+
+
+def read_whole(array: zarr.Array[Any]) -> npt.NDArray[Any]:
+    """Read a whole column or image; texts as an array of str objects."""
+    values = np.asarray(array[...])
+    return values.astype(object) if values.dtype.kind in "TO" else values
 
 
 def volume_sha256(values: npt.NDArray[np.float32]) -> str:

@@ -31,7 +31,7 @@ from datbatch.cohort.facts import (
     values_sha256,
     variable_of,
 )
-from datbatch.cohort.shard import Shard, VolumeReader, zarr_store
+from datbatch.cohort.shard import Shard, VolumeReader, read_whole, zarr_store
 from datbatch.config import canonical_json
 from datbatch.errors import CorruptStoreError, GridMismatchError, StoreError
 from datbatch.location import Location, beside
@@ -242,8 +242,7 @@ class Store:
 
     def read_table(self, name: str, group: str = "") -> npt.NDArray[Any]:
         """Read one whole column; texts as an array of str objects."""
-        values = np.asarray(self._array(f"{group}/{name}")[...])
-        return values.astype(object) if values.dtype.kind in "TO" else values
+        return read_whole(self._array(f"{group}/{name}"))
 
     def has_table(self, name: str, group: str = "") -> bool:
         """Tell whether there is such a column: a store of an earlier version may lack one."""

@@ -38,8 +38,8 @@ from datbatch.cohort.facts import (
 )
 from datbatch.cohort.layout import MADE_WITH, made_with
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row, Runs
-from datbatch.cohort.shadow import Overlay, Shadow, array_values, make_shadow, open_array, sound_facts
-from datbatch.cohort.shard import volume_sha256
+from datbatch.cohort.shadow import Overlay, Shadow, make_shadow, sound_facts
+from datbatch.cohort.shard import open_array, read_whole, volume_sha256
 from datbatch.cohort.store import Store
 from datbatch.errors import StoreError
 from datbatch.location import Location
@@ -322,12 +322,12 @@ class _Comparison:
             # The same versions write the same bytes, and to decode damaged texts can take any memory.
             return "changed"
         try:
-            found = array_values(self._overlay, node)
+            found = read_whole(open_array(self._overlay, node))
         except _UNREADABLE:
             return "unreadable"
         if SHA256 in fact:
             return "" if values_sha256(found) == fact[SHA256] else "changed"
-        wanted = array_values(self._shadow.place(), node)
+        wanted = read_whole(open_array(self._shadow.place(), node))
         known = np.delete(np.arange(len(found)), sorted(unknown))
         same = np.array_equal(found[known], wanted[known], equal_nan=found.dtype.kind == "f")
         return "" if same else "changed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -142,12 +141,12 @@ class Evaluate(Whole[EvaluationSummary]):
     def make(self, record: CommandRecord) -> EvaluationSummary:
         """Infer what is missing, and make all figures."""
         with _cluster(self._where.cluster, self._where.workers) as client:
-            text = canonical_json(self._figures(partial(self._odds_of, record, client)))
-        store = self.cohort.store
+            values = self._figures(partial(self._odds_of, record, client))
+        store, text = self.cohort.store, canonical_json(values)
         store.set_attributes({"evaluation": text}, f"relevance/{self.model}")
         store.consolidate()
         write_whole(self.cohort.folder(self.model).evaluation_file, kept_decisions(text))
-        return EvaluationSummary(self.model, json.loads(text))
+        return EvaluationSummary(self.model, values)
 
     def _odds_of(
         self,

@@ -163,7 +163,7 @@ def _tell_facts(store: Store) -> None:
     objects = [name for name in location.names(path) if _OBJECT.match(name)]
     each(objects, partial(_sign, path))
     location.remove(path / "ledger/seal.json")
-    refresh(path)
+    refresh(store)
 
 
 def _sign(path: Location, place: str) -> None:

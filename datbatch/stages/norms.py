@@ -156,15 +156,14 @@ class Norms(Whole[NormsSummary]):
     def __init__(self, cohort: Cohort, config: Config, *, quiet: bool) -> None:
         super().__init__(cohort, config)
         self._progress = Progress(self.command, len(_PARTS), "parts", quiet=quiet)
-        recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
-        tables, split = _read(cohort.store), training_set(cohort, config.split).split
-        self._given = tables, split, config, recovery
+        self._recovery = read_recovery(Path(config.norms.recovery)) if config.norms.recovery else None
+        self._tables, self._split = _read(cohort.store), training_set(cohort, config.split).split
         self._parameters = {
-            "norms": config.to_stored_dict()["norms"] | {"recovery": recovery.digest if recovery else ""},
+            "norms": config.to_stored_dict()["norms"] | {"recovery": self._recovery.digest if self._recovery else ""},
             "split": asdict(config.split),
         }
-        self._inputs = tables.digest()
-        self._digest = digest([NORMS_VERSION, self._parameters, self._inputs, split.tolist()])
+        self._inputs = self._tables.digest()
+        self._digest = digest([NORMS_VERSION, self._parameters, self._inputs, self._split.tolist()])
         self._progress.advance(note=_PARTS[0])
 
     def standing(self) -> NormsSummary | None:
@@ -181,13 +180,12 @@ class Norms(Whole[NormsSummary]):
     def make(self, record: CommandRecord) -> NormsSummary:
         """Fit the range, and write it into the store and beside the models."""
         store, progress = self.cohort.store, record.watch(self._progress)
-        columns, model, summary = compare(*self._given)
+        columns, model, summary = compare(self._tables, self._split, self.config, self._recovery)
         progress.advance(note=_PARTS[1])
         # A kill in the middle must not leave new rows under an old digest.
         store.add_normal_range({"digest": "", "stale": True})
         store.write_table(columns, schema.NORMAL_RANGE)
-        tables, split = self._given[:2]
-        classes = frozenset(map(str, tables.kind[tables.normals(split)]))
+        classes = frozenset(map(str, self._tables.kind[self._tables.normals(self._split)]))
         kept = KeptRange(model, self.cohort.digest_of(schema.QUANTIFY), classes)
         write_whole(self.cohort.normal_range_file, kept.to_json().encode())
         attributes = {

@@ -108,7 +108,7 @@ def repair_cohort(
     opened, places = Cohort(cohort), {damage.array for damage in found.damages}
     if any(_by_run(place) for place in places):
         # A damaged shard cannot be rewritten study by study: the granule's task writes it whole.
-        attempt(f"datbatch run ARCHIVE {cohort}", lambda: _run(cohort, read_origin(cohort), **where))
+        attempt(f"datbatch run ARCHIVE {cohort}", lambda: run_again(read_origin(cohort), cohort, fold=True, **where))
     if any(place.startswith(_NORMS) for place in places):
         attempt(f"datbatch norms {cohort}", partial(_compare_again, opened))
     for kind, function in (("explain", _explain), ("trust", _trust)):
@@ -127,7 +127,7 @@ def _mend_beside(opened: Cohort, attempt: Callable[[str, Callable[[], Any]], Non
         attempt(again, partial(_refuse, "the key of the pseudonyms is damaged", "Bring it back from a backup."))
         return
     if files & {name_beside(store, find(cohort)) for find in (origin_path, manifest_path, linkage_path)}:
-        attempt(f"datbatch run ARCHIVE {cohort}", lambda: _run(cohort, read_origin(cohort), **where))
+        attempt(f"datbatch run ARCHIVE {cohort}", lambda: run_again(read_origin(cohort), cohort, fold=True, **where))
     for name in sorted(files):
         if name.endswith(NORMAL_RANGE_FILE):
             attempt(f"datbatch norms {cohort}", partial(_compare_again, opened))
@@ -149,10 +149,6 @@ def _model_of(place: str, kind: str) -> str:
     """Name the model whose maps, or whose tests of them, are damaged; empty where none are."""
     match = re.fullmatch(rf"ledger/{kind}/(.+)" + (r"|relevance/([^/]+)(/map)?" if kind == "explain" else ""), place)
     return (match[1] or match[2]) if match else ""
-
-
-def _run(cohort: Location, origin: Origin, **where: Any) -> None:
-    run_again(origin, cohort, fold=True, **where)
 
 
 def _config(cohort: Location) -> Config:

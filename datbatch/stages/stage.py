@@ -154,7 +154,7 @@ def complete(stage: Stage[Task, Record], config: Config, where: Where, *, starte
     facts = {"stages": dict(plan.digests), **called, **stage.facts()}
     with recorded_command(cohort.path, stage.command, config, started=started, **facts) as record:
         if plan.pending or not stage.is_folded():
-            refresh(cohort.path)
+            refresh(cohort.store)
             cohort.store.begin(stage.tables)
             for name, digest in plan.digests.items():
                 cohort.ledger.retire(name, digest, plan.names[name])
@@ -222,7 +222,7 @@ def settle(step: Whole[Result], *, again: bool = False) -> Result:
     """
     found = None if again else step.standing()
     if found is None:
-        refresh(step.cohort.path)
+        refresh(step.cohort.store)
         with recorded_command(step.cohort.path, step.command, step.config, **step.facts()) as record:
             found = step.make(record)
     return found

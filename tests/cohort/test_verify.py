@@ -7,8 +7,9 @@ import pytest
 
 from datbatch import location, schema
 from datbatch.cohort.facts import LISTING, UNFINISHED, Facts
+from datbatch.cohort.layout import MADE_WITH
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
-from datbatch.cohort.shadow import fold_imaging_tables
+from datbatch.cohort.shadow import fold_imaging_tables, refresh
 from datbatch.cohort.store import Store
 from datbatch.cohort.verify import put_back, recorded_volumes, remove_orphans, verify_store
 from datbatch.errors import DONE, Outcome, TruncatedError
@@ -129,3 +130,18 @@ def test_a_table_behind_the_ledger_is_no_damage_until_it_is_folded(store) -> Non
     Store(store.path).consolidate()
     assert {damage.array for damage in verify_store(store.path).damages} >= {"status", "mirrored"}
     assert "reference_value" not in {damage.array for damage in verify_store(store.path).damages}
+
+
+def test_what_another_version_described_in_other_words_is_no_damage_and_is_described_anew(store) -> None:
+    before = {name: location.read(store.path / name)[0] for name in location.names(store.path)}
+    described = store.path / "age" / "zarr.json"
+    described.write_text(described.read_text().replace("age at the examination", "years of life"))
+    (store.path / "radius_mm" / "zarr.json").unlink()
+    other = Store(store.path)
+    other.set_attributes({MADE_WITH: "another version"})
+    other.consolidate()
+    assert verify_store(store.path).damages == []
+    described.write_text(described.read_text().replace("float64", "float32"))
+    assert [damage.array for damage in verify_store(store.path).damages] == ["age/zarr.json"]
+    refresh(Store(store.path))
+    assert {name: location.read(store.path / name)[0] for name in location.names(store.path)} == before
