@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from datbatch.archive.manifest import Entry, Manifest
 from datbatch.config import Config
@@ -67,8 +68,13 @@ def write_origin(cohort: Location, origin: Origin, manifest: Manifest) -> None:
         "tomograms": folders.get(TOMOGRAM),
         "config": origin.config.to_dict(),
     }
-    write_whole(origin_path(cohort), json.dumps(content, indent=1).encode(), private=True)
+    write_whole(origin_path(cohort), origin_text(content), private=True)
     write_whole(manifest_path(cohort), manifest.to_json(), private=True)
+
+
+def origin_text(content: Mapping[str, Any]) -> bytes:
+    """Give the record as its file holds it."""
+    return json.dumps(content, indent=1).encode()
 
 
 def _plain(given: Given) -> dict[str, str | None]:

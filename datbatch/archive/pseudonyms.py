@@ -50,14 +50,19 @@ def _create_key(path: Path) -> None:
     # A hard link is made whole and only once: two runs that start at the same time get the same key.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_bytes(KEY_BYTES).hex() + "\n")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(key_text(secrets.token_bytes(KEY_BYTES)))
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
         Path(temporary).unlink()
+
+
+def key_text(key: bytes) -> bytes:
+    """Give what the file of a key holds."""
+    return f"{key.hex()}\n".encode()
 
 
 def study_identifier(study_uid: str) -> str:
@@ -88,11 +93,16 @@ def _keyed(key: bytes, identifier: str) -> str:
 
 def write_linkage(path: Path, manifest: Manifest) -> None:
     """Write the files of each pseudonym: columns study and files, mode 0600."""
+    write_whole(path, linkage_text(manifest), private=True)
+
+
+def linkage_text(manifest: Manifest) -> bytes:
+    """Give the table as `write_linkage` writes it."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("study", "files"))
     table.writerows((entry.pseudonym, FILE_SEPARATOR.join(entry.files)) for entry in manifest.entries)
-    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"), private=True)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def read_linkage(path: Path) -> dict[str, tuple[str, ...]]:

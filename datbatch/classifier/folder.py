@@ -53,6 +53,10 @@ class ModelCard:
         """Write the card as canonical JSON."""
         return canonical_json(asdict(self))
 
+    def to_file(self) -> bytes:
+        """Give what the file of a model's folder holds."""
+        return f"{self.to_json()}\n".encode()
+
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """Read a card; a `ModelError` refuses a text that is no card of this layout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,15 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from datbatch import schema
-from datbatch.archive import key_check, load_or_create_key, read_linkage
-from datbatch.archive.origin import manifest_path, origin_path, read_manifest, read_origin
+from datbatch.archive import key_check, load_or_create_key
+from datbatch.archive.origin import manifest_path, origin_path, origin_text, read_manifest, read_origin
+from datbatch.archive.pseudonyms import key_text, linkage_text
 from datbatch.classifier.folder import NORMAL_RANGE_FILE, ModelCard, ModelFolder, file_sha256
 from datbatch.cohort.fold import FOLDED, limits_of, manifest_columns, stamp_of
 from datbatch.cohort.store import Store, key_path, linkage_path, models_path
 from datbatch.cohort.verify import Damage
 from datbatch.config import canonical_json
 from datbatch.errors import DatbatchError, ExposedFileError
-from datbatch.files import write_whole
+from datbatch.files import read_private, write_whole
+from datbatch.location import Location
 from datbatch.norms import KeptRange
 from datbatch.stages.imaging import KEY_CHECK
 from datbatch.study.certainty import kept_decisions
@@ -26,7 +29,9 @@ from datbatch.study.imaging import IMAGING
 
 
 def damages_beside(store: Store) -> list[Damage]:
-    """Compare what stands beside a store; what is not there was kept back by whoever handed the store on.
+    """Compare what stands beside a store, byte for byte where it follows from what is known.
+
+    A file that is not there was kept back by whoever handed the store on.
 
     Parameters
     ----------
@@ -55,7 +60,7 @@ def name_beside(store: Store, path: Path) -> str:
 def _files(store: Store) -> Iterator[tuple[Path, Callable[[], bool]]]:
     cohort = store.path
     yield key_path(cohort), partial(_is_key, store)
-    yield origin_path(cohort), lambda: read_origin(cohort) is not None
+    yield origin_path(cohort), partial(_is_origin, cohort)
     yield manifest_path(cohort), partial(_is_manifest, store)
     yield linkage_path(cohort), partial(_is_linkage, store)
     if store.has_normal_range:
@@ -71,12 +76,21 @@ def _files(store: Store) -> Iterator[tuple[Path, Callable[[], bool]]]:
 
 
 def _is_key(store: Store) -> bool:
-    check = key_check(load_or_create_key(key_path(store.path)))
-    return bool(store.attributes.get(KEY_CHECK, check) == check)
+    key = load_or_create_key(key_path(store.path))
+    check = key_check(key)
+    return key_path(store.path).read_bytes() == key_text(key) and store.attributes.get(KEY_CHECK, check) == check
+
+
+def _is_origin(cohort: Location) -> bool:
+    read_origin(cohort)
+    content = origin_path(cohort).read_bytes()
+    return content == origin_text(json.loads(content))
 
 
 def _is_manifest(store: Store) -> bool:
     manifest = read_manifest(store.path)
+    if manifest_path(store.path).read_bytes() != manifest.to_json():
+        return False
     wanted = manifest_columns(manifest) | {"study": np.asarray([e.pseudonym for e in manifest.entries], dtype=object)}
     columns = {name: store.read_table(name) for name in wanted if store.has_table(name)}
     stages = [str(store.attributes["stages"][stage.name]["digest"]) for stage in IMAGING]
@@ -94,14 +108,14 @@ def _is_linkage(store: Store) -> bool:
     manifest = manifest_path(store.path)
     if not manifest.is_file():
         return True
-    wanted = {entry.pseudonym: entry.files for entry in read_manifest(store.path).entries}
-    return read_linkage(linkage_path(store.path)) == wanted
+    return read_private(linkage_path(store.path)) == linkage_text(read_manifest(store.path))
 
 
 def _is_normal_range(store: Store) -> bool:
-    kept = KeptRange.from_json((models_path(store.path) / NORMAL_RANGE_FILE).read_text(encoding="utf-8"))
+    content = (models_path(store.path) / NORMAL_RANGE_FILE).read_text(encoding="utf-8")
+    kept = KeptRange.from_json(content)
     fit = store.group_attributes(schema.NORMAL_RANGE).get("fit")
-    return fit is None or canonical_json(kept.fitted.to_dict(schema.MEASURES)) == fit
+    return content == kept.to_json() and fit in (None, canonical_json(kept.fitted.to_dict(schema.MEASURES)))
 
 
 def _stored_card(store: Store, model: str) -> ModelCard:
@@ -109,9 +123,9 @@ def _stored_card(store: Store, model: str) -> ModelCard:
 
 
 def _is_card(store: Store, folder: ModelFolder) -> bool:
-    card = folder.card()
     # Explaining learns the orientation anew, from more studies.
-    return replace(card, orientation=None) == replace(_stored_card(store, folder.name), orientation=None)
+    wanted = replace(_stored_card(store, folder.name), orientation=folder.card().orientation)
+    return folder.card_file.read_bytes() == wanted.to_file()
 
 
 def _are_weights(store: Store, folder: ModelFolder) -> bool:

@@ -209,19 +209,22 @@ OF_MODEL = ["model.safetensors", "card.json", "split.json"]
 
 
 @pytest.mark.parametrize("file", [*BESIDE, *OF_MODEL])
-def test_a_digit_changed_in_a_file_beside_the_store_is_named(whole, file) -> None:
+def test_a_character_changed_or_added_in_a_file_beside_the_store_is_named(whole, file) -> None:
     (model,) = Store(whole).models
     name = file if file in BESIDE else f"cohort.models/{model}/{file}"
     path, before = whole.parent / name, (whole.parent / name).read_bytes()
     at = next(i for i in range(len(before) // 2, len(before)) if before[i : i + 1].isalnum())
     other = b"0" if before[at : at + 1] != b"0" else b"1"
     harmed = b"not JSON" if file == "cohort.origin.json" else before[:at] + other + before[at + 1 :]
-    path.write_bytes(harmed)
+    found = []
     try:
-        found = [damage.array for damage in verify_cohort(whole, quiet=True).damages]
+        for content in (harmed, before + b" ", before + b"\n", before):
+            path.write_bytes(content)
+            found += [[damage.array for damage in verify_cohort(whole, quiet=True).damages]]
     finally:
         path.write_bytes(before)
-    assert found == [name] or (file == "cohort.manifest.json" and found == [name, "cohort.linkage.csv"])
+    assert found[1:] == [[name], [name], []]
+    assert found[0] == [name] or (file == "cohort.manifest.json" and found[0] == [name, "cohort.linkage.csv"])
 
 
 def test_what_stands_beside_a_store_is_mended_from_it(tmp_path, whole) -> None:
