@@ -112,22 +112,22 @@ def test_the_order_of_files_does_not_matter(tmp_path) -> None:
     assert same(read_study(paths), read_study([*paths, paths[3]]))
 
 
-def test_rescaled_pixels_become_counts(tmp_path) -> None:
-    plain = read_study(write(tmp_path / "plain", STYLES[0]))
-    style = Style("rescaled", edit=setting(RescaleSlope=0.25, RescaleIntercept=1.5))
-    rescaled = read_study(write(tmp_path / "rescaled", style))
-    assert rescaled.projections.dtype == np.float32
-    np.testing.assert_allclose(rescaled.projections, plain.projections * 0.25 + 1.5)
+def hot(ds: Dataset) -> None:
+    ds.PixelData = (200 * np.frombuffer(ds.PixelData, "<u4")).tobytes()
 
 
-def test_counts_that_exceed_16_bits_are_kept(tmp_path) -> None:
-    def hot(ds: Dataset) -> None:
-        ds.PixelData = (200 * np.frombuffer(ds.PixelData, "<u4")).tobytes()
-
-    plain = read_study(write(tmp_path / "plain", STYLES[0]))
-    acquisition = read_study(write(tmp_path / "hot", Style("hot", bits=32, edit=hot)))
-    assert acquisition.projections.dtype == np.float32
-    np.testing.assert_array_equal(acquisition.projections, plain.projections.astype(np.float64) * 200)
+@pytest.mark.parametrize(
+    ("style", "slope", "intercept"),
+    [
+        (Style("rescaled", edit=setting(RescaleSlope=0.25, RescaleIntercept=1.5)), 0.25, 1.5),
+        (Style("hot", bits=32, edit=hot), 200, 0),
+    ],
+)
+def test_rescaled_pixels_become_counts_also_beyond_16_bits(style, slope, intercept, tmp_path) -> None:
+    plain = read_study(write(tmp_path / "plain", STYLES[0])).projections
+    found = read_study(write(tmp_path / "other", style)).projections
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, plain.astype(np.float64) * slope + intercept)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,7 @@ def test_of_several_windows_the_one_centred_at_the_photopeak_is_read(windows, li
 
 
 def test_a_photopeak_split_in_two_windows_is_put_together(tmp_path) -> None:
-    halves = Style("halves", windows_kev=((143.0, 159.0), (159.0, 175.0)))
-    acquisition = read_study(write(tmp_path / "halves", halves))
+    acquisition = read_study(write(tmp_path, Style("halves", windows_kev=((143.0, 159.0), (159.0, 175.0)))))
     plain = read_study(write(tmp_path / "plain", STYLES[0]))
     assert acquisition.study.window_kev == (143.0, 175.0)
     assert "windows-summed" in acquisition.study.flags

@@ -187,17 +187,15 @@ def test_the_table_is_joined_by_place_or_identifier(column, value, tmp_path) -> 
     assert (entry.site, entry.sex, entry.age, entry.label) == ("Nordquell", "M", 61.5, "positive")
 
 
-def test_age_and_sex_come_from_the_header_where_the_table_has_none(tmp_path) -> None:
-    write(tmp_path / "study", small(1), study="1.1")
-    table(tmp_path, "path\tsite", "study\tA")
-    entry = scan(tmp_path).entries[0]
-    assert (entry.site, entry.sex, entry.age) == ("A", "F", 70.0)
-
-
-def test_the_innermost_folder_of_the_table_counts(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "site"),
+    [(("path\tsite", "site/study\tA"), "A"), (("path,site", "site,outer", "site/study,inner"), "inner")],
+)
+def test_the_innermost_folder_counts_and_the_header_where_the_table_has_no_age_and_sex(rows, site, tmp_path) -> None:
     write(tmp_path / "site" / "study", small(1), study="1.1")
-    table(tmp_path, "path,site", "site,outer", "site/study,inner")
-    assert scan(tmp_path).entries[0].site == "inner"
+    table(tmp_path, *rows)
+    entry = scan(tmp_path).entries[0]
+    assert (entry.site, entry.sex, entry.age) == (site, "F", 70.0)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,7 @@ def change_card(folder, **changes):
 
 @pytest.fixture
 def saved(tmp_path):
-    folder = tmp_path / "model"
-    return folder, save_model(folder, build_network(SHAPE, seed=1), card())
+    return tmp_path / "model", save_model(tmp_path / "model", build_network(SHAPE, seed=1), card())
 
 
 def test_a_model_is_read_as_it_was_saved(saved):
@@ -73,9 +72,8 @@ def test_equal_weights_give_equal_bytes(tmp_path):
 
 def test_a_flipped_bit_in_the_weights_is_noticed(saved):
     weights = saved[0] / WEIGHTS_FILE
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(ModelError, match="not those that the model's card describes"):
         load_model(saved[0])
 
@@ -118,15 +116,14 @@ def test_a_pickle_is_never_loaded(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "sprung"),)
 
-    folder = tmp_path / "model"
+    folder, data = tmp_path / "model", pickle.dumps(Trap())
     folder.mkdir()
-    (folder / "model.pt").write_bytes(pickle.dumps(Trap()))
+    (folder / "model.pt").write_bytes(data)
     for place in (folder, folder / "model.pt"):
         with pytest.raises(ModelError, match="pickled"):
             load_model(place)
     # Under the right name too: the digest may match, the format does not.
     save_model(tmp_path / "good", build_network(SHAPE, seed=1), card())
-    data = pickle.dumps(Trap())
     (tmp_path / "good" / WEIGHTS_FILE).write_bytes(data)
     change_card(tmp_path / "good", weights_sha256=hashlib.sha256(data).hexdigest())
     with pytest.raises(ModelError, match="do not fit"):

@@ -27,8 +27,7 @@ def test_the_temperature_that_was_put_in_is_found_again():
 
 def test_the_temperature_is_the_slope_of_a_logistic_regression_with_platts_targets():
     labels, odds = overconfident(60, 3.0, seed=4)
-    positive, negative = (labels == 1).sum(), (labels == 0).sum()
-    target = np.where(labels == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    target = np.where(labels == 1, (labels.sum() + 1) / (labels.sum() + 2), 1 / ((labels == 0).sum() + 2))
     # A soft target is a study of either class, weighted.
     regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
     regression.fit(

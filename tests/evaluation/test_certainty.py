@@ -24,9 +24,8 @@ def test_the_margin_leaves_the_stated_share_uncertain(studies, share, seed):
 
 
 def test_a_share_of_less_than_one_study_has_no_margin():
-    assert learn_margin(np.linspace(0, 1, 9), 0.05) is None
-    assert learn_margin(np.linspace(0, 1, 9), 0.0) is None
-    assert learn_margin(np.empty(0), 0.05) is None
+    for studies, share in ((9, 0.05), (9, 0.0), (0, 0.05)):
+        assert learn_margin(np.linspace(0, 1, studies), share) is None
 
 
 def test_members_that_disagree_make_a_call_uncertain():
@@ -48,8 +47,7 @@ def test_one_study_of_one_model_is_called_too_and_one_without_odds_is_never_cert
 
 def test_it_comes_back_from_json_and_damage_is_named():
     kept = Certainty(PAIR, margin=0.2, uncertain_share=0.05, studies=100)
-    given_back = json.loads(json.dumps(as_json(kept)))
-    assert Certainty.from_dict(given_back) == kept
+    assert Certainty.from_dict(json.loads(json.dumps(as_json(kept)))) == kept
     with pytest.raises(ModelError):
         Certainty.from_dict({"members": [{"name": "x"}]})
 

@@ -16,9 +16,7 @@ QUIET = np.full(schema.SHAPE, 1.0, np.float32)
 
 def ratios(hottest: tuple[float, float], fixed: tuple[float, float], large: tuple[float, float]) -> Binding:
     """Binding whose putamina, caudates and striata have the given (ipsilateral, contralateral) ratios."""
-    values = np.empty((3, 3, 6))
-    for row, (low, high) in zip(values, (hottest, fixed, large), strict=True):
-        row[:] = [low, high] * 3
+    values = np.stack([np.tile(pair, (3, 3)) for pair in (hottest, fixed, large)])
     values[2, :, :4] = np.nan
     return Binding(values, asymmetry_indices(values[:, 0]), putamen_to_caudate_ratios(values[:, 0]))
 
@@ -57,15 +55,12 @@ def test_a_striatum_beside_its_region_is_flagged() -> None:
 def test_a_region_outside_the_field_of_view_is_flagged(asymmetric_head, axis, beyond_mm) -> None:
     cut = asymmetric_head.copy()
     np.moveaxis(cut, axis, 0)[schema.coordinates_mm(axis) > beyond_mm] = 0
-    share = (cut == 0)[mask_of("reference")].mean()
-    assert share > CUT_SHARE
+    assert (cut == 0)[mask_of("reference")].mean() > CUT_SHARE
     assert schema.REGION_CUT in quantify(cut, CONFIG).flags
 
 
 def test_backgrounds_at_odds_are_flagged(asymmetric_head) -> None:
-    infarct = asymmetric_head.copy()
-    infarct[mask_of("occipital")] *= 0.6
-    assert quantify(infarct, CONFIG).flags == (schema.REFERENCE_UNUSUAL,)
-    unseen = asymmetric_head.copy()
-    unseen[mask_of("occipital")] = 0
-    assert quantify(unseen, CONFIG).flags == (schema.REGION_CUT,)
+    for factor, flag in ((0.6, schema.REFERENCE_UNUSUAL), (0.0, schema.REGION_CUT)):
+        head = asymmetric_head.copy()
+        head[mask_of("occipital")] *= factor
+        assert quantify(head, CONFIG).flags == (flag,)

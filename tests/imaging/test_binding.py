@@ -43,25 +43,22 @@ STRIATA = {
 
 
 def test_fixed_regions_give_the_known_binding_of_constant_structures() -> None:
-    binding = measure_binding(piecewise(**STRIATA, occipital=1.25), CONFIG)
-    brain = mask_of("whole_brain")
-    whole = piecewise(**STRIATA, occipital=1.25)[brain].mean(dtype=np.float64)
+    head = piecewise(**STRIATA, occipital=1.25)
+    binding = measure_binding(head, CONFIG)
+    whole = head[mask_of("whole_brain")].mean(dtype=np.float64)
     reference = piecewise(occipital=1.25)[mask_of("reference")].mean(dtype=np.float64)
     for j, level in enumerate((reference, 1.25, whole)):
         for name, value in STRIATA.items():
             assert binding.binding_ratio[FIXED, j, schema.STRIATAL.index(name)] == pytest.approx(value / level - 1)
-    volumes = {name: mask_of(name).sum() for name in STRIATA}
     for side in schema.SIDES:
-        parts = [(STRIATA[f"{s}_{side}"], volumes[f"{s}_{side}"]) for s in ("putamen", "caudate")]
-        mean = sum(v * n for v, n in parts) / sum(n for _, n in parts)
+        mean = head[mask_of(f"putamen_{side}") | mask_of(f"caudate_{side}")].mean(dtype=np.float64)
         assert binding.ratio("fixed_regions")[f"striatum_{side}"] == pytest.approx(mean / reference - 1)
 
 
 def test_the_large_volume_gives_the_specific_counts_over_the_anatomical_volume() -> None:
-    binding = measure_binding(piecewise(**STRIATA), CONFIG)
+    found = measure_binding(piecewise(**STRIATA), CONFIG).ratio("large_volume")
     for side in schema.SIDES:
         counts = sum((STRIATA[f"{s}_{side}"] - 1) * mask_of(f"{s}_{side}").sum() for s in ("putamen", "caudate"))
-        found = binding.ratio("large_volume")
         assert found[f"striatum_{side}"] == pytest.approx(VOXEL_ML * counts / 11.2, rel=1e-6)
         assert np.isnan([found[f"putamen_{side}"], found[f"caudate_{side}"]]).all(), "they cannot be told apart"
 
@@ -106,8 +103,7 @@ def sharp_head() -> np.ndarray:
     margin = 15
     shape = tuple(n + 2 * margin for n in schema.SHAPE)
     first = tuple(start - 2 * schema.SPACING_MM * margin / 2 for start in schema.ORIGIN_MM)
-    activity = build_phantom(Anatomy(healthy), np.eye(4), Grid(shape, first, schema.SPACING_MM)).activity
-    return np.asarray(activity)
+    return np.asarray(build_phantom(Anatomy(healthy), np.eye(4), Grid(shape, first, schema.SPACING_MM)).activity)
 
 
 def test_the_large_volume_does_not_depend_on_resolution(sharp_head) -> None:
@@ -194,9 +190,8 @@ def test_the_large_volumes_hold_the_striata_and_share_no_voxel() -> None:
     np.testing.assert_array_equal(left, right[::-1])
     assert not (left & right).any()
     assert not ((left | right) & ~mask_of("whole_brain")).any()
-    for side, mask in zip(schema.SIDES, (left, right), strict=True):
-        assert not (mask_of(f"putamen_{side}") & ~mask).any()
-        assert not (mask_of(f"caudate_{side}") & ~mask).any()
+    for name in STRIATA:
+        assert not (mask_of(name) & ~masks[f"striatum_{name.split('_')[1]}"]).any()
     assert 150 < VOXEL_ML * left.sum() < 200
     for name in ("reference", "occipital"):
         assert not (masks[name] & (left | right)).any()

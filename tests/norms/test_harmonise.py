@@ -68,20 +68,16 @@ def test_nothing_but_training_values_enters_the_fit_and_no_label_the_application
     np.testing.assert_array_equal(alone[0], among[50])
 
 
-def test_sites_that_were_not_fitted_stand_as_they_were() -> None:
+def test_sites_that_were_not_fitted_and_a_single_site_stand_as_they_were() -> None:
     values, _, columns, site, positive = drawn(100)
     site = site.astype(object)
     site[:3], site[3:6] = "few", ""
     found = fit_harmonisation(values, columns, site, positive)
     np.testing.assert_array_equal(found.apply(values, columns, site)[:6], values[:6])
     assert list(np.flatnonzero(~found.fitted(site))) == list(range(6))
-
-
-def test_a_single_site_stands_as_it_was() -> None:
-    values, _, columns, site, positive = drawn(40)
     site[:] = "A"
-    found = fit_harmonisation(values, columns, site, positive)
-    np.testing.assert_array_equal(found.apply(values, columns, site), values)
+    single = fit_harmonisation(values, columns, site, positive)
+    np.testing.assert_array_equal(single.apply(values, columns, site), values)
 
 
 def test_missing_values_stay_missing_and_spoil_nothing() -> None:
