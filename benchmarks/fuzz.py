@@ -26,12 +26,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.mutations import MUTATIONS, damaged, whole_files
 from datbatch import __version__
 from datbatch.archive.inspection import StudyFiles, check_study, inspect_file
 from datbatch.config import ArchiveConfig
 from datbatch.errors import InternalError, MemoryExceededError
 from datbatch.simulation import acquire, draw_subject, site_named, write_study
-from tests.archive.mutations import MUTATIONS, damaged, whole_files
 
 MEMORY_BYTES = 1 << 30
 PROCESSOR_SECONDS, CLOCK_SECONDS = 10.0, 600.0
