@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from datbatch.errors import ExposedFileError
+
+LEFT_SECONDS = 60.0
+"""No writer takes so long: what is older was left by one that was killed."""
 
 
 def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False) -> Path:
     """Write or replace a file whole or not at all, make its folder, and give its path.
 
-    A `private` file is for its owner alone (mode 0600), because its content can identify a person.
+    A `private` file is for its owner alone (mode 0600), because its content can identify a person. What a killed writer
+    left of one goes after a minute, with the next writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*") if private else ():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:

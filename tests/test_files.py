@@ -1,5 +1,7 @@
 """Private files are for their owner alone, when they are written and when they are read."""
 
+import os
+
 import pytest
 
 from datbatch.errors import ExposedFileError
@@ -18,3 +20,12 @@ def test_a_private_file_that_others_could_open_is_refused(bits, tmp_path) -> Non
     path.chmod(0o600 | bits)
     with pytest.raises(ExposedFileError, match="others"):
         read_private(path)
+
+
+def test_what_a_killed_writer_left_of_a_private_file_goes_with_the_next_one(tmp_path) -> None:
+    old, young = (tmp_path / f".cohort.linkage.csv.{name}" for name in ("old", "young"))
+    for left in (old, young):
+        left.write_bytes(b"names")
+    os.utime(old, (0, 0))
+    write_whole(tmp_path / "cohort.linkage.csv", b"names", private=True)
+    assert [old.exists(), young.exists()] == [False, True]
