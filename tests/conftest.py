@@ -17,7 +17,7 @@ from datbatch.location import Location, S3Location
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 # Shared machines stall: a deadline would make property tests a timing test.
-settings.register_profile("datbatch", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("datbatch", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("datbatch")
 
 
