@@ -35,7 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     so one makes archive and cohort while the others have tests that do not wait for them, and what is left at the end
     is short.
     """
-    items.sort(key=lambda item: ("archive" not in item.fixturenames, "faults" not in item.path.parts))
+    long = {"workers", "stages", "browser", "tests"}
+    items.sort(
+        key=lambda item: (
+            "archive" not in item.fixturenames,
+            "faults" not in item.path.parts,
+            item.path.parent.name not in long,
+        )
+    )
 
 
 @pytest.fixture(scope="session")
