@@ -17,7 +17,7 @@ from datbatch.location import Location, S3Location
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 # Shared machines stall: a deadline would make property tests a timing test.
-settings.register_profile("datbatch", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("datbatch", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("datbatch")
 
 
@@ -35,14 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     so one makes archive and cohort while the others have tests that do not wait for them, and what is left at the end
     is short.
     """
-    long = {"workers", "stages", "browser", "tests"}
-    items.sort(
-        key=lambda item: (
-            "archive" not in item.fixturenames,
-            "faults" not in item.path.parts,
-            item.path.parent.name not in long,
-        )
-    )
+    items.sort(key=lambda item: ("archive" not in item.fixturenames, "faults" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")

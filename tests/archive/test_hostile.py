@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.mutations import MUTATIONS
+
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-FILES = 40  # Four of each way to damage one.
+FILES = 4 * len(MUTATIONS)
 
 
 def test_hostile_files_are_refused_by_name_in_bounded_memory_and_time() -> None:

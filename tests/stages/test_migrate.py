@@ -1,6 +1,5 @@
 """A store of an earlier layout is read, refused to writers, and migrated, whenever the migration is killed."""
 
-import hashlib
 import os
 import shutil
 import sys
@@ -199,7 +198,7 @@ def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path, writes) -> N
     migrate_cohort(tmp_path / "whole" / "cohort.zarr")
     assert_migrated(tmp_path / "whole" / "cohort.zarr")
     whole = files_of(tmp_path / "whole")
-    ended, tried = False, set[str]()
+    ended = False
     for allowed in range(1000):
         own = tmp_path / "own"
         shutil.copytree(given, own)
@@ -214,14 +213,6 @@ def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path, writes) -> N
             writes.folder = ""
         if ended:
             break
-        # Records of commands name times.
-        files = [path for path in sorted(own.rglob("[!.]*")) if path.is_file() and path.parent.name != "runs"]
-        state = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
-        if state in tried:
-            # The last write made no more than a temporary file.
-            shutil.rmtree(own)
-            continue
-        tried.add(state)
         if Store(path).layout < schema.LAYOUT_VERSION:
             for refused in (forget_failures, verify_cohort):
                 with pytest.raises(StoreOlderError):
@@ -234,4 +225,4 @@ def test_killed_at_any_write_it_goes_on_to_the_same_store(tmp_path, writes) -> N
         assert {name for name, content in found.items() if content != whole[name]} == set()
         shutil.rmtree(own)
     assert ended
-    assert len(tried) > 20, "the writes were not seen"
+    assert allowed > 40, "the writes were not seen"

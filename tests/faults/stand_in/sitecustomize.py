@@ -1,8 +1,9 @@
 """Cheap or poisonous imaging: Python loads this file at its start where this folder is on PYTHONPATH.
 
 DATBATCH_STAND_IN=cheap replaces the imaging of a study by numbers that follow from its files alone, so that a round of
-faults takes seconds. DATBATCH_STAND_IN="segfault=NAME hunger=NAME hang=NAME" lets the studies in whose path NAME stands
-crash, take all memory, or never end. The product knows nothing of it.
+faults takes seconds. DATBATCH_STAND_IN="segfault=NAME hunger=NAME hang=NAME wait=NAME" lets the studies in whose path
+NAME stands crash, take all memory, never end, or wait for two seconds once they have made the file DATBATCH_UNDER_WAY.
+The product knows nothing of it.
 """
 
 import importlib.abc
@@ -12,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -66,7 +68,12 @@ def hang() -> None:
         time.sleep(1.0)
 
 
-POISONS = {"segfault": segfault, "hunger": hunger, "hang": hang}
+def wait() -> None:
+    Path(os.environ["DATBATCH_UNDER_WAY"]).touch()
+    time.sleep(2.0)
+
+
+POISONS = {"segfault": segfault, "hunger": hunger, "hang": hang, "wait": wait}
 
 
 def cheap(stages: ModuleType) -> Callable[..., Any]:
