@@ -7,7 +7,6 @@ import glob
 import os
 import stat
 import tempfile
-import time
 from pathlib import Path
 
 from datbatch.errors import ExposedFileError
@@ -23,16 +22,18 @@ def write_whole(path: Path, content: bytes | bytearray, *, private: bool = False
     left of one goes after a minute, with the next writing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*") if private else ():
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                left.unlink()
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+            # By the clock of the file system, which may be a server's.
+            now = os.fstat(stream.fileno()).st_mtime
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*") if private else ():
+            with contextlib.suppress(FileNotFoundError):
+                if now - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
         if not private:
             # mkstemp makes files for the owner alone; other files get the usual mode.
             mask = os.umask(0)

@@ -53,7 +53,7 @@ class ModelCard:
         """Write the card as canonical JSON."""
         return canonical_json(asdict(self))
 
-    def to_file(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Give what the file of a model's folder holds."""
         return f"{self.to_json()}\n".encode()
 

@@ -54,7 +54,7 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard) -> Model:
             weights_sha256=file_sha256(written.weights_file),
             versions={"python": platform.python_version(), "datbatch": __version__, "torch": version("torch")},
         )
-        written.card_file.write_bytes(card.to_file())
+        written.card_file.write_bytes(card.to_bytes())
         if folder.exists():
             folder.rename(replaced)
         temporary.rename(folder)

@@ -125,7 +125,7 @@ def _stored_card(store: Store, model: str) -> ModelCard:
 def _is_card(store: Store, folder: ModelFolder) -> bool:
     # Explaining learns the orientation anew, from more studies.
     wanted = replace(_stored_card(store, folder.name), orientation=folder.card().orientation)
-    return folder.card_file.read_bytes() == wanted.to_file()
+    return folder.card_file.read_bytes() == wanted.to_bytes()
 
 
 def _are_weights(store: Store, folder: ModelFolder) -> bool:
