@@ -42,7 +42,8 @@ def is_outlier(values: Floats, columns: Floats, site: Indices) -> Bools:
         before, scale = scale, MAD_TO_SD * float(np.median(np.abs(residual))) * np.sqrt(values.size / freedom)
         if scale == 0.0 or abs(scale - before) < 1e-6 * scale:
             break
-        weight = np.minimum(1.0, HUBER_CUT * scale / np.maximum(np.abs(residual), np.finfo(float).tiny))
+        limit = HUBER_CUT * scale
+        weight = limit / np.maximum(np.abs(residual), limit)
     if scale == 0.0:
         return np.zeros(values.size, dtype=bool)
     cut = -stdtrit(MAD_EFFICIENCY * freedom, ndtr(-REJECTED_SD))

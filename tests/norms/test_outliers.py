@@ -29,3 +29,6 @@ def test_true_normals_are_seldom_rejected_whatever_their_number() -> None:
 def test_too_few_studies_and_equal_values_reject_nothing() -> None:
     assert not is_outlier(np.array([1.0, 2, 99]), np.ones((3, 1)), np.array([0, 1, 1])).any()
     assert not is_outlier(np.ones(20), np.empty((20, 0)), np.zeros(20, dtype=np.intp)).any()
+    with np.errstate(all="raise"):
+        # The middle one has no residual.
+        assert not is_outlier(9 * np.arange(5.0), np.empty((5, 0)), np.zeros(5, dtype=np.intp)).any()
