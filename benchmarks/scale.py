@@ -37,6 +37,7 @@ from datbatch.errors import DONE, NormalisationError, Outcome
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import imaging_task
 from datbatch.stages.imaging_task import GranuleRecord, ImagingTask
+from datbatch.study import imaging, space
 from datbatch.study.imaging import IMAGING, ImagedStudy
 from datbatch.workers import driver
 
@@ -194,10 +195,10 @@ def stub_granule(task: ImagingTask) -> GranuleRecord:
         return imaged
 
     worked = time.process_time()
-    imaging_task.image_study = stub
+    imaging.image_study = stub
     # A stub needs no process that can be lost; what one costs is part of `benchmarks/throughput.py`.
-    imaging_task.call_losable = lambda function, item, _: function(item)
-    imaging_task.store_space = lambda *_: None
+    imaging_task.call_losable = lambda function, item, *_: function(item)
+    space.store_space = lambda *_: None
     Store.shard = lambda *_: SimpleNamespace(write=lambda: None)
     record = imaging_task.image_granule(task)
     return replace(record, seconds={"stub": seconds[0], "worked": time.process_time() - worked - seconds[0]})

@@ -10,7 +10,7 @@ from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, find_objects
 
 from datbatch import schema
 from datbatch.arrays import Bools, Floats
@@ -186,10 +186,13 @@ def _left(mask: Bools) -> Bools:
 
 def _large_regions(one_sided: dict[str, Bools], side: Bools) -> dict[str, Bools]:
     """Divide the surroundings of the left striatum between putamen and caudate, and mirror them."""
-    distances = {name: _distance_mm(one_sided[name]) for name in ONE_SIDED}
+    box = _surroundings(np.any([one_sided[name] for name in ONE_SIDED], axis=0), HOTTEST_MARGIN_MM)
+    distances = [_distance_mm(one_sided[name][box]) for name in ONE_SIDED]
     large: dict[str, Bools] = {}
-    for name, (own, other) in zip(ONE_SIDED, permutations(distances.values()), strict=True):
-        mask = side & ((own == 0) | ((own <= HOTTEST_MARGIN_MM) & (own + UNDECIDED_MM <= other)))
+    for name, (own, other) in zip(ONE_SIDED, permutations(distances), strict=True):
+        mask = np.zeros(schema.SHAPE, bool)
+        mask[box] = (own == 0) | ((own <= HOTTEST_MARGIN_MM) & (own + UNDECIDED_MM <= other))
+        mask &= side
         large |= {f"{name}_{s}": np.ascontiguousarray(m) for s, m in zip(schema.SIDES, (mask, mask[::-1]), strict=True)}
     return large
 
@@ -205,4 +208,12 @@ def _distance_mm(mask: Bools) -> Floats:
 
 
 def _within(mask: Bools, margin_mm: float) -> Bools:
-    return np.asarray(_distance_mm(mask) <= margin_mm, bool)
+    near, box = np.zeros(mask.shape, bool), _surroundings(mask, margin_mm)
+    near[box] = _distance_mm(mask[box]) <= margin_mm
+    return near
+
+
+def _surroundings(mask: Bools, margin_mm: float) -> tuple[slice, ...]:
+    """Give a box that holds a mask with all that is within a margin: distances take long to compute."""
+    margin = int(np.ceil(margin_mm / schema.SPACING_MM))
+    return tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in find_objects(mask.astype(np.uint8))[0])

@@ -12,17 +12,14 @@ import numpy as np
 
 from datbatch.arrays import Bools, Floats
 
-BEND_LIMIT = 1.3
-"""Bends and tapers are polynomials of the place along the axis, constant beyond this multiple of the half length."""
-
 
 @dataclass(frozen=True)
 class Shape:
     """One superellipsoid; its own axes are u, v (cross-section) and w (long axis).
 
-    With q = turned (p - centre), w = q_w / half_w and t = w held within +-1.3:
+    With q = turned (p - centre) and w = q_w / half_w:
 
-        u = (q_u - bend_u2 t^2 - bend_u3 t^3) / (half_u exp(taper_u1 t + taper_u2 t^2)), v likewise,
+        u = (q_u - bend_u2 w^2 - bend_u3 w^3) / (half_u exp(taper_u1 w + taper_u2 w^2)), v likewise,
         inside where (|u|^n + |v|^n)^(m/n) + |w|^m <= 1, n = cross_power, m = long_power
 
     (Barr, IEEE Computer Graphics and Applications 1981;1(1):11-23, for n and m; bends and tapers after Barr,
@@ -58,24 +55,45 @@ class Shape:
     @property
     def reach_mm(self) -> float:
         """Radius about the centre that no point of the shape exceeds."""
-        t = BEND_LIMIT
-        u = self.half_u_mm * np.exp(abs(self.taper_u1) * t + max(self.taper_u2, 0.0) * t**2)
-        v = self.half_v_mm * np.exp(abs(self.taper_v1) * t + max(self.taper_v2, 0.0) * t**2)
-        u += abs(self.bend_u2_mm) * t**2 + abs(self.bend_u3_mm) * t**3
-        v += abs(self.bend_v2_mm) * t**2 + abs(self.bend_v3_mm) * t**3
-        return float(np.sqrt(u**2 + v**2 + self.half_w_mm**2))
+        return float(np.linalg.norm(self._half_extents_mm))
+
+    @property
+    def box_mm(self) -> Floats:
+        """Shape (axis, end). A box in MNI mm RAS that holds the shape, and its surface in spite of rounding."""
+        reach = np.abs(self._axes) @ self._half_extents_mm + 1e-6
+        return np.stack([self.centre_mm - reach, self.centre_mm + reach], axis=-1)
+
+    @property
+    def _half_extents_mm(self) -> Floats:
+        """Extents along u, v and w; inside, w is at most 1."""
+        u = self.half_u_mm * np.exp(abs(self.taper_u1) + max(self.taper_u2, 0.0))
+        v = self.half_v_mm * np.exp(abs(self.taper_v1) + max(self.taper_v2, 0.0))
+        u += abs(self.bend_u2_mm) + abs(self.bend_u3_mm)
+        v += abs(self.bend_v2_mm) + abs(self.bend_v3_mm)
+        return np.array([u, v, self.half_w_mm])
+
+    @property
+    def _axes(self) -> Floats:
+        """The axes u, v and w as columns."""
+        return _turn(self.turn_x, self.turn_y, self.turn_z)
 
     def contains(self, points_mm: Floats) -> Bools:
         """Tell which points (..., 3), MNI mm RAS, lie inside."""
-        q = (points_mm - np.array(self.centre_mm)) @ _turn(self.turn_x, self.turn_y, self.turn_z)
-        w = q[..., 2] / self.half_w_mm
-        t = np.clip(w, -BEND_LIMIT, BEND_LIMIT)
-        u = np.abs(q[..., 0] - self.bend_u2_mm * t**2 - self.bend_u3_mm * t**3)
-        v = np.abs(q[..., 1] - self.bend_v2_mm * t**2 - self.bend_v3_mm * t**3)
-        u /= self.half_u_mm * np.exp(self.taper_u1 * t + self.taper_u2 * t**2)
-        v /= self.half_v_mm * np.exp(self.taper_v1 * t + self.taper_v2 * t**2)
+        # One product of two matrices, not one for each row of a grid; and powers only where they decide.
+        q = (points_mm - np.array(self.centre_mm)).reshape(-1, 3) @ self._axes
+        inside = np.asarray(np.abs(q[:, 2]) <= self.half_w_mm, bool)
+        q_u, q_v, q_w = q[inside].T
+        w = q_w / self.half_w_mm
+        square, cube = w**2, w**3
+        u = np.abs(q_u - self.bend_u2_mm * square - self.bend_u3_mm * cube)
+        v = np.abs(q_v - self.bend_v2_mm * square - self.bend_v3_mm * cube)
+        u /= self.half_u_mm * np.exp(self.taper_u1 * w + self.taper_u2 * square)
+        v /= self.half_v_mm * np.exp(self.taper_v1 * w + self.taper_v2 * square)
         n, m = self.cross_power, self.long_power
-        return np.asarray((u**n + v**n) ** (m / n) + np.abs(w) ** m <= 1.0, bool)
+        near = (u <= 1.0) & (v <= 1.0)
+        near[near] = (u[near] ** n + v[near] ** n) ** (m / n) + np.abs(w[near]) ** m <= 1.0
+        inside[inside] = near
+        return inside.reshape(points_mm.shape[:-1])
 
 
 def _turn(x: float, y: float, z: float) -> Floats:
@@ -108,10 +126,7 @@ def structure_mask(structure: str, axes_mm: Sequence[Floats]) -> Bools:
     inside = np.zeros(tuple(axis.size for axis in axes_mm), bool)
     for shape in shape_table():
         if shape.structure == structure:
-            box = tuple(
-                slice(*np.searchsorted(axis, [centre - shape.reach_mm, centre + shape.reach_mm]))
-                for axis, centre in zip(axes_mm, shape.centre_mm, strict=True)
-            )
+            box = tuple(slice(*np.searchsorted(axis, ends)) for axis, ends in zip(axes_mm, shape.box_mm, strict=True))
             points = np.stack(
                 np.meshgrid(*(axis[part] for axis, part in zip(axes_mm, box, strict=True)), indexing="ij"), axis=-1
             )

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from datbatch import schema
 from datbatch.archive import Entry
+from datbatch.arrays import Floats32
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import DONE, INCLUDED, Outcome, StorageError, WorkerLostError
 from datbatch.location import Location
-from datbatch.study.imaging import ImagedStudy, image_study
-from datbatch.study.space import store_space
 from datbatch.workers.losable import LOST, call_losable, keep_memory
 
 
@@ -68,11 +67,30 @@ class StudyTask:
     """What the files hold."""
 
 
-def image_one(task: StudyTask) -> ImagedStudy:
-    """Image one study with the template and the atlas of its store; the projections, megabytes, are not handed on."""
+@dataclass(frozen=True)
+class Imaged:
+    """What a worker keeps of a study; not its projections, which are megabytes."""
+
+    rows: Mapping[str, Row]
+    """Outcome by stage."""
+    uptake: Floats32 | None = None
+    """Shape (x, y, z). Volume for the store; None where a stage failed."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time by step."""
+
+
+NUMERICS = "datbatch.study.imaging"
+"""Module that the process of the studies loads, and the worker does not need: half a second, and tens of megabytes."""
+
+
+def image_one(task: StudyTask) -> Imaged:
+    """Image one study with the template and the atlas of its store."""
+    from datbatch.study.imaging import image_study
+    from datbatch.study.space import store_space
+
     space = store_space(task.store, task.config)
     imaged = image_study(task.study, task.files, task.config, task.known, space, task.source)
-    return replace(imaged, acquisition=None)
+    return Imaged(imaged.rows, imaged.uptake, imaged.seconds)
 
 
 def image_granule(task: ImagingTask) -> GranuleRecord:
@@ -116,7 +134,7 @@ def single_studies(task: ImagingTask) -> list[ImagingTask]:
     return [replace(task, entries=(entry,)) for entry in task.entries if entry.outcome == INCLUDED]
 
 
-def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> ImagedStudy:
+def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> Imaged:
     if entry.outcome != INCLUDED:
         outcome = entry.outcome
     elif entry.pseudonym in task.lost:
@@ -124,7 +142,7 @@ def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> I
     else:
         study = StudyTask(entry.pseudonym, task.files(entry), task.store, task.config, known, entry.source)
         try:
-            return call_losable(image_one, study, task.config.limits)
+            return call_losable(image_one, study, task.config.limits, NUMERICS)
         except LOST as error:
             outcome = Outcome.failed(error, "worker")
-    return ImagedStudy(dict.fromkeys(task.keys, Row(entry.pseudonym, outcome)))
+    return Imaged(dict.fromkeys(task.keys, Row(entry.pseudonym, outcome)))

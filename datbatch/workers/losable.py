@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +47,8 @@ GRACE_SECONDS = 5.0
 """Time after which a process that is out of time ends itself."""
 LOST = (WorkerLostError, TimeExceededError, MemoryExceededError)
 """Errors of an item that was too much for its process."""
+ITEMS_OF_A_START = 32
+"""About as many files are read while one more process starts: with fewer it is not worth its start."""
 _SIZE = struct.Struct("<Q")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of the allocator's parameters in glibc's malloc.h."""
@@ -145,13 +148,17 @@ def _name(status: int) -> str:
 _own = threading.local()
 
 
-def call_losable(function: Callable[[_Item], _Result], item: _Item, limits: LimitsConfig) -> _Result:
-    """Call a function in this thread's own process; see `LosableProcess.call`."""
+def call_losable(function: Callable[[_Item], _Result], item: _Item, limits: LimitsConfig, module: str = "") -> _Result:
+    """Call a function in this thread's own process, which loads `module`, or else the function's own, before.
+
+    See `LosableProcess.call`.
+    """
+    module = module or function.__module__
     held: tuple[str, LimitsConfig, LosableProcess] | None = getattr(_own, "held", None)
-    if held is None or held[:2] != (function.__module__, limits):
+    if held is None or held[:2] != (module, limits):
         if held is not None:
             held[2].close()
-        held = _own.held = (function.__module__, limits, LosableProcess(function.__module__, limits))
+        held = _own.held = (module, limits, LosableProcess(module, limits))
         atexit.register(held[2].close)
     return held[2].call(function, item)
 
@@ -169,7 +176,8 @@ class LosableMap:
         processes: int,
         on_lost: Callable[[Callable[..., Any], DatbatchError], Any],
     ) -> None:
-        self._idle = [LosableProcess(module, limits) for _ in range(processes)]
+        self._idle: SimpleQueue[LosableProcess] = SimpleQueue()
+        self._unused = [LosableProcess(module, limits) for _ in range(processes)]
         self._threads = ThreadPoolExecutor(processes)
         self._processes, self._on_lost = processes, on_lost
 
@@ -178,13 +186,15 @@ class LosableMap:
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
-        for process in self._idle:
-            process.close()
+        while not self._idle.empty():
+            self._idle.get().close()
 
     def __call__(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """Call a function on every item."""
         ahead: deque[Future[_Result]] = deque()
-        for item in items:
+        for number, item in enumerate(items):
+            if self._unused and number % ITEMS_OF_A_START == 0 and (number or self._idle.empty()):
+                self._idle.put(self._unused.pop())
             ahead.append(self._threads.submit(self._one, function, item))
             if len(ahead) > 4 * self._processes:
                 yield ahead.popleft().result()
@@ -192,14 +202,14 @@ class LosableMap:
             yield ahead.popleft().result()
 
     def _one(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
-        process = self._idle.pop()
+        process = self._idle.get()
         try:
             return process.call(function, item)
         except LOST as error:
             result: _Result = self._on_lost(function, error)
             return result
         finally:
-            self._idle.append(process)
+            self._idle.put(process)
 
 
 class Channel:

@@ -1,6 +1,7 @@
 """What a worker and the process of its studies hold and hand to each other."""
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import psutil
 from datbatch.archive import Acquisition
 from datbatch.config import Config, LimitsConfig
 from datbatch.stages import estimate, imaging_task
+from datbatch.study import imaging, space
 from datbatch.study.imaging import ImagedStudy
 from datbatch.workers.losable import call_losable
 
@@ -21,11 +23,11 @@ def peak_bytes(process: int) -> int:
 def test_projections_are_not_handed_back_to_a_worker_that_has_no_use_for_them(monkeypatch, tmp_path) -> None:
     acquisition = Acquisition(np.ones((4, 3, 2), np.uint16), np.arange(4) * 90.0, 4.0, 4.0, np.full(4, 140.0))
     imaged = ImagedStudy({}, seconds={"read": 1.0}, facts=acquisition.study, acquisition=acquisition)
-    monkeypatch.setattr(imaging_task, "store_space", lambda store, config: None)
-    monkeypatch.setattr(imaging_task, "image_study", lambda *arguments: imaged)
+    monkeypatch.setattr(space, "store_space", lambda store, config: None)
+    monkeypatch.setattr(imaging, "image_study", lambda *arguments: imaged)
     found = imaging_task.image_one(imaging_task.StudyTask("study", (), tmp_path, Config(), {}))
-    assert found.acquisition is None
-    assert (found.seconds, found.facts) == (imaged.seconds, imaged.facts)
+    assert found == imaging_task.Imaged(imaged.rows, imaged.uptake, imaged.seconds)
+    assert acquisition.projections.tobytes() not in pickle.dumps(found)
 
 
 def test_the_memory_of_a_sample_counts_the_process_of_its_studies(monkeypatch, tmp_path) -> None:
