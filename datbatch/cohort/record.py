@@ -84,7 +84,7 @@ def recorded_command(
             "started": begun.isoformat(timespec="seconds"),
             "outcome": RUNNING,
             "config": config.to_stored_dict(),
-            "versions": installed_versions(),
+            "versions": dict(installed_versions()),
             "code_sha256": code_digest(),
             "machine": this_machine(),
             **facts,
@@ -141,7 +141,8 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def installed_versions() -> dict[str, str]:
+@functools.cache
+def installed_versions() -> Mapping[str, str]:
     """Give the versions of Python, of datbatch, and of every package that it names as needed."""
     found = {"python": platform.python_version(), "datbatch": __version__}
     with suppress(metadata.PackageNotFoundError):
