@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 import sys
 import uuid
@@ -16,16 +17,12 @@ from datbatch.location import Location, S3Location
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+# The libraries leave 700,000 objects: to look through them as often as usual takes a twentieth of the time.
+gc.set_threshold(100_000)
+
 # Shared machines stall: a deadline would make property tests a timing test.
 settings.register_profile("datbatch", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("datbatch")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "slurm: needs a running SLURM (cluster/slurm-testbed/start.sh) and dask-jobqueue"
-    )
-    config.addinivalue_line("markers", "kubernetes: needs kubernetes-validate")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@
 cluster/slurm-testbed/start.sh makes one on a machine that may be thrown away; `pytest -m slurm` then runs these tests.
 """
 
-import importlib.util
 import shutil
 import subprocess
 import time
@@ -24,15 +23,17 @@ PATIENCE_SECONDS = 240.0
 GPU = "datbatch-gpu"
 
 
-def _missing() -> str:
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm() -> None:
+    pytest.importorskip("dask_jobqueue")
     if shutil.which("sinfo") is None:
-        return "no SLURM is installed"
+        pytest.skip("no SLURM is installed")
+    # Where none answers, this waits for ten seconds.
     if subprocess.run(["sinfo", "--noheader"], capture_output=True, check=False).returncode:
-        return "no SLURM answers"
-    return "" if importlib.util.find_spec("dask_jobqueue") else "dask-jobqueue is not installed"
-
-
-pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")]
+        pytest.skip("no SLURM answers")
 
 
 def said(*command: str) -> str:
