@@ -5,6 +5,9 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 DEMO ?= demo
 
+# Commands and tests start hundreds of processes. Without bytecode each compiles what it loads again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check docs benchmark clean
 
 demo: $(READY)
@@ -36,7 +39,7 @@ $(READY): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	# pip compiles all on one core. Nobody loads the rest; some packages hold files that are no Python of today.
 	$(VENV)/bin/python -m compileall -q -j 0 -x '/(tests?|testing|_inductor|onnx)/' $(VENV)/lib datbatch >/dev/null 2>&1 || true
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(PEERS): $(READY)
