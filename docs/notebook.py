@@ -28,6 +28,8 @@ def execute(notebook: dict[str, Any], cohort: str) -> dict[str, Any]:
     cohort : str
         Store, in the place of `demo/cohort.zarr`.
     """
+    # A picture that the caller has open is none of the notebook.
+    plt.close("all")
     matplotlib.use("Agg")
     scope: dict[str, Any] = {}
     cells, count = [], 0
