@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	# pip compiles all on one core. Nobody loads the rest; some packages hold files that are no Python of today.
-	$(VENV)/bin/python -m compileall -q -j 0 -x '/(tests?|testing|_inductor|onnx)/' $(VENV)/lib datbatch >/dev/null 2>&1 || true
+	$(VENV)/bin/python -m compileall -q -j 0 -x '/(tests?|testing|_inductor|onnx)/' $(VENV)/lib >/dev/null 2>&1 || true
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -29,7 +29,8 @@ from datbatch.archive import Acquisition
 from datbatch.config import Config
 from datbatch.imaging import reconstruct
 from datbatch.simulation import acquire, draw_subject, write_study
-from datbatch.study.imaging import ImagedStudy, image_study
+from datbatch.study.imaged import ImagedStudy
+from datbatch.study.imaging import image_study
 from tests.archive.tomograms import ALL_AXES, TRANSAXIAL, multi_frame, nifti
 
 SEED = 61

@@ -38,7 +38,8 @@ from datbatch.stages import imaging as imaging_run
 from datbatch.stages import imaging_task
 from datbatch.stages.imaging_task import GranuleRecord, ImagingTask
 from datbatch.study import imaging, space
-from datbatch.study.imaging import IMAGING, ImagedStudy
+from datbatch.study.imaged import ImagedStudy
+from datbatch.study.imaging import IMAGING
 from datbatch.workers import driver
 
 STUDIES = (1_000, 3_000, 10_000, 30_000, 100_000)

@@ -29,8 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what needs the archive that all share, the longest ones before the others.
 
     Each process of a session begins with its part of the list and takes from another's end when it has done its own:
-    so one makes archive and cohort while the others have tests that do not wait for them, and what is left at the end
-    is short.
+    so one makes archive and cohort while the others have tests that do not wait for them, and the end is short.
     """
     items.sort(key=lambda item: ("archive" not in item.fixturenames, "faults" not in item.path.parts))
 

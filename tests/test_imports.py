@@ -76,8 +76,9 @@ HEAVY = ("torch", "xarray", "zarr", "distributed", "matplotlib", "pandas", "numb
         ("import datbatch.schema, datbatch.cli; datbatch.cli.build_parser()", HEAVY),
         # The command, its workers and the processes of the studies would each wait a second, and hold 200 MB more.
         ("import datbatch.stages.imaging", ("torch", "xarray", "matplotlib", "pandas")),
+        ("import datbatch.stages.imaging_task", ("torch", "xarray", "matplotlib", "pandas", "numba", "scipy")),
     ],
-    ids=["the package and its help", "imaging"],
+    ids=["the package and its help", "imaging", "a worker that images"],
 )
 def test_nothing_loads_a_heavy_library_that_it_does_not_need(statement, heavy) -> None:
     probe = f"import sys; {statement}; print([m for m in {heavy!r} if m in sys.modules])"

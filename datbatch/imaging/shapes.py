@@ -53,24 +53,15 @@ class Shape:
         return self.centre_x_mm, self.centre_y_mm, self.centre_z_mm
 
     @property
-    def reach_mm(self) -> float:
-        """Radius about the centre that no point of the shape exceeds."""
-        return float(np.linalg.norm(self._half_extents_mm))
-
-    @property
     def box_mm(self) -> Floats:
         """Shape (axis, end). A box in MNI mm RAS that holds the shape, and its surface in spite of rounding."""
-        reach = np.abs(self._axes) @ self._half_extents_mm + 1e-6
-        return np.stack([self.centre_mm - reach, self.centre_mm + reach], axis=-1)
-
-    @property
-    def _half_extents_mm(self) -> Floats:
-        """Extents along u, v and w; inside, w is at most 1."""
+        # Inside, |w| is at most 1, and so are the powers of w that bend and taper.
         u = self.half_u_mm * np.exp(abs(self.taper_u1) + max(self.taper_u2, 0.0))
         v = self.half_v_mm * np.exp(abs(self.taper_v1) + max(self.taper_v2, 0.0))
         u += abs(self.bend_u2_mm) + abs(self.bend_u3_mm)
         v += abs(self.bend_v2_mm) + abs(self.bend_v3_mm)
-        return np.array([u, v, self.half_w_mm])
+        reach = np.abs(self._axes) @ [u, v, self.half_w_mm] + 1e-6
+        return np.stack([self.centre_mm - reach, self.centre_mm + reach], axis=-1)
 
     @property
     def _axes(self) -> Floats:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from datbatch import schema
 from datbatch.archive import Entry
-from datbatch.arrays import Floats32
 from datbatch.cohort.ledger import GranuleKey, Ledger, Row
 from datbatch.cohort.store import Store
 from datbatch.config import Config
 from datbatch.errors import DONE, INCLUDED, Outcome, StorageError, WorkerLostError
 from datbatch.location import Location
+from datbatch.study.imaged import ImagedStudy
 from datbatch.workers.losable import LOST, call_losable, keep_memory
 
 
@@ -67,30 +67,18 @@ class StudyTask:
     """What the files hold."""
 
 
-@dataclass(frozen=True)
-class Imaged:
-    """What a worker keeps of a study; not its projections, which are megabytes."""
-
-    rows: Mapping[str, Row]
-    """Outcome by stage."""
-    uptake: Floats32 | None = None
-    """Shape (x, y, z). Volume for the store; None where a stage failed."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time by step."""
-
-
 NUMERICS = "datbatch.study.imaging"
-"""Module that the process of the studies loads, and the worker does not need: half a second, and tens of megabytes."""
+"""Module that the process of the studies loads, and the worker does not need: a quarter of a second, and megabytes."""
 
 
-def image_one(task: StudyTask) -> Imaged:
-    """Image one study with the template and the atlas of its store."""
+def image_one(task: StudyTask) -> ImagedStudy:
+    """Image one study with the template and the atlas of its store; the projections, megabytes, are not handed on."""
     from datbatch.study.imaging import image_study
     from datbatch.study.space import store_space
 
     space = store_space(task.store, task.config)
     imaged = image_study(task.study, task.files, task.config, task.known, space, task.source)
-    return Imaged(imaged.rows, imaged.uptake, imaged.seconds)
+    return replace(imaged, acquisition=None)
 
 
 def image_granule(task: ImagingTask) -> GranuleRecord:
@@ -134,7 +122,7 @@ def single_studies(task: ImagingTask) -> list[ImagingTask]:
     return [replace(task, entries=(entry,)) for entry in task.entries if entry.outcome == INCLUDED]
 
 
-def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> Imaged:
+def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> ImagedStudy:
     if entry.outcome != INCLUDED:
         outcome = entry.outcome
     elif entry.pseudonym in task.lost:
@@ -145,4 +133,4 @@ def _image_entry(entry: Entry, task: ImagingTask, known: Mapping[str, Row]) -> I
             return call_losable(image_one, study, task.config.limits, NUMERICS)
         except LOST as error:
             outcome = Outcome.failed(error, "worker")
-    return Imaged(dict.fromkeys(task.keys, Row(entry.pseudonym, outcome)))
+    return ImagedStudy(dict.fromkeys(task.keys, Row(entry.pseudonym, outcome)))

@@ -30,7 +30,8 @@ from datbatch.study.comparison import (
     read_normal_range,
 )
 from datbatch.study.explained import ExplainedVolume, StudyExplanation
-from datbatch.study.imaging import EXPLAIN_VERSION, ImagedStudy, image_study, imaging_identities
+from datbatch.study.imaged import ImagedStudy
+from datbatch.study.imaging import EXPLAIN_VERSION, image_study, imaging_identities
 from datbatch.study.space import Space, configured_space, model_space
 
 if TYPE_CHECKING:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from datbatch import schema
-from datbatch.archive import Acquisition, StudyFacts, Tomogram, read_study, read_tomogram
-from datbatch.arrays import Floats32
+from datbatch.archive import Acquisition, Tomogram, read_study, read_tomogram
 from datbatch.cohort.ledger import Row
 from datbatch.config import Config, QuantifyConfig, digest
 from datbatch.errors import DONE, DatbatchError, InternalError, MemoryExceededError, NormalisationError, Outcome
@@ -35,6 +34,7 @@ from datbatch.imaging import (
     resample,
 )
 from datbatch.location import Location
+from datbatch.study.imaged import ImagedStudy
 from datbatch.study.space import Space, atlas_digest, configured_space, template_digest
 
 
@@ -119,22 +119,6 @@ def imaging_identities(config: Config, *, limits: bool = False) -> dict[str, Sta
         content = {"stage": stage.name, "version": stage.version, "parameters": parameters, "upstream": upstream}
         found[stage.name] = StageIdentity(digest(content), stage.version, parameters, upstream)
     return found
-
-
-@dataclass(frozen=True)
-class ImagedStudy:
-    """One study through the imaging stages."""
-
-    rows: dict[str, Row]
-    """Outcome by stage."""
-    uptake: Floats32 | None = None
-    """Shape (x, y, z). Volume for the store; None where a stage failed."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by step."""
-    facts: StudyFacts | None = None
-    """What the header says of the study; None where it could not be read."""
-    acquisition: Acquisition | None = None
-    """The projections; None where they could not be read."""
 
 
 def image_study(

@@ -178,6 +178,7 @@ class LosableMap:
     ) -> None:
         self._idle: SimpleQueue[LosableProcess] = SimpleQueue()
         self._unused = [LosableProcess(module, limits) for _ in range(processes)]
+        self._given = 0
         self._threads = ThreadPoolExecutor(processes)
         self._processes, self._on_lost = processes, on_lost
 
@@ -192,9 +193,10 @@ class LosableMap:
     def __call__(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """Call a function on every item."""
         ahead: deque[Future[_Result]] = deque()
-        for number, item in enumerate(items):
-            if self._unused and number % ITEMS_OF_A_START == 0 and (number or self._idle.empty()):
+        for item in items:
+            if self._unused and self._given % ITEMS_OF_A_START == 0:
                 self._idle.put(self._unused.pop())
+            self._given += 1
             ahead.append(self._threads.submit(self._one, function, item))
             if len(ahead) > 4 * self._processes:
                 yield ahead.popleft().result()

@@ -10,7 +10,7 @@ from datbatch.archive import Acquisition
 from datbatch.config import Config, LimitsConfig
 from datbatch.stages import estimate, imaging_task
 from datbatch.study import imaging, space
-from datbatch.study.imaging import ImagedStudy
+from datbatch.study.imaged import ImagedStudy
 from datbatch.workers.losable import call_losable
 
 
@@ -25,7 +25,8 @@ def test_projections_are_not_handed_back_to_a_worker_that_has_no_use_for_them(mo
     monkeypatch.setattr(space, "store_space", lambda store, config: None)
     monkeypatch.setattr(imaging, "image_study", lambda *arguments: imaged)
     found = imaging_task.image_one(imaging_task.StudyTask("study", (), tmp_path, Config(), {}))
-    assert found == imaging_task.Imaged(imaged.rows, imaged.uptake, imaged.seconds)
+    assert found.acquisition is None
+    assert (found.seconds, found.facts) == (imaged.seconds, imaged.facts)
 
 
 def test_the_memory_of_a_sample_counts_the_process_of_its_studies(monkeypatch, tmp_path) -> None:

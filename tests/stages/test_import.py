@@ -25,7 +25,8 @@ from datbatch.imaging import Volume, reconstruct
 from datbatch.simulation.examination import acquire, canonical_subject
 from datbatch.stages import imaging as imaging_run
 from datbatch.stages import repair
-from datbatch.study.imaging import ImagedStudy, image_study
+from datbatch.study.imaged import ImagedStudy
+from datbatch.study.imaging import image_study
 from tests.archive.tomograms import CANARY, multi_frame, nifti, single_slices
 from tests.archive.writer import Style, write
 from tests.pipeline import assert_same_content, call_command, imaging_content
