@@ -68,7 +68,7 @@ class StudyTask:
 
 
 NUMERICS = "datbatch.study.imaging"
-"""Module that the process of the studies loads, and the worker does not need: a quarter of a second, and megabytes."""
+"""Module that the process of the studies loads, and the worker does not need: a quarter of a second, and 80 MB."""
 
 
 def image_one(task: StudyTask) -> ImagedStudy:
